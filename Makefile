@@ -1,0 +1,29 @@
+# `make demo` and `make test` are all that a newcomer needs; both build .venv if need be.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format benchmarks
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: setup
+	$(BIN)/padray run demo
+
+test: lint
+	$(BIN)/python -m pytest --durations=10
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: setup
+	$(BIN)/python -m tests.benchmarks.adjoint_memory

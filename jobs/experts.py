@@ -1,0 +1,9 @@
+"""Expert trajectories as shards in storage, as a Ray job.
+
+ray job submit --address URL --working-dir . -- python -m jobs.experts CONFIG --storage s3://bucket/prefix
+"""
+
+from padray.job import main
+
+if __name__ == "__main__":
+    main("experts")

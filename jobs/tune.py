@@ -1,0 +1,9 @@
+"""A search over filters and learning rates, as a Ray job.
+
+ray job submit --address URL --working-dir . -- python -m jobs.tune CONFIG --storage s3://bucket/prefix
+"""
+
+from padray.job import main
+
+if __name__ == "__main__":
+    main("tune")

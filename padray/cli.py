@@ -1,0 +1,140 @@
+"""`padray …`: parse, call one stage, print one table. No logic lives here."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from padray import __version__
+from padray.console import Console
+from padray.errors import InputError, WorkError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Distil a labelled dataset into a few synthetic samples per class, with the proof.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="What will run, and where each value came from.")
+app.add_typer(config_app, name="config")
+
+_INTERRUPTED = 130
+
+ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name, or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override a setting; repeatable.")]
+Storage = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Storage root (default ./runs).")]
+RunnerName = Annotated[
+    str, typer.Option("--runner", metavar="ray|inline", help="On Ray (local, or at RAY_ADDRESS), or in this process.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the stages have and start anew.")]
+
+
+def _stage(until: str, description: str, *, only: bool = False) -> None:
+    """Add the command that runs the chain up to a stage."""
+
+    def command(
+        config: ConfigName,
+        overrides: Overrides = None,
+        storage: Storage = None,
+        runner: RunnerName = "ray",
+        fresh: Fresh = False,
+        as_json: Json = False,
+    ) -> None:
+        from padray import commands
+
+        console = Console(as_json)
+        context = commands.context(config, tuple(overrides or ()), storage, runner, fresh)
+        console.result(commands.run_chain(context, until, console))
+
+    app.command(name="run" if not only else until, help=description)(command)
+
+
+_stage("report", "The whole chain, whatever is missing: data, scores, experts, distil, evaluate, report.")
+_stage("data", "Read the dataset and store it with its splits and preprocessing.", only=True)
+_stage("scores", "Score how hard every training sample is (and what that needs).", only=True)
+_stage("experts", "Train the experts and store their snapshots (and what that needs).", only=True)
+_stage("distill", "Distil the synthetic set (and what that needs).", only=True)
+_stage(
+    "evaluate", "Train fresh networks on the set and test them beside the controls (and what that needs).", only=True
+)
+_stage("report", "Write the report page (and what that needs).", only=True)
+
+
+@app.command("tune")
+def tune(
+    config: ConfigName,
+    space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space.")] = None,
+    overrides: Overrides = None,
+    storage: Storage = None,
+    runner: RunnerName = "ray",
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Search the settings, write best.yaml, and prove the best beside the defaults."""
+    from padray import commands
+
+    console = Console(as_json)
+    context = commands.context(config, tuple(overrides or ()), storage, runner, fresh, space)
+    console.result(commands.tune(context, console))
+
+
+@config_app.command("show")
+def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Every setting with its origin, and the fingerprints."""
+    from padray import commands
+
+    Console(as_json).settings(commands.describe_config(config, tuple(overrides or ())))
+
+
+@app.command("ls")
+def ls(storage: Storage = None, as_json: Json = False) -> None:
+    """What the storage root holds."""
+    from padray import commands
+
+    Console(as_json).artifacts(commands.list_artifacts(storage))
+
+
+@app.command("show")
+def show(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")],
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """One artefact: how it was made, from what, and what it holds."""
+    from padray import commands
+
+    Console(as_json).artifact(commands.show_artifact(identifier, storage))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"padray {__version__}")
+
+
+def main(check: Callable[[], None] | None = None) -> None:
+    """The entry point: errors become one sentence and an exit code. `check` may refuse the arguments first."""
+    console = Console("--json" in sys.argv[1:])
+    try:
+        if check:
+            check()
+        code = app(standalone_mode=False)  # or typer prints its own errors, in boxes
+        if code == _INTERRUPTED:  # what typer makes of Control-C inside a command
+            raise KeyboardInterrupt
+    except typer.TyperException as error:  # the command line itself; without a text it was help that was printed
+        if sentence := error.format_message():
+            console.error(f"{sentence.rstrip('.')}; `padray -h` and `padray COMMAND -h` tell more")
+        sys.exit(error.exit_code)
+    except (InputError, WorkError) as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.error("interrupted; everything finished is kept, and the same command goes on from there")
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The Ray runner: what pipeline.py is handed instead of the in-process one."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from padray.cluster import session
+from padray.config import Config
+from padray.distill.loop import Metrics
+from padray.errors import InputError
+from padray.search.study import SearchWork
+from padray.stages.base import Context, Distilling, Done, Searching, Unit, Work
+from padray.stages.distill import DistillWork
+from padray.store.location import Location
+
+
+class RayRunner:
+    """Units on actors and tasks, distillation on Ray Train. Ray is started, or joined, with the first work."""
+
+    name = "ray"
+
+    def __init__(self, config: Config, location: Location) -> None:
+        _check_workers(config)
+        self.config, self.location = config, location
+        self.startup_s = 0.0
+        self.connected = False
+
+    def _connect(self) -> None:
+        if not self.connected:
+            self.startup_s += session.connect()
+            session.check_storage(self.location)
+            self.connected = True
+
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
+        if not units:
+            return iter(())
+        self._connect()
+        from padray.cluster import experts, sweep  # they import Ray, whose environment is settled only now
+
+        run = sweep.run if units[0].stage == "evaluate" else experts.run
+        return run(work, units, self.config.cluster, self.config.compute.threads)
+
+    def distill(self, work: Distilling) -> Iterator[Metrics]:
+        assert isinstance(work, DistillWork)
+        self._connect()
+        from padray.cluster import trainer
+
+        return trainer.run(work)
+
+    def search(self, work: Searching, context: Context) -> Iterator[Any]:
+        assert isinstance(work, SearchWork)
+        self._connect()
+        from padray.cluster import tuning
+
+        return tuning.run(work)
+
+
+def _check_workers(config: Config) -> None:
+    """Refuse more workers than trajectories. Raises InputError."""
+    workers, trajectories = config.cluster.most_workers, config.distill.trajectories
+    if workers > trajectories:
+        raise InputError(
+            f"cluster.workers is {workers}, but distill.trajectories is {trajectories}: a worker would have nothing "
+            f"to do; lower cluster.workers or raise distill.trajectories"
+        )

@@ -1,0 +1,95 @@
+"""Connecting to Ray, local or on a cluster, so that neither a newcomer nor a job meets a riddle."""
+
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from padray.errors import InputError
+from padray.store.location import LocalLocation, Location
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+def connect() -> float:
+    """Join the cluster at RAY_ADDRESS, or start Ray on this machine; the seconds that it took.
+
+    Raises:
+        InputError: there is no cluster at RAY_ADDRESS, or it wants a token that this process does not have.
+    """
+    _settle_environment()
+    import ray  # not before: Ray reads its environment when it is imported
+
+    if ray.is_initialized():
+        return 0.0
+    began = time.monotonic()
+    address = os.environ.get("RAY_ADDRESS", "local")
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"cannot join the Ray cluster at {address}: {reason}; check RAY_ADDRESS, and where the cluster asks for a "
+            f"token set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        ) from None
+    return time.monotonic() - began
+
+
+def _settle_environment() -> None:
+    """Ray's environment, before Ray is imported; what the user has set stays."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if "RAY_ADDRESS" not in os.environ:  # our own Ray: a token that only this process and its children know
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    elif "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _nodes() -> list[dict[str, Any]]:
+    import ray
+
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
+
+
+def check_storage(location: Location) -> None:
+    """Refuse a local folder that not all nodes see. Raises InputError."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if len(nodes) < 2 or not isinstance(location, LocalLocation):
+        return
+    key, text = f".padray-probe-{secrets.token_hex(8)}", secrets.token_hex(16)
+    location.put(key, text.encode())
+
+    @ray.remote(num_cpus=0)
+    def sees(path: str) -> bool:
+        return Path(path).is_file() and Path(path).read_text() == text
+
+    path = str(location.root / key)
+    try:
+        asked = [
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path)
+            for node in nodes
+        ]
+        blind = sum(not seen for seen in ray.get(asked))
+    finally:
+        location.delete(key)
+    if blind:
+        raise InputError(
+            f"{blind} of {len(nodes)} Ray nodes do not see the storage folder {location.root}; "
+            f"use storage that all nodes share: s3://… or a network folder"
+        )

@@ -1,0 +1,164 @@
+"""Ray Train around the distillation loop: any number of workers, the same bytes.
+
+Every worker makes the contributions of its own trajectories; they are gathered and summed in trajectory order.
+Checkpoints are padray's, in padray's storage, so Ray Train's own folder is scratch under a name used once.
+"""
+
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from padray.config import Config
+from padray.distill.loop import Contribution, Metrics
+from padray.errors import InputError, WorkError
+from padray.matching.student import Gradient
+from padray.stages.distill import DistillWork, Member
+
+T = TypeVar("T")
+_POLL_S = 0.5
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Where worker 0 pins up metrics, and the reason if padray itself gives up, for the driver to read."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Metrics] = []
+        self.refusal: tuple[str, bool] | None = None
+
+    def add(self, metrics: Metrics) -> None:
+        self.metrics.append(metrics)
+
+    def refuse(self, sentence: str, is_input: bool) -> None:
+        self.refusal = (sentence, is_input)
+
+    def take(self) -> list[Metrics]:
+        taken, self.metrics = self.metrics, []
+        return taken
+
+    def reason(self) -> tuple[str, bool] | None:
+        return self.refusal
+
+
+def run(work: DistillWork) -> Iterator[Metrics]:
+    """Distil on Ray Train workers; yield the metrics as they come in.
+
+    Raises:
+        InputError, WorkError: padray gave up (not retried), or workers were lost too often.
+    """
+    board = Board.remote()  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
+        outcome: list[BaseException] = []
+        thread = threading.Thread(target=_fit, args=(work, board, scratch, outcome), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(_POLL_S)
+            yield from ray.get(board.take.remote())
+        yield from ray.get(board.take.remote())
+    reason = ray.get(board.reason.remote())
+    ray.kill(board)
+    if reason is not None:
+        sentence, is_input = reason
+        raise (InputError if is_input else WorkError)(sentence)
+    if outcome:
+        raise _explain(outcome[0], work.config)
+
+
+def _explain(error: BaseException, config: Config) -> WorkError:
+    words = " ".join(str(error).split())[:400]
+    return WorkError(
+        f"distilling on Ray Train failed ({type(error).__name__}: {words}); the last checkpoint is kept and the same "
+        f"command goes on from it; cluster.max_losses ({config.cluster.max_losses}) allows more lost workers"
+    )
+
+
+def _fit(work: DistillWork, board: Any, scratch: str, outcome: list[BaseException]) -> None:
+    settings = work.config.cluster
+    resources = {"CPU": float(settings.cpus_per_worker or work.config.compute.threads)}
+    if settings.gpus_per_worker:
+        resources["GPU"] = settings.gpus_per_worker
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"work": work, "board": board},
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers,  # type: ignore[arg-type]  # V2 also takes (fewest, most)
+            use_gpu=bool(settings.gpus_per_worker),
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(  # type: ignore[call-arg]  # V2's, not the V1 class that a type checker sees
+            name=f"{work.identity.name}-{uuid.uuid4().hex}",
+            storage_path=scratch,
+            failure_config=FailureConfig(max_failures=settings.max_losses),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # handed to the driver's thread, which explains it
+        outcome.append(error)
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every Train worker runs. padray's own errors end the run without a retry."""
+    work, board = config["work"], config["board"]
+    context = ray.train.get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+    count = work.config.distill.trajectories
+    member = Member(rank, size, lambda own: _gather(own, count, size), _from_first) if size > 1 else Member()
+    try:
+        for metrics in work.run(member):
+            if rank == 0:
+                board.add.remote(metrics)
+    except (InputError, WorkError) as error:
+        ray.get(board.refuse.remote(str(error), isinstance(error, InputError)))
+
+
+def _from_first(make: Callable[[], T]) -> T:
+    """What worker 0 makes, on every worker."""
+    held: list[Any] = [make() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(held, src=0)
+    found: T = held[0]
+    return found
+
+
+def _gather(own: list[Contribution], count: int, size: int) -> list[Contribution]:
+    """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
+    share = -(-count // size)
+    like = own[0]
+    packed = torch.stack([_pack(item) for item in own] + [torch.zeros_like(_pack(like))] * (share - len(own)))
+    parts = [torch.empty_like(packed) for _ in range(size)]
+    dist.all_gather(parts, packed)
+    held = [len(Member(rank, size).trajectories(count)) for rank in range(size)]
+    return [_unpack(row, like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
+
+
+def _tensors(item: Contribution) -> list[torch.Tensor]:
+    gradient = item.gradient
+    found = [item.loss, gradient.images, gradient.labels, gradient.lr, item.weights, item.layers]
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _pack(item: Contribution) -> torch.Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in _tensors(item)])
+
+
+def _unpack(row: torch.Tensor, like: Contribution) -> Contribution:
+    shapes = _tensors(like)
+    parts = iter(
+        part.view(shape.shape)
+        for part, shape in zip(torch.split(row, [s.numel() for s in shapes]), shapes, strict=True)
+    )
+    loss, images = next(parts), next(parts)
+    labels = next(parts) if like.gradient.labels is not None else None
+    lr = next(parts)
+    weights = next(parts) if like.weights is not None else None
+    return Contribution(loss, Gradient(images, labels, lr), weights, next(parts))

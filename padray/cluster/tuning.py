@@ -1,0 +1,199 @@
+"""Ray Tune with Optuna over padray's trials.
+
+A trial holds next to no CPU and only waits: the experts that it needs are made by one owner outside all trials
+(asked for twice, made once), and its distillation runs as a task of its own. Tune's folder is scratch; the truth
+is a JSON per finished trial in padray's storage, from which the study is rebuilt.
+"""
+
+import logging
+import queue
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.search.optuna import OptunaSearch
+
+from padray import pipeline
+from padray.cluster.lost import Losses
+from padray.cluster.runner import RayRunner
+from padray.config import Config
+from padray.errors import InputError, WorkError
+from padray.fingerprint import experts_identity
+from padray.search import trials
+from padray.search.study import SearchWork
+from padray.search.trials import Parameters, TrialRecord
+from padray.space import ParameterSpec
+
+logging.getLogger("ray.tune").setLevel(logging.ERROR)  # or it misses the loggers that session.py switches off
+_STUDY = "padray"
+_HOLDS = {"cpu": 0.01}  # what a waiting trial takes
+
+
+@ray.remote(num_cpus=0)
+class Owner:
+    """Numbers the trials, and makes each missing set of experts once, whoever asks and however often."""
+
+    def __init__(self, work: SearchWork) -> None:
+        self.work = work
+        records = trials.read(work.folder())
+        self.free = trials.missing(records, work.config.search.trials)
+        self.begun = {n: given for n, given in trials.read_begun(work.folder()).items() if n in self.free}
+        self.numbers: dict[str, int] = {}
+        self.locks: dict[str, threading.Lock] = {}
+        self.guard = threading.Lock()
+
+    def number(self, trial_id: str, parameters: Parameters) -> int:
+        """The trial's number: its own if it was given one, that of a lost trial with these parameters, or the next."""
+        with self.guard:
+            if trial_id not in self.numbers:
+                lost = [n for n, given in self.begun.items() if given == parameters and n in self.free]
+                chosen = lost[0] if lost else next(n for n in self.free if n not in self.begun)
+                self.free.remove(chosen)
+                self.numbers[trial_id] = chosen
+                trials.begin(self.work.folder(), chosen, parameters)
+            return self.numbers[trial_id]
+
+    def experts(self, config: Config) -> tuple[str, bool] | None:
+        """See to the experts of these settings; None, or why padray itself gave up."""
+        wanted = experts_identity(config, self.work.inputs.data).fingerprint
+        with self.guard:
+            lock = self.locks.setdefault(wanted, threading.Lock())
+        try:
+            with lock:
+                runner = RayRunner(config, self.work.inputs.location())
+                pipeline.run(self.work.context(config, runner), "experts")
+        except (InputError, WorkError) as error:
+            return str(error), isinstance(error, InputError)
+        return None
+
+
+@ray.remote(max_retries=0)
+def _distil(work: SearchWork, number: int, parameters: Parameters) -> TrialRecord:
+    """A trial's distillation and judgement, in a process of its own; its experts are there already."""
+    return work.record(number, parameters, lambda config: None)
+
+
+def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
+    """What Tune runs: wait for the experts, then for the distillation; raise what made it fail."""
+    number = ray.get(owner.number.remote(tune.get_context().get_trial_id(), parameters))
+    record = trials.read(work.folder()).get(number)
+    if record is None:
+        record = _made(work, number, parameters, owner)
+    if record.value is None:
+        raise WorkError(record.reason)
+    tune.report({"value": record.value, "number": number})
+
+
+def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> TrialRecord:
+    config = work.config
+
+    def experts(settings: Config) -> None:
+        refused = ray.get(owner.experts.remote(settings))
+        if refused is not None:
+            raise (InputError if refused[1] else WorkError)(refused[0])
+
+    try:
+        config = work.config_of(parameters)
+        experts(config)
+    except (InputError, WorkError) as error:
+        return work.failed(number, parameters, str(error))
+    options = {
+        "num_cpus": config.compute.threads, "num_gpus": config.cluster.gpus_per_worker,
+        "scheduling_strategy": "DEFAULT",  # not the trial's own placement group, which has no room
+    }  # fmt: skip
+    losses = Losses(config.cluster.max_losses)
+    while True:
+        try:
+            record: TrialRecord = ray.get(_distil.options(**options).remote(work, number, parameters))
+            return record
+        except RayError as error:
+            losses.add(f"trial {number}", error)
+
+
+def run(work: SearchWork) -> Iterator[TrialRecord]:
+    """Make the missing trials on Tune; yield their records as they are stored."""
+    before = trials.read(work.folder())
+    count = len(trials.missing(before, work.config.search.trials))
+    if not count:
+        return
+    seen = set(before)
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    threading.Thread(target=_fit, args=(work, before, count, ended.put), daemon=True).start()
+    while True:
+        try:
+            failure, over = ended.get(timeout=1.0), True
+        except queue.Empty:
+            failure, over = None, False
+        for number, record in trials.read(work.folder()).items():
+            if number not in seen:
+                seen.add(number)
+                yield record
+        if over:
+            if failure is not None:
+                raise WorkError(f"the search stopped: {' '.join(str(failure).split())[:400]}; the same command goes on")
+            return
+
+
+def _fit(
+    work: SearchWork, before: dict[int, TrialRecord], count: int, ended: Callable[[BaseException | None], None]
+) -> None:
+    settings = work.config.search
+    owner = Owner.options(max_concurrency=4 * settings.concurrency + 2).remote(work)  # type: ignore[attr-defined]
+    try:
+        with tempfile.TemporaryDirectory(prefix="padray-tune-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(tune.with_parameters(_trial, work=work, owner=owner), _HOLDS),
+                tune_config=tune.TuneConfig(
+                    search_alg=_search(work, before, Path(scratch)),
+                    num_samples=count,
+                    max_concurrent_trials=settings.concurrency,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name=uuid.uuid4().hex,
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                ),
+            )
+            tuner.fit()
+        ended(None)
+    except BaseException as error:
+        ended(error)
+    finally:
+        ray.kill(owner)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Optuna's define-by-run space; an object, because Tune pickles its searcher."""
+
+    space: dict[str, ParameterSpec]
+
+    def __call__(self, trial: optuna.Trial) -> None:
+        trials.suggest(trial, self.space)
+
+
+def _search(work: SearchWork, before: dict[int, TrialRecord], scratch: Path) -> OptunaSearch:
+    """Optuna, knowing what is finished; trials that were lost come first, with what they were given."""
+    settings, seed = work.config.search, work.config.seed_of("search")
+    storage = JournalStorage(JournalFileBackend(str(scratch / "journal.log")))
+    sampler = trials.sampler(settings, seed, len(before))
+    made = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", sampler=sampler)
+    for record in before.values():
+        made.add_trial(trials.frozen(record, settings.space))
+    lost = [given for number, given in sorted(trials.read_begun(work.folder()).items()) if number not in before]
+
+    return OptunaSearch(
+        space=_Space(settings.space), metric="value", mode="max", points_to_evaluate=lost or None, sampler=sampler,
+        storage=storage, study_name=_STUDY,
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""What the commands do, apart from parsing and printing."""
+
+from typing import Any
+
+from padray import fingerprint, loading, pipeline
+from padray.config import Config, StorageSettings
+from padray.console import Console
+from padray.data.sources import source_digest
+from padray.errors import InputError
+from padray.loading import Loaded
+from padray.search import study
+from padray.stages.base import Context, InlineRunner, Runner
+from padray.store.artifacts import Manifest, all_manifests
+from padray.store.location import Location, open_location
+
+DEFAULT_ROOT = StorageSettings().root
+
+
+def context(
+    name: str, overrides: tuple[str, ...], storage: str | None, runner: str, fresh: bool, space: str | None = None
+) -> Context:
+    """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
+    loaded = loading.load(name, overrides, space)
+    location = open_location(storage or loaded.config.storage.root)
+    chosen = _runner(runner, loaded.config, location)
+    return Context(loaded.name, loaded.config, location, chosen, fresh=fresh, overrides=overrides)
+
+
+def _runner(name: str, config: Config, location: Location) -> Runner:
+    if name == "inline":
+        return InlineRunner()
+    if name == "ray":
+        from padray.cluster.runner import RayRunner  # Ray is imported where it is asked for, and only there
+
+        return RayRunner(config, location)
+    raise InputError(f"--runner {name} is not known; there are ray and inline")
+
+
+def run_chain(context: Context, until: str, console: Console) -> dict[str, Any]:
+    """Run the chain up to a stage, or a search where the settings hold a space; what `--json` prints."""
+    with console.progress() as notify:
+        context.notify = notify
+        if context.config.search.space and until == "report":
+            return study.summary(context, study.tune(context, until))
+        outcome = pipeline.run(context, until)
+    return pipeline.summary(context, outcome)
+
+
+def tune(context: Context, console: Console) -> dict[str, Any]:
+    """Search, then prove the best settings beside the defaults; what `--json` prints."""
+    with console.progress() as notify:
+        context.notify = notify
+        return study.summary(context, study.tune(context))
+
+
+def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Every setting with its value and origin, and the fingerprints of the stages."""
+    loaded = loading.load(name, overrides)
+    rows = [
+        {"setting": key, "value": value, "origin": _origin(loaded, key)}
+        for key, value in loading.effective(loaded.config)
+    ]
+    try:
+        chain = fingerprint.chain(loaded.config, source_digest(loaded.config.data))
+        folders = {stage: identity.folder for stage, identity in chain.items()}
+    except InputError as error:  # the data may lie elsewhere; the settings can be shown all the same
+        folders = {"data": f"not known here: {error}"}
+    return {"config": loaded.name, "settings": rows, "artifacts": folders}
+
+
+def _origin(loaded: Loaded, key: str) -> str:
+    return next(
+        (origin for set_key, origin in loaded.origins.items() if f"{key}.".startswith(f"{set_key}.")), "default"
+    )
+
+
+def _existing(storage: str | None) -> Location:
+    return open_location(storage or DEFAULT_ROOT)
+
+
+def list_artifacts(storage: str | None) -> list[dict[str, Any]]:
+    """One line for every finished artefact."""
+    return [_line(folder, manifest) for folder, manifest in all_manifests(_existing(storage))]
+
+
+def _line(folder: str, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "artifact": folder, "stage": manifest.stage, "config": manifest.settings.get("name", ""),
+        "objects": len(manifest.objects), "bytes": sum(item.size for item in manifest.objects),
+    }  # fmt: skip
+
+
+def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
+    """One artefact's manifest, found by the start of its folder, its name or its fingerprint.
+
+    Raises:
+        InputError: none or several fit.
+    """
+    found = [
+        (folder, manifest)
+        for folder, manifest in all_manifests(_existing(storage))
+        if any(text.startswith(identifier) for text in (folder, folder.split("/", 1)[-1], manifest.fingerprint))
+    ]
+    if len(found) != 1:
+        fits = "nothing fits" if not found else f"{len(found)} artefacts fit ({', '.join(f for f, _ in found[:5])})"
+        raise InputError(f"{fits} {identifier!r} in {_existing(storage).uri}; `padray ls` lists what is there")
+    folder, manifest = found[0]
+    return {
+        **_line(folder, manifest), "fingerprint": manifest.fingerprint, "inputs": manifest.inputs,
+        "numerics": manifest.numerics, "facts": manifest.facts, "settings": manifest.settings,
+        "contents": [{"key": item.key, "bytes": item.size, "sha256": item.sha256} for item in manifest.objects],
+    }  # fmt: skip

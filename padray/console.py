@@ -1,0 +1,161 @@
+"""What padray prints: a live line per stage on a terminal and plain lines elsewhere; tables at the end.
+
+Progress and errors go to stderr. With `--json` stdout holds one JSON object and nothing else.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rich.console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from padray.evaluation.table import percent
+from padray.stages.base import Progress
+
+_PLAIN_EVERY_S = 10.0
+_PIPE_WIDTH = 1000  # columns where nobody sees them: whoever reads a file wants names whole
+
+
+class Console:
+    """One command's output."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self.out = rich.console.Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def error(self, sentence: str) -> None:
+        """One sentence on stderr, or as the JSON object."""
+        if self.as_json:
+            self._print_json({"error": sentence})
+        self.err.print(f"padray: {' '.join(sentence.split())}")
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[Progress], None]]:
+        """A listener for the stages' progress."""
+        if not self.err.is_terminal:
+            yield _PlainLines(self.err)
+            return
+        columns = (
+            TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+        )  # fmt: skip
+        with Bars(*columns, console=self.err) as bars:
+            yield _LiveLines(bars)
+
+    def result(self, summary: dict[str, Any]) -> None:
+        """The end of a chain: seconds per stage, the set's digest, accuracies."""
+        if self.as_json:
+            return self._print_json(summary)
+        stages = Table("stage", "seconds", "artefact", title=f"padray {summary['config']}")
+        for stage, seconds in summary["seconds"].items():
+            note = " (reused)" if stage in summary["reused"] else ""
+            stages.add_row(stage, f"{seconds:.1f}{note}", summary["artifacts"].get(stage, ""))
+        self.out.print(stages)
+        if "best" in summary:
+            self.out.print(_search(summary), markup=False)
+        if summary["evaluation"]:
+            rows = [*summary["evaluation"], *_as_defaults(summary.get("default", []))]
+            self.out.print(_accuracies(rows))
+        if summary["set"]["sha256"]:
+            self.out.print(f"set: sha256 {summary['set']['sha256']}, {summary['set']['bytes']} bytes learned")
+        if summary["report"]:
+            self.out.print(f"report: {summary['report']}")
+        return None
+
+    def settings(self, described: dict[str, Any]) -> None:
+        """Every setting with its origin, then where the artefacts will be."""
+        if self.as_json:
+            return self._print_json(described)
+        rows = Table("setting", "value", "from", title=f"padray {described['config']}")
+        for row in described["settings"]:
+            rows.add_row(row["setting"], json.dumps(row["value"]), row["origin"])
+        self.out.print(rows)
+        for stage, folder in described["artifacts"].items():
+            self.out.print(f"{stage}: {folder}")
+        return None
+
+    def artifacts(self, lines: list[dict[str, Any]]) -> None:
+        """The artefacts of a storage root, a line each."""
+        if self.as_json:
+            return self._print_json({"artifacts": lines})
+        rows = Table("artefact", "config", "objects", "bytes")
+        for line in lines:
+            rows.add_row(line["artifact"], line["config"], str(line["objects"]), f"{line['bytes']:,}")
+        self.out.print(rows)
+        return None
+
+    def artifact(self, shown: dict[str, Any]) -> None:
+        """One artefact, whole."""
+        self._print_json(shown)
+
+    def _print_json(self, content: Any) -> None:
+        sys.stdout.write(json.dumps(content, indent=None if self.as_json else 1, ensure_ascii=False) + "\n")
+
+
+def _search(summary: dict[str, Any]) -> str:
+    best, trials = summary["best"], summary["trials"]
+    chosen = [f"{key}={_short(value)}" for key, value in best["settings"].items()]
+    return (
+        f"search: {trials['finished']} trials finished, {trials['failed']} failed, {trials['pruned']} pruned; the "
+        f"best, trial {best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _as_defaults(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The set distilled with the settings that the search began from, as a source of its own."""
+    return [{**row, "source": "distilled, defaults"} for row in rows if row["source"] == "distilled"]
+
+
+def _accuracies(rows: list[dict[str, Any]]) -> Table:
+    sources = list(dict.fromkeys(row["source"] for row in rows))
+    table = Table("network", *sources, title="test accuracy in %, mean ± std over n networks")
+    for network in dict.fromkeys(row["architecture"] for row in rows):
+        cells = {row["source"]: percent(row) for row in rows if row["architecture"] == network}
+        table.add_row(network, *(cells.get(source, "-") for source in sources))
+    return table
+
+
+class _LiveLines:
+    """A bar per stage."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars, self.tasks = bars, dict[str, Any]()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bars.add_task(progress.stage, text="")
+        task = self.tasks[progress.stage]
+        self.bars.update(task, completed=progress.done, total=progress.total, text=progress.text)
+
+
+class _PlainLines:
+    """A line when a stage begins and ends, and every few seconds in between."""
+
+    def __init__(self, console: rich.console.Console) -> None:
+        self.console, self.last, self.began = console, dict[str, float](), dict[str, tuple[float, int]]()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        began, before = self.began.setdefault(progress.stage, (now, progress.done))
+        due = now - self.last.get(progress.stage, float("-inf")) >= _PLAIN_EVERY_S
+        if not (due or progress.done == progress.total):
+            return
+        self.last[progress.stage] = now
+        rate = (progress.done - before) / (now - began) if now > began else 0.0
+        left = (
+            f", {(progress.total - progress.done) / rate:.0f} s left" if rate and progress.done < progress.total else ""
+        )
+        text = f": {progress.text}" if progress.text else ""
+        self.console.print(f"{progress.stage} {progress.done}/{progress.total}{left}{text}")

@@ -1,0 +1,1 @@
+"""Trajectory matching: the synthetic set, where its experts start, and the loop that distils it."""

@@ -1,0 +1,96 @@
+"""The state of a distillation: all that the next iteration depends on, and all that a checkpoint holds."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from padray.errors import InputError
+from padray.matching.student import Learned
+from padray.store.shards import metadata_of
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Best:
+    """The iterate with the highest validation accuracy so far."""
+
+    iteration: int
+    accuracy: float
+    learned: Learned
+
+
+@dataclass(frozen=True)
+class State:
+    """What has been learned after `iteration` iterations, the optimisers' momenta, and the best iterate."""
+
+    iteration: int
+    learned: Learned
+    momentum: Learned
+    weights: torch.Tensor | None = None
+    best: Best | None = None
+
+    def judged(self, accuracy: float) -> "State":
+        """This state with the accuracy of its iterate known; the earlier one wins a tie."""
+        if self.best is not None and self.best.accuracy >= accuracy:
+            return self
+        return replace(self, best=Best(self.iteration, accuracy, self.learned))
+
+
+def start(learned: Learned, weights: torch.Tensor | None) -> State:
+    """The state before the first iteration."""
+    still = Learned(*(torch.zeros_like(part) for part in (learned.images, learned.labels, learned.lr)))
+    return State(0, learned, still, weights)
+
+
+def _tensors(prefix: str, learned: Learned) -> dict[str, torch.Tensor]:
+    return {f"{prefix}.images": learned.images, f"{prefix}.labels": learned.labels, f"{prefix}.lr": learned.lr}
+
+
+def _learned(prefix: str, tensors: dict[str, torch.Tensor]) -> Learned:
+    return Learned(tensors[f"{prefix}.images"], tensors[f"{prefix}.labels"], tensors[f"{prefix}.lr"])
+
+
+def encode(state: State, facts: dict[str, Any]) -> bytes:
+    """A checkpoint's bytes. `facts` (fingerprint, numerics, history so far) go into its header."""
+    tensors = _tensors("learned", state.learned) | _tensors("momentum", state.momentum)
+    if state.weights is not None:
+        tensors["weights"] = state.weights
+    facts = {**facts, "checkpoint_format": CHECKPOINT_FORMAT, "iteration": state.iteration}
+    if state.best is not None:
+        tensors |= _tensors("best", state.best.learned)
+        facts["best"] = {"iteration": state.best.iteration, "accuracy": state.best.accuracy}
+    return safetensors.torch.save(
+        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+        metadata={"padray": json.dumps(facts, sort_keys=True)},
+    )
+
+
+def decode(content: bytes) -> tuple[State, dict[str, Any]]:
+    """A checkpoint's state and facts. Raises InputError if the bytes are no checkpoint or of a newer format."""
+    try:
+        facts = metadata_of(content)
+        tensors = safetensors.torch.load(content)
+        version, iteration, best = facts.pop("checkpoint_format"), facts.pop("iteration"), facts.pop("best", None)
+        state = State(iteration, _learned("learned", tensors), _learned("momentum", tensors), tensors.get("weights"))
+        if best is not None:
+            state = replace(state, best=Best(best["iteration"], best["accuracy"], _learned("best", tensors)))
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
+        raise InputError("this file is not a checkpoint that padray wrote") from None
+    if version > CHECKPOINT_FORMAT:
+        raise InputError(f"this checkpoint has format {version}; this padray reads up to {CHECKPOINT_FORMAT}")
+    return state, facts
+
+
+def to_device(state: State, device: torch.device) -> State:
+    """The state's tensors on `device`."""
+
+    def moved(learned: Learned) -> Learned:
+        return Learned(learned.images.to(device), learned.labels.to(device), learned.lr.to(device))
+
+    best = None if state.best is None else replace(state.best, learned=moved(state.best.learned))
+    weights = None if state.weights is None else state.weights.to(device)
+    return State(state.iteration, moved(state.learned), moved(state.momentum), weights, best)

@@ -1,0 +1,1 @@
+"""Proof: fresh networks trained on the set, tested on real data, beside controls by the same protocol."""

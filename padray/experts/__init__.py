@@ -1,0 +1,1 @@
+"""Information extraction: difficulty scores, the schedule that they give, and the experts trained on it."""

@@ -1,0 +1,111 @@
+"""Plain supervised training, the same loop for scoring networks, experts and evaluation.
+
+Legend: N samples, C H W, K classes, P parameters, E epochs.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from padray.data import augment
+from padray.draws import generator
+from padray.errors import WorkError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. From epoch `decay_epoch` on, the lr is a tenth and the momentum starts anew."""
+
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    augment: str
+    decay_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which draws a training makes: epoch e takes its order and augmentation from (seed, stage, unit, e)."""
+
+    seed: int
+    stage: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images (N, C, H, W) and their labels: class indices (N,), or class probabilities (N, K)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def train(
+    network: nn.Module,
+    samples: Samples,
+    recipe: Recipe,
+    draws: Draws,
+    samples_of_epoch: Callable[[int], torch.Tensor] | None = None,
+) -> Iterator[float]:
+    """Train in place; yield the loss of the last batch after every epoch.
+
+    Raises:
+        WorkError: the loss is not finite.
+    """
+    optimiser = _optimiser(network, recipe, recipe.lr)
+    for epoch in range(recipe.epochs):
+        if epoch == recipe.decay_epoch:
+            optimiser = _optimiser(network, recipe, recipe.lr * 0.1)
+        ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
+        draw = generator(draws.seed, draws.stage, draws.unit, epoch)
+        loss = _train_epoch(network, samples, ids, optimiser, recipe, draw)
+        if not math.isfinite(loss):
+            raise WorkError(
+                f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
+                f"lower its learning rate ({recipe.lr:g})"
+            )
+        yield loss
+
+
+def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _train_epoch(
+    network: nn.Module,
+    samples: Samples,
+    ids: torch.Tensor,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    draw: torch.Generator,
+) -> float:
+    network.train()
+    _, channels, height, width = samples.images.shape
+    shape = (channels, height, width)
+    loss = torch.zeros(())
+    for batch in torch.split(ids[torch.randperm(len(ids), generator=draw)], recipe.batch):
+        images = samples.images[batch]
+        change = augment.draw(recipe.augment, len(batch), shape, draw)
+        loss = F.cross_entropy(network(augment.apply(change, images)), samples.labels[batch])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, images: torch.Tensor, batch: int = 1000) -> torch.Tensor:
+    """Logits (N, K) without augmentation, in evaluation mode."""
+    network.eval()
+    return torch.cat([network(part) for part in torch.split(images, batch)])
+
+
+def accuracy(network: nn.Module, samples: Samples) -> float:
+    """The share of samples whose largest logit is their label's, in [0, 1]."""
+    return float((logits_of(network, samples.images).argmax(dim=1) == samples.labels).double().mean())

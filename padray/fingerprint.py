@@ -1,0 +1,121 @@
+"""What a stage means, as 64 hexadecimal digits: the same meaning is made once, another one never mixes in.
+
+A fingerprint is the SHA-256 of the canonical JSON of the settings that change what a stage computes, its
+`STAGE_VERSIONS` entry and its inputs' fingerprints. Settings at their default are left out, so that a new
+setting changes no old fingerprint; settings that only count units are left out, so that more units extend a
+folder. Names derive from fingerprinted settings alone.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from padray.config import Config
+from padray.sections import Section
+
+STAGE_VERSIONS = dict.fromkeys(("data", "scores", "experts", "distill", "set", "evaluation", "search", "report"), 1)
+FOLDERS = {
+    "data": "datasets", "scores": "scores", "experts": "experts", "distill": "distilled", "evaluation": "evaluations",
+    "search": "searches", "report": "reports",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A stage's place in storage: `<folder>/<name>-<first 12 digits of the fingerprint>`."""
+
+    stage: str
+    name: str
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        return f"{FOLDERS[self.stage]}/{self.name}-{self.fingerprint[:12]}"
+
+
+def fingerprint(stage: str, meaning: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of a stage's meaning and its inputs."""
+    content = {"stage": stage, "version": STAGE_VERSIONS[stage], "meaning": meaning, "inputs": inputs}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def meaning(section: Section, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The settings of a section that are not at their default and change what is computed."""
+    return section.model_dump(mode="json", exclude_defaults=True, exclude=set(section.UNITS | without))
+
+
+def _common(config: Config, stage: Any) -> dict[str, Any]:
+    seed = config.seed_of(stage)
+    return {**meaning(config.compute), **({"seed": seed} if seed else {})}
+
+
+def data_identity(config: Config, source_digest: str) -> Identity:
+    """The stored dataset: its settings and the digest of the source's bytes."""
+    return Identity("data", config.data.dataset, fingerprint("data", meaning(config.data), {"source": source_digest}))
+
+
+def scores_identity(config: Config, data: Identity) -> Identity:
+    own = {**meaning(config.scores), **_common(config, "scores")}
+    name = f"{data.name}-{config.scores.method}-{config.scores.network.label}"
+    return Identity("scores", name, fingerprint("scores", own, {"data": data.fingerprint}))
+
+
+def experts_identity(config: Config, data: Identity) -> Identity:
+    """The experts' folder; a schedule that leaves samples out also means the scores and how many networks gave them."""
+    own: dict[str, Any] = {
+        **meaning(config.experts), **_common(config, "experts"), "network": meaning(config.network),
+    }  # fmt: skip
+    inputs: dict[str, Any] = {"data": data.fingerprint}
+    if config.schedule.needs_scores:
+        own["schedule"] = meaning(config.schedule)
+        inputs |= {"scores": scores_identity(config, data).fingerprint, "scoring_networks": config.scores.networks}
+    return Identity("experts", f"{data.name}-{config.network.label}", fingerprint("experts", own, inputs))
+
+
+def distill_identity(config: Config, experts: Identity) -> Identity:
+    """The distillation's folder; it means the ids of its experts, since how many there are decides which are drawn."""
+    own = {**meaning(config.distill), **_common(config, "distill"), "network": meaning(config.network)}
+    if config.distill.validation.seeds:  # iterates are judged by the evaluation's protocol, with epochs of their own
+        own["judging"] = meaning(config.evaluation, without=frozenset({"epochs", "controls"}))
+    inputs = {"experts": experts.fingerprint, "expert_ids": list(range(config.experts.count))}
+    return Identity("distill", f"{experts.name}-ipc{config.distill.ipc}", fingerprint("distill", own, inputs))
+
+
+def set_fingerprint(distill: Identity, iterations: int) -> str:
+    """A distilled set: its distillation and how far that went."""
+    return fingerprint("set", {"iterations": iterations}, {"distill": distill.fingerprint})
+
+
+def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str, Any]) -> Identity:
+    """One source of training samples (a set, random real samples, the full data) under one protocol."""
+    own = {**meaning(config.evaluation, without=frozenset({"controls"})), **_common(config, "evaluation")}
+    if source == "full":
+        own["epochs"] = config.evaluation.controls.full_epochs
+    return Identity("evaluation", f"{source}-{name}", fingerprint("evaluation", own | {"source": source}, inputs))
+
+
+def search_identity(config: Config, data: Identity) -> Identity:
+    """A search means its space and objective, and every setting that its trials do not choose."""
+    own: dict[str, Any] = {**meaning(config.search), **_common(config, "search")}
+    for name in ("network", "scores", "schedule", "experts", "distill"):
+        own[name] = meaning(getattr(config, name))
+    own |= {"evaluation": meaning(config.evaluation, without=frozenset({"controls"}))}
+    own |= {"iterations": config.distill.iterations, "experts_count": config.experts.count, "seeds": _seeds(config)}
+    name = f"{data.name}-{config.network.label}-ipc{config.distill.ipc}"
+    return Identity("search", name, fingerprint("search", own, {"data": data.fingerprint}))
+
+
+def _seeds(config: Config) -> list[int]:
+    return [config.seed_of("scores"), config.seed_of("experts"), config.seed_of("distill")]
+
+
+def chain(config: Config, source_digest: str) -> dict[str, Identity]:
+    """The identities of all stages that a configuration needs up to its distillation, in their order."""
+    data = data_identity(config, source_digest)
+    experts = experts_identity(config, data)
+    found = {"data": data}
+    if config.schedule.needs_scores:
+        found["scores"] = scores_identity(config, data)
+    return {**found, "experts": experts, "distill": distill_identity(config, experts)}

@@ -1,0 +1,75 @@
+"""The flat view: a network as a function of one vector that holds all its parameters.
+
+Axes: P parameters (in the order of `module.parameters()`), N images, C channels, H height, W width, K classes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one parameter lies in the vector: theta_P[start:stop], to be seen as `shape`."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def spans_of(module: nn.Module) -> tuple[Span, ...]:
+    """The spans of a module's parameters, end to end."""
+    spans: list[Span] = []
+    for name, parameter in module.named_parameters():
+        start = spans[-1].stop if spans else 0
+        spans.append(Span(name, tuple(parameter.shape), start, start + math.prod(parameter.shape)))
+    return tuple(spans)
+
+
+class FlatNetwork:
+    """logits_NK = flat(theta_P, images_NCHW). Differentiable in both, twice.
+
+    The module lends its structure, its mode (train or eval) and its buffers, and is changed by `load` and `to` only.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.spans = spans_of(module)
+        self.size = self.spans[-1].stop if self.spans else 0
+        self._sizes = [span.stop - span.start for span in self.spans]
+        self._has_buffers = any(True for _ in module.buffers())
+        # Looking for tied weights costs a quarter of a tiny network's call: done once, here.
+        self._tied = len(list(module.named_parameters(remove_duplicate=False))) > len(self.spans)
+
+    def flatten(self) -> Tensor:
+        """The module's parameters as a new vector (P,)."""
+        return torch.cat([parameter.detach().reshape(-1) for parameter in self.module.parameters()])
+
+    def __call__(self, theta_P: Tensor, images_NCHW: Tensor) -> Tensor:
+        # One split has one backward, a cat; a slice per parameter would have a zero-filled vector each.
+        parts = torch.split_with_sizes(theta_P, self._sizes)
+        state = {
+            span.name: part if len(span.shape) == 1 else part.view(span.shape)
+            for span, part in zip(self.spans, parts, strict=True)
+        }
+        if self._has_buffers:  # a batch norm in train mode writes into its statistics: into these copies
+            state.update((name, buffer.clone()) for name, buffer in self.module.named_buffers())
+        logits_NK: Tensor = functional_call(self.module, state, (images_NCHW,), tie_weights=self._tied)
+        return logits_NK
+
+    def load(self, theta_P: Tensor) -> None:
+        """Copy a vector into the module's parameters, in place."""
+        with torch.no_grad():
+            parts = torch.split_with_sizes(theta_P, self._sizes)
+            for parameter, part in zip(self.module.parameters(), parts, strict=True):
+                parameter.copy_(part.view_as(parameter))
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or cast the module, as `nn.Module.to` does."""
+        self.module.to(*args, **kwargs)
+        return self

@@ -1,0 +1,45 @@
+"""The machine's part in a result: device, threads and versions. Recorded with every artefact, not fingerprinted."""
+
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from padray.config import ComputeSettings
+from padray.errors import InputError
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What, besides the settings, the bytes of a result depend on. Equal numerics give equal bytes."""
+
+    device: str
+    threads: int
+    precision: str
+    torch_version: str
+    machine: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return _DTYPES[self.precision]
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def use(self) -> torch.device:
+        """Set this process's threads and give the device. Raises InputError where the device is missing."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("compute.device is cuda, but PyTorch sees no GPU here; use cpu or auto")
+        torch.set_num_threads(self.threads)
+        return torch.device(self.device)
+
+
+def decide(settings: ComputeSettings) -> Numerics:
+    """A pure function of the settings and of the kind of device that is there, never of timing or free memory."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Numerics(device, settings.threads, settings.precision, torch.__version__, platform.machine())

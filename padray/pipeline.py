@@ -1,0 +1,86 @@
+"""The chain: data -> scores -> experts -> distil -> evaluate -> report. Each stage makes only what is missing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from padray import networks
+from padray.config import Config
+from padray.errors import InputError
+from padray.evaluation.table import Row
+from padray.fingerprint import Identity
+from padray.stages import data, distill, evaluate, experts, report, scores, stored
+from padray.stages.base import Context
+from padray.store.location import check_writable
+
+STAGES = ("data", "scores", "experts", "distill", "evaluate", "report")
+
+
+@dataclass
+class Outcome:
+    """What a chain has made so far."""
+
+    identities: dict[str, Identity]
+    rows: list[Row]
+    set_digest: str | None = None
+    set_bytes: int | None = None
+    report: str | None = None
+
+
+def run(context: Context, until: str = "report") -> Outcome:
+    """Run the chain up to and including the stage `until`.
+
+    Raises:
+        InputError: settings, files or storage cannot be used; nothing was begun.
+        WorkError: a unit failed; what was finished before it is kept.
+    """
+    _check(context.config)
+    check_writable(context.location)
+    wanted = STAGES[: STAGES.index(until) + 1]
+    found = {"data": data.make(context)}
+    _check_networks(context, found["data"])
+    outcome = Outcome(found, [])
+    if "scores" in wanted and (context.config.schedule.needs_scores or until == "scores"):
+        found["scores"] = scores.make(context, found["data"])
+    if "experts" in wanted:
+        found["experts"] = experts.make(context, found["data"], found.get("scores"))
+    if "distill" in wanted:
+        found["distill"] = distill.make(context, found["data"], found["experts"])
+        _describe_set(context, outcome)
+    if "evaluate" in wanted:
+        outcome.rows = evaluate.make(context, found["data"], found["distill"])
+    if "report" in wanted:
+        outcome.report = report.make(context, found, outcome.rows)
+    return outcome
+
+
+def _check(config: Config) -> None:
+    """What only shows when settings are put together. Raises InputError."""
+    if not config.data.validation and config.distill.validation.seeds:
+        raise InputError(
+            "distill.validation needs a validation split, but data.validation is 0; "
+            "set distill.validation.seeds=0 or data.validation=0.1"
+        )
+
+
+def _check_networks(context: Context, stored_data: Identity) -> None:
+    """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
+    channels, height, width = context.folder(stored_data).require().facts["shape"]
+    config = context.config
+    for network in (config.network, config.scores.network, *config.evaluation.architectures):
+        networks.check(network, (channels, height, width))
+
+
+def _describe_set(context: Context, outcome: Outcome) -> None:
+    folder = context.folder(outcome.identities["distill"])
+    iterations = context.config.distill.iterations
+    outcome.set_digest = stored.set_object(folder.require(), iterations).sha256
+    outcome.set_bytes = stored.load_set(folder, iterations).size_bytes
+
+
+def summary(context: Context, outcome: Outcome) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "config": context.name, "artifacts": context.artifacts, "seconds": context.seconds, "reused": context.reused,
+        "set": {"sha256": outcome.set_digest, "bytes": outcome.set_bytes}, "evaluation": outcome.rows,
+        "report": outcome.report,
+    }  # fmt: skip

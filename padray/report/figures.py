@@ -1,0 +1,227 @@
+"""The figures: each `draw_*` turns what its info function decided into the bytes of a PNG, in one theme.
+
+Legend as in info.py: K classes, I images per class, L parameter tensors, T iterations, B bins of iterations.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from padray.report.info import AccuracyInfo, Floats, ImagesInfo, LayersInfo, LossInfo, Point, WeightsInfo
+from padray.report.style import LIGHT, WIDTH, Theme, place, png, sheet, shorten, shorten_start
+
+_INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
+_LEAST_COLUMN, _LEAST_NUMBER = 0.15, 0.28  # inches that a column needs for its name and for numbers
+_FLOOR = 1e-4  # weights below it are drawn there
+_LABELS = {"distilled": "distilled set", "random": "random real samples", "full": "full training split"}
+
+
+def _percent(value: float, _: object) -> str:
+    return f"{100 * value:.6g} %"
+
+
+def draw_images(info: ImagesInfo, theme: Theme = LIGHT) -> bytes:
+    """A row per class: its name, its images and, where labels are soft, their mean as a row of a heat map."""
+    rows, columns = info.images.shape[:2]
+    names = [shorten(name, 20) for name in info.names]
+    left = 0.2 + _INCH_PER_LETTER * max(map(len, names))
+    cell = min(0.7, max(0.34, 4.6 / rows), (WIDTH - left) / columns)
+    beside, top, turned = left + columns * cell + 0.3, 0.3, False
+    width = min(cell, (WIDTH - beside - 0.02) / len(info.all_names))
+    if info.labels is not None and width > _LEAST_COLUMN:
+        longest = _INCH_PER_LETTER * min(20, max(map(len, info.all_names)))
+        turned = longest > width
+        top = 0.34 + (longest if turned else 0.15)
+    with sheet(top + rows * cell + 0.04, theme, layout=None) as figure:
+        axes = place(figure, left, top, columns * cell, rows * cell)
+        _mosaic(axes, info.images, cell)
+        axes.set_yticks(np.arange(rows) + 0.5, names, color=theme.ink)
+        axes.set_xticks([])
+        axes.spines[:].set_visible(False)
+        _heading(figure, left, "images", theme)
+        if info.labels is not None:
+            _heading(figure, beside, "mean soft label" + " in %" * (width >= _LEAST_NUMBER), theme)
+            axes = place(figure, beside, top, len(info.all_names) * width, rows * cell)
+            _label_map(axes, info, theme, width, turned)
+        return png(figure)
+
+
+def _heading(figure: Figure, left: float, text: str, theme: Theme) -> None:
+    figure.text(left / WIDTH, 1 - 0.1 / figure.get_figheight(), text, va="top", color=theme.quiet)
+
+
+def _mosaic(axes: Axes, images_KIHWC: Floats, cell: float) -> None:
+    """All images in cells of one unit, each pixel a square where there are few of them."""
+    rows, columns, height, width = images_KIHWC.shape[:4]
+    smooth = max(height, width) > cell * 200
+    ratio = min(1.0, max(0.2, height / width)), min(1.0, max(0.2, width / height))
+    gap = 0.04
+    for k in range(rows):
+        for i in range(columns):
+            high, wide = (1 - 2 * gap) * ratio[0], (1 - 2 * gap) * ratio[1]
+            box = (i + 0.5 - wide / 2, i + 0.5 + wide / 2, k + 0.5 + high / 2, k + 0.5 - high / 2)
+            axes.imshow(
+                images_KIHWC[k, i], extent=box, aspect="auto", interpolation="antialiased" if smooth else "nearest"
+            )
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+
+
+def _label_map(axes: Axes, info: ImagesInfo, theme: Theme, width: float, turned: bool) -> None:
+    """Mean class probabilities (K', K) row by row, in columns of `width` inches; numbers where there is room."""
+    labels = info.labels
+    assert labels is not None, "only soft labels have a map"
+    axes.imshow(labels, cmap=theme.ramp, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.spines[:].set_visible(True)
+    axes.set_yticks([])
+    axes.set_xticks([])
+    if width > _LEAST_COLUMN:
+        names = [shorten(name, 20) for name in info.all_names]
+        axes.set_xticks(range(len(names)), names, rotation=90 if turned else 0)
+        axes.xaxis.tick_top()
+    if width >= _LEAST_NUMBER:
+        for k, j in np.argwhere(labels >= 0.005):
+            colour = theme.paper if labels[k, j] > 0.5 else theme.ink
+            axes.text(j, k, f"{100 * labels[k, j]:.0f}", ha="center", va="center", color=colour, fontsize=7.5)
+
+
+def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
+    """Loss, validation accuracy (where it was taken) and the student's learning rate, over iterations."""
+    blue, judged = theme.sources["distilled"], len(info.judged) > 0
+    ratios = [2.4, 1.6, 1.0] if judged else [2.4, 1.0]
+    with sheet(0.9 * sum(ratios) + 0.3, theme) as figure:
+        panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
+        panels[0].plot(info.iterations, info.loss, color=blue, linewidth=0.5, alpha=0.45)
+        panels[0].plot(info.iterations, info.median, color=blue, linewidth=1.8)
+        panels[0].set_ylabel("matching loss")
+        _log_if_wide(panels[0], info.loss)
+        if judged:
+            _validation(panels[1], info, theme)
+        panels[-1].plot(info.iterations, info.student_lr, color=theme.quiet, linewidth=1.4)
+        panels[-1].set(ylabel="student lr", xlabel="iteration")
+        panels[-1].ticklabel_format(axis="y", useOffset=False)
+        for axes in panels:
+            axes.axvline(info.chosen, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.margins(x=0.01)
+        panels[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        figure.align_ylabels(list(panels))
+        return png(figure)
+
+
+def _log_if_wide(axes: Axes, values: Floats) -> None:
+    """A logarithmic scale for values that span more than a factor of 20."""
+    positive = values[values > 0]
+    if len(positive) and positive.max() > 20 * positive.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
+    colour = theme.sources["distilled"]
+    axes.plot(info.judged_at, info.judged, color=colour, linewidth=1.4, marker="o", markersize=3)
+    axes.set_ylabel("validation accuracy")
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.margins(y=0.35)
+    if info.best is not None:
+        axes.plot([info.chosen], [info.best], marker="o", markersize=7, markerfacecolor=theme.paper, color=colour)
+        left = info.chosen > info.iterations.mean()
+        axes.annotate(
+            f"the set: {100 * info.best:.1f} %", (info.chosen, info.best), xytext=(-9 if left else 9, 5),
+            textcoords="offset points", ha="right" if left else "left",
+        )  # fmt: skip
+
+
+def draw_layers(info: LayersInfo, theme: Theme = LIGHT) -> bytes:
+    """Tensors from shallow (top) to deep, iterations to the right; the cut as a line, what is above it left out."""
+    count = len(info.names)
+    row = min(0.32, max(0.13, 5.0 / count))
+    size = min(8.5, row * 50)
+    labels = [f"{shorten_start(n, int(290 / size))}  {p:,}" for n, p in zip(info.names, info.sizes, strict=True)]
+    left = 0.2 + _INCH_PER_LETTER * size / 8.5 * max(map(len, labels))
+    width, top, height = WIDTH - left - (1.05 if info.cut is not None else 0.1), 0.08, row * count
+    with sheet(height + 1.15, theme, layout=None) as figure:
+        axes = place(figure, left, top, width, height)
+        logs = np.ma.log2(np.ma.masked_invalid(info.values))
+        limit = min(4.0, max(1.0, float(np.percentile(np.abs(logs).compressed(), 98)))) if logs.count() else 1.0
+        box = (info.edges[0], info.edges[-1], count, 0)
+        image = axes.imshow(logs, theme.balance, aspect="auto", extent=box, interpolation="nearest")
+        image.set_clim(-limit, limit)
+        axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=size, color=theme.ink)
+        axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        if info.cut is not None:
+            _cut(axes, info.cut, count, theme)
+        bar = place(figure, left, top + height + 0.55, min(3.2, width), 0.11)
+        colours = figure.colorbar(image, cax=bar, orientation="horizontal")
+        colours.outline.set_edgecolor(theme.line)
+        ticks = [power for power in range(-4, 5) if abs(power) <= limit]
+        colours.set_ticks(ticks, labels=[f"{2.0**power:g}" if power >= 0 else f"1/{2**-power}" for power in ticks])
+        bar.set_xlabel("squared distance to the expert's end; 1 = no nearer than the start")
+        bar.xaxis.label.set_horizontalalignment("left")
+        bar.xaxis.label.set_x(0)
+        return png(figure)
+
+
+def _cut(axes: Axes, cut: float, count: int, theme: Theme) -> None:
+    """The line, drawn a little beyond the map, and what lies on either side of it."""
+    across = axes.get_yaxis_transform()
+    axes.plot([0, 1.02], [cut, cut], color=theme.ink, linewidth=1.6, transform=across, clip_on=False)
+    axes.axhspan(0, cut, facecolor="none", edgecolor=theme.quiet, hatch="////", linewidth=0, alpha=0.4)
+    for text, side, colour in (("↑ left out", 1, theme.quiet), ("↓ matched", -1, theme.ink)):
+        axes.annotate(
+            text, (1.03, cut), xycoords=across, xytext=(0, 4 * side), textcoords="offset points", color=colour,
+            va="bottom" if side > 0 else "top",
+        )  # fmt: skip
+    axes.set_ylim(count, 0)
+
+
+def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
+    """Test accuracy of each architecture: mean ± std of every source, and each network as a faint dot."""
+    step = 0.22
+    with sheet(0.8 + 0.24 * len(info.points) + 0.1 * len(info.architectures), theme) as figure:
+        axes = figure.subplots()
+        for source in info.sources:
+            for point in (p for p in info.points if p.source == source):
+                offset = step * (info.sources.index(source) - (len(info.sources) - 1) / 2)
+                _point(axes, point, info.architectures.index(point.architecture) + offset, theme)
+        axes.set_yticks(range(len(info.architectures)), [shorten(a, 30) for a in info.architectures], color=theme.ink)
+        axes.set_ylim(len(info.architectures) - 0.5, -0.5)
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+        axes.set_xlabel("test accuracy: mean ± std, and each network")
+        handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
+        figure.legend(
+            handles, [_LABELS[s] for s in info.sources], loc="outside upper left", ncols=3, handletextpad=0.1,
+            columnspacing=1.5,
+        )  # fmt: skip
+        return png(figure)
+
+
+def _point(axes: Axes, point: Point, y: float, theme: Theme) -> None:
+    colour = theme.sources[point.source]
+    axes.plot(point.values, [y] * len(point.values), "|", color=colour, markersize=7, alpha=0.7)
+    axes.errorbar(
+        point.mean, y, xerr=point.std, color=colour, marker="o", markersize=5.5, elinewidth=1.4, capsize=0, linestyle=""
+    )
+
+
+def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
+    """IADD: the range and the median of the weights, and the share of parameters that they leave in play."""
+    blue = theme.sources["distilled"]
+    with sheet(2.5, theme) as figure:
+        spread, share = figure.subplots(1, 2, sharex=True)
+        spread.fill_between(
+            info.iterations, np.maximum(info.low, _FLOOR), info.high, color=blue, alpha=0.22, linewidth=0
+        )
+        spread.plot(info.iterations, info.median, color=blue, linewidth=1.8)
+        spread.set(xlabel="iteration", ylabel="weights: range and median")
+        _log_if_wide(spread, np.concatenate([np.maximum(info.low, _FLOOR), info.high]))
+        share.plot(info.iterations, info.effective, color=blue, linewidth=1.8)
+        share.set(xlabel="iteration", ylabel="effective share of parameters", ylim=(0, 1.04))
+        share.yaxis.set_major_formatter(FuncFormatter(_percent))
+        for axes in (spread, share):
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.margins(x=0.01)
+        return png(figure)

@@ -1,0 +1,239 @@
+"""What each figure shows, as plain data: these functions decide, `figures.py` only draws.
+
+Legend: K classes, I images per class, M = K*I samples, L parameter tensors, T iterations, B bins of iterations.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from padray.distill.synthetic import SyntheticSet
+from padray.evaluation.table import Row
+from padray.networks.flat import Span
+
+Floats = NDArray[np.float64]
+History = Sequence[dict[str, Any]]
+
+MAX_CLASSES = 20
+MAX_IMAGES = 10
+MAX_BINS = 200
+_MOST_NAMES = 6
+SOURCES = ("distilled", "random", "full")
+_SPACES = {
+    "zca": "Turned back from ZCA whitening",
+    "normalize": "Turned back from per-channel normalisation",
+    "none": "Shown in the space in which they were distilled",
+}
+
+
+class ImagesInfo(NamedTuple):
+    """Distilled images to look at, (K', I', H, W, 3) in [0, 1], and each class's mean soft label (K', K) or None."""
+
+    images: Floats
+    labels: Floats | None
+    names: tuple[str, ...]
+    all_names: tuple[str, ...]
+    ipc: int
+    at_bounds: float
+    space: str
+
+    @property
+    def caption(self) -> str:
+        """How many are shown, and the clip rule."""
+        shown, per_class = self.images.shape[:2]
+        rows = f"All {len(self.all_names)} classes" if shown == len(self.all_names) else (
+            f"The first {shown} of {len(self.all_names)} classes"
+        )  # fmt: skip
+        rule = f"{self.space}, then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
+        labels = "" if self.labels is None else f" Soft labels: the probabilities of all {len(self.all_names)} classes."
+        return f"{rows}, {per_class} of {self.ipc} image{'s' * (self.ipc > 1)} each. {rule}.{labels}"
+
+
+def images_info(synthetic: SyntheticSet) -> ImagesInfo:
+    """One row per class: its first images, de-whitened and clipped, and what its soft labels say on average."""
+    names, ipc, learned = tuple(map(str, synthetic.facts["class_names"])), synthetic.ipc, synthetic.learned
+    classes, shape = min(len(names), MAX_CLASSES), tuple(learned.images.shape[1:])
+    images = learned.images.view(len(names), ipc, *shape)[:classes, :MAX_IMAGES]
+    pixels = synthetic.preprocessing.invert(images.reshape(-1, *shape).float()).double()
+    pixels = pixels.clamp(0, 1)  # preprocessing without an inverse leaves values as they are
+    at_bounds = float(((pixels == 0) | (pixels == 1)).double().mean())
+    if shape[0] != 3:  # no colours of their own: their mean in grey
+        pixels = pixels.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    shown = pixels.permute(0, 2, 3, 1).reshape(classes, -1, *shape[1:], 3).numpy()
+    labels = None
+    if learned.soft:
+        mean = learned.labels.double().softmax(dim=1).view(len(names), ipc, -1).mean(dim=1)
+        labels = mean[:classes].numpy()
+    return ImagesInfo(shown, labels, names[:classes], names, ipc, at_bounds, _SPACES[synthetic.preprocessing.kind])
+
+
+class LossInfo(NamedTuple):
+    """Matching loss (T,) with its running median, validation accuracy where it was taken, and the student's lr (T,)."""
+
+    iterations: Floats
+    loss: Floats
+    median: Floats
+    window: int
+    judged_at: Floats
+    judged: Floats
+    student_lr: Floats
+    chosen: int
+    best: float | None
+    skipped: int
+    max_loss: float
+
+    @property
+    def caption(self) -> str:
+        """What the lines are, which iterate was taken, and how many iterations were skipped."""
+        taken = f"The last iterate ({self.chosen}) is the set: none was judged."
+        if self.best is not None:
+            taken = f"The set is the iterate that did best on validation: {self.chosen}, with {100 * self.best:.1f} %."
+        skipped = f"In {self.skipped} of {len(self.iterations)} iterations" if self.skipped else "In no iteration"
+        return (
+            f"Thin: the loss of each iteration; thick: its running median over {self.window}. {taken} {skipped} "
+            f"was a trajectory left out because its loss was above distill.max_loss ({self.max_loss:g})."
+        )
+
+
+def loss_info(history: History, chosen: int, best: float | None, max_loss: float) -> LossInfo:
+    """Loss and accuracy over iterations; `chosen`, `best`: the iterate that became the set and its accuracy."""
+    iterations, loss = _column(history, "iteration"), _column(history, "loss")
+    window = _window(len(loss))
+    judged = [row for row in history if row.get("validation_accuracy") is not None]
+    return LossInfo(
+        iterations, loss, running_median(loss, window), window,
+        _column(judged, "iteration") + 1,  # judged after the iteration's update
+        _column(judged, "validation_accuracy"), _column(history, "student_lr"), chosen, best,
+        sum(bool(row["skipped"]) for row in history), max_loss,
+    )  # fmt: skip
+
+
+def _column(history: History, name: str) -> Floats:
+    return np.array([row[name] for row in history], dtype=np.float64)
+
+
+def _window(count: int) -> int:
+    """An odd window of about a twentieth of the iterations."""
+    return max(1, min(count, max(5, count // 20)) // 2 * 2 - 1)
+
+
+def running_median(values: Floats, window: int) -> Floats:
+    """Median of the `window` (odd) values around each; at the ends of those that are there. Same shape."""
+    half = window // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    found: Floats = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    return found
+
+
+class LayersInfo(NamedTuple):
+    """Relative squared error per tensor and bin of iterations (L, B), NaN where no expert moved; and FIEM's cut.
+
+    `cut` is a position on the axis of the rows, on which row l covers [l, l + 1]; None where nothing is left out.
+    """
+
+    values: Floats
+    edges: Floats
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    cut: float | None
+    caption: str
+
+
+def layers_info(history: History, spans: Sequence[Span], cut: int) -> LayersInfo:
+    """Loss per tensor over iterations; `cut` is the first position of the flat parameters that is matched."""
+    layers = np.array([row["layers"] for row in history], dtype=np.float64)  # (T, L)
+    bins = min(MAX_BINS, len(layers))
+    edges = np.linspace(0, len(layers), bins + 1).astype(int)
+    values = np.stack([_mean_moved(layers[a:b]) for a, b in itertools.pairwise(edges)], axis=1)
+    first = float(history[0]["iteration"])
+    names, sizes = tuple(span.name for span in spans), tuple(span.stop - span.start for span in spans)
+    return LayersInfo(values, edges + first, names, sizes, cut_position(spans, cut), cut_sentence(spans, cut))
+
+
+def _mean_moved(layers_TL: Floats) -> Floats:
+    """The mean over the iterations in which the expert moved, (L,): the others are recorded as 0 and say nothing."""
+    moved = (layers_TL > 0).sum(axis=0)
+    return np.where(moved > 0, layers_TL.sum(axis=0) / np.maximum(moved, 1), np.nan)
+
+
+def cut_position(spans: Sequence[Span], cut: int) -> float | None:
+    """The cut on the axis of the rows: whole rows above it, and its share of the tensor that it lies in."""
+    if cut <= 0:
+        return None
+    position = sum(1.0 for span in spans if span.stop <= cut)
+    inside = next((span for span in spans if span.start < cut < span.stop), None)
+    return position + ((cut - inside.start) / (inside.stop - inside.start) if inside else 0.0)
+
+
+def cut_sentence(spans: Sequence[Span], cut: int) -> str:
+    """Which tensors FIEM leaves out of the loss, wholly and partly."""
+    total = spans[-1].stop
+    if cut <= 0:
+        return f"Every one of the {total:,} parameters is matched: no FIEM cut (distill.selection.ratio is 0)."
+    whole = [span.name for span in spans if span.stop <= cut]
+    listed = ", ".join(whole) if len(whole) <= _MOST_NAMES else f"{len(whole)} tensors from {whole[0]} to {whole[-1]}"
+    parts = [f"{listed} wholly"] if whole else []
+    for span in spans:
+        if span.start < cut < span.stop:
+            share = (cut - span.start) / (span.stop - span.start)
+            parts.append(f"{span.name} by its first {100 * share:.1f} %")
+    return (
+        f"FIEM leaves the first {cut:,} of {total:,} parameters ({100 * cut / total:.1f} %) out of the loss: "
+        f"{'; '.join(parts)}."
+    )
+
+
+class Point(NamedTuple):
+    """One (architecture, source): mean ± std over networks, and each network's accuracy."""
+
+    architecture: str
+    source: str
+    mean: float
+    std: float
+    values: tuple[float, ...]
+
+
+class AccuracyInfo(NamedTuple):
+    """Test accuracies in [0, 1], architecture by architecture, and the sources in their fixed order."""
+
+    architectures: tuple[str, ...]
+    sources: tuple[str, ...]
+    points: tuple[Point, ...]
+
+
+def accuracy_info(rows: Sequence[Row]) -> AccuracyInfo:
+    """The table's rows as points."""
+    points = tuple(Point(r["architecture"], r["source"], r["mean"], r["std"], tuple(r["values"])) for r in rows)
+    architectures = tuple(dict.fromkeys(point.architecture for point in points))
+    present = {point.source for point in points}
+    return AccuracyInfo(architectures, tuple(s for s in SOURCES if s in present), points)
+
+
+class WeightsInfo(NamedTuple):
+    """IADD's weights over iterations, each (T,)."""
+
+    iterations: Floats
+    low: Floats
+    median: Floats
+    high: Floats
+    effective: Floats
+
+    @property
+    def caption(self) -> str:
+        """What the weights did, and whose choice their constraint is."""
+        return (
+            f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %; the paper leaves "
+            f"the weights' constraint (mean 1) and their learning rate open, so both are ours."
+        )
+
+
+def weights_info(history: History) -> WeightsInfo | None:
+    """The columns of IADD's diagnostics; None where no weights were learned."""
+    if not history or history[0].get("weight_median") is None:
+        return None
+    names = ("weight_min", "weight_median", "weight_max", "weight_effective_fraction")
+    low, median, high, effective = (_column(history, name) for name in names)
+    return WeightsInfo(_column(history, "iteration"), low, median, high, effective)

@@ -1,0 +1,198 @@
+"""The report as one self-contained HTML page: pictures inside, no script, no network, light and dark."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import resources
+from typing import Any, NamedTuple
+
+import jinja2
+
+from padray.config import Config
+from padray.distill.synthetic import SyntheticSet
+from padray.evaluation.table import Row
+from padray.matching.selection import cut_index
+from padray.networks.flat import Span
+from padray.report import figures, info, words
+from padray.report.style import DARK, LIGHT, Theme
+
+
+class Link(NamedTuple):
+    """A stage in the chain of fingerprints, and the numerics under which it was made."""
+
+    stage: str
+    folder: str
+    fingerprint: str
+    numerics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that a report tells of.
+
+    Attributes:
+        name, overrides: what was typed: a preset's or file's name, and its `--set`s.
+        rows: the evaluation's table, the network that the set was made with first.
+        history: the distillation's metrics, iteration by iteration.
+        spans: the parameter tensors of that network.
+        splits: how many samples each split of the dataset has.
+        experts: each expert's last validation accuracy; empty without a validation split.
+        set_key, set_sha256, set_size: the set's file under the storage root, its digest and its bytes.
+        chain: the artefacts that led here, in order.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    config: Config
+    synthetic: SyntheticSet
+    rows: Sequence[Row]
+    history: info.History
+    spans: Sequence[Span]
+    splits: dict[str, int]
+    experts: tuple[float, ...]
+    set_key: str
+    set_sha256: str
+    set_size: int
+    chain: tuple[Link, ...]
+
+    @cached_property
+    def samples(self) -> int:
+        """M, the number of synthetic images."""
+        return len(self.synthetic.learned.images)
+
+
+class Picture(NamedTuple):
+    """A figure in both themes, and what it shows in words."""
+
+    stem: str
+    alt: str
+    caption: str
+    light: bytes
+    dark: bytes
+
+
+def pictures(subject: Subject) -> dict[str, Picture]:
+    """All figures of a subject by their stems, in the order of the page."""
+    facts, distill, history = subject.synthetic.facts, subject.config.distill, subject.history
+    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], distill.max_loss)
+    ratio = distill.selection.ratio if distill.selection.strategy == "depth" else 0.0
+    layers = info.layers_info(history, subject.spans, cut_index(ratio, subject.spans[-1].stop))
+    images, accuracy = info.images_info(subject.synthetic), info.accuracy_info(subject.rows)
+    weights = info.weights_info(history)
+
+    def both(stem: str, alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
+        return Picture(stem, alt, caption, draw(LIGHT), draw(DARK))
+
+    found = [
+        both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
+        both("images", "The distilled images", images.caption, partial(figures.draw_images, images)),
+        both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)),
+        both("layers", "Loss per tensor over iterations", layers.caption, partial(figures.draw_layers, layers)),
+    ]
+    if weights is not None:
+        found.append(both("weights", "IADD's weights", weights.caption, partial(figures.draw_weights, weights)))
+    return {picture.stem: picture for picture in found}
+
+
+def render(subject: Subject, drawn: dict[str, Picture]) -> str:
+    """The page: a function of the subject alone."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["uri"] = _uri
+    template = environment.from_string((resources.files("padray.report") / "page.html.j2").read_text("utf-8"))
+    return template.render(_view(subject), pictures=drawn, light=LIGHT, dark=DARK) + "\n"
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _view(subject: Subject) -> dict[str, Any]:
+    """What the template shows, in its order."""
+    config, facts, distill = subject.config, subject.synthetic.facts, subject.config.distill
+    settings = words.settings(config)
+    has_validation = bool(subject.splits.get("validation"))
+    return {
+        "name": subject.name,
+        "subtitle": (
+            facts["dataset"], config.network.label, f"{distill.ipc} image{'s' * (distill.ipc > 1)} per class",
+            f"{facts['iterations']:,} iterations",
+        ),
+        "headline": words.headline(subject.rows, subject.samples, subject.splits["train"]),
+        "verdict": words.verdict(subject.rows),
+        "table": _table(subject.rows),
+        "protocol": words.protocol(config, has_validation),
+        "experts": _experts(subject),
+        "sizes": _sizes(subject),
+        "share": f"{100 * subject.samples / subject.splits['train']:.2g} %",
+        "training": subject.splits["train"],
+        "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
+        "lr": float(subject.synthetic.learned.lr),
+        "first_lr": distill.student_lr,
+        "changed": [line for line in settings if line[1] != line[2]],
+        "settings": settings,
+        "yaml": words.as_yaml(config),
+        "chain": subject.chain,
+        "numerics": _numerics(subject.chain),
+        "command": words.command(subject.name, subject.overrides),
+        "code": words.training_code(
+            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes
+        ),
+        "preprocessing": subject.synthetic.preprocessing.kind,
+    }  # fmt: skip
+
+
+def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Network by network: its rows, and the difference of the set to its control."""
+    names = dict.fromkeys(row["architecture"] for row in rows)
+    return [
+        {
+            "architecture": name, "difference": words.difference(rows, name),
+            "rows": [
+                {
+                    "source": row["source"], "accuracy": words.accuracy(row), "n": row["n"], "lr": f"{row['lr']:.3g}",
+                    "values": ", ".join(f"{100 * value:.2f}" for value in row["values"]),
+                }
+                for row in rows if row["architecture"] == name
+            ],
+        }
+        for name in names
+    ]  # fmt: skip
+
+
+def _experts(subject: Subject) -> str:
+    """What the experts know that the set was matched with."""
+    found = [100 * value for value in subject.experts]
+    if not found:
+        return ""
+    middle = f"between {min(found):.1f} and {max(found):.1f} %" if len(found) > 1 else f"{found[0]:.1f} %"
+    return f"The {len(found)} experts it was matched with reach {middle} on the validation split."
+
+
+def _sizes(subject: Subject) -> list[tuple[str, str, int]]:
+    """Everything that was learned: what, its shape, its bytes; then their sum."""
+    learned = subject.synthetic.learned
+    parts = [
+        ("images", learned.images),
+        ("soft labels" if learned.soft else "labels", learned.labels),
+        ("lr", learned.lr),
+    ]
+    lines = [
+        (name, f"{' × '.join(map(str, part.shape)) or '1'}, {str(part.dtype).removeprefix('torch.')}",
+         part.numel() * part.element_size())
+        for name, part in parts
+    ]  # fmt: skip
+    return [*lines, ("together", "", subject.synthetic.size_bytes)]
+
+
+def _numerics(chain: Sequence[Link]) -> list[tuple[str, str]]:
+    """The machine's part: once, if it was the same for all stages, else stage by stage."""
+    texts = {
+        link.stage: ", ".join(f"{key} {value}" for key, value in link.numerics.items())
+        for link in chain if link.numerics
+    }  # fmt: skip
+    if len(set(texts.values())) == 1:
+        return [("all stages", next(iter(texts.values())))]
+    return list(texts.items())

@@ -1,0 +1,100 @@
+"""One look for all figures: two themes, one typeface, the same colour for the same source everywhere.
+
+A sheet is 7.6 inches at 200 dots an inch, shown 760 pixels wide: an inch is 100 CSS pixels. The colours are Okabe
+and Ito's, which colour-blind readers tell apart. matplotlib's settings are set for one figure and then restored.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+WIDTH = 7.6
+_DPI = 200
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of paper and ink, and of the sources of training samples."""
+
+    paper: str
+    ink: str
+    quiet: str
+    line: str
+    sources: dict[str, str]
+
+    @property
+    def ramp(self) -> Colormap:
+        """From nothing to everything."""
+        return LinearSegmentedColormap.from_list("ramp", [self.paper, self.sources["distilled"]])
+
+    @property
+    def balance(self) -> Colormap:
+        """Good below the middle, bad above it, no answer in grey."""
+        colours = [self.sources["distilled"], self.paper, self.sources["random"]]
+        return LinearSegmentedColormap.from_list("balance", colours).with_extremes(bad=self.line)
+
+
+LIGHT = Theme(
+    "#ffffff", "#1b1d21", "#646a73", "#d9dce1", {"distilled": "#0072b2", "random": "#d55e00", "full": "#7a7f87"}
+)
+DARK = Theme(
+    "#15171b", "#e8eaed", "#9aa1ab", "#363b44", {"distilled": "#56b4e9", "random": "#e69f00", "full": "#a3a9b2"}
+)
+
+
+@contextmanager
+def sheet(height: float, theme: Theme, *, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
+    """An empty figure of the common width, with matplotlib's settings at the theme's while it is drawn."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # the user's own matplotlibrc must not change a report's bytes
+        matplotlib.rcParams.update({
+            "font.size": 8.5, "font.family": ["DejaVu Sans"], "text.parse_math": False, "text.color": theme.ink,
+            "axes.labelcolor": theme.quiet, "axes.edgecolor": theme.line, "axes.facecolor": theme.paper,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 8.5, "axes.linewidth": 0.8,
+            "xtick.color": theme.line, "ytick.color": theme.line, "xtick.labelcolor": theme.quiet,
+            "ytick.labelcolor": theme.quiet, "figure.facecolor": theme.paper, "legend.frameon": False,
+            "axes.grid": True, "axes.axisbelow": True, "grid.color": theme.line, "grid.linewidth": 0.5,
+            "grid.alpha": 0.6, "lines.solid_capstyle": "round",
+        })  # fmt: skip
+        figure = Figure(figsize=(WIDTH, height), dpi=_DPI, layout=layout)
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure's bytes: a function of what was drawn (no date, no version)."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font lacks
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes by the inch, measured from the top left corner, without a grid and without ticks."""
+    total_width, total_height = figure.get_size_inches()
+    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
+    axes = figure.add_axes(box)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    return axes
+
+
+def shorten(text: str, most: int) -> str:
+    """A name on one line, cut with an ellipsis."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shorten_start(text: str, most: int) -> str:
+    """A name whose end tells most, cut at its start."""
+    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,0 +1,194 @@
+"""What the report says in words: its headline and verdict, its protocol, its settings, and what to type.
+
+Accuracies are in [0, 1] in the rows and in percent in the sentences.
+"""
+
+import io
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+
+from padray import loading
+from padray.config import Config
+from padray.evaluation.table import Row
+
+
+class Difference(NamedTuple):
+    """How much better the set is than its control, in points; `error` is that difference's standard error."""
+
+    architecture: str
+    points: float
+    error: float
+    known: bool
+
+    @property
+    def clear(self) -> bool:
+        """More than two standard errors, with more than one network on either side."""
+        return self.known and abs(self.points) > 2 * self.error
+
+    @property
+    def text(self) -> str:
+        """`+15.9`, `−0.3`."""
+        return f"{self.points:+.1f}".replace("-", "−")
+
+
+def find(rows: Sequence[Row], architecture: str, source: str) -> Row | None:
+    """The row of an architecture and a source, if there is one."""
+    return next((r for r in rows if (r["architecture"], r["source"]) == (architecture, source)), None)
+
+
+def difference(rows: Sequence[Row], architecture: str) -> Difference | None:
+    """Set minus control on one architecture; None without a control."""
+    own, control = find(rows, architecture, "distilled"), find(rows, architecture, "random")
+    if own is None or control is None:
+        return None
+    error = math.sqrt(own["std"] ** 2 / own["n"] + control["std"] ** 2 / control["n"])
+    known = min(own["n"], control["n"]) > 1
+    return Difference(architecture, 100 * (own["mean"] - control["mean"]), 100 * error, known)
+
+
+def accuracy(row: Row) -> str:
+    """`87.6 ± 0.5 %`."""
+    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f} %"
+
+
+def headline(rows: Sequence[Row], samples: int, training: int) -> str:
+    """What the set achieves on the network that it was made with, beside its controls."""
+    name = rows[0]["architecture"]
+    article = "an" if name[0] in "aeiou" or name.startswith("mlp") else "a"
+    own, control, full = (find(rows, name, source) for source in ("distilled", "random", "full"))
+    assert own is not None, "the network that the set was made with is always evaluated"
+    images = f"image{'s' * (samples > 1)}"
+    text = f"Trained on {samples:,} synthetic {images}, {article} {name} reaches {accuracy(own)} on the test split"
+    text += f"; on {samples:,} random real {images} {accuracy(control)}" if control else ""
+    return text + (f"; on all {training:,} training images {accuracy(full)}." if full else ".")
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Whether the set beats its control, plainly; on its own network and then on the others."""
+    names = list(dict.fromkeys(row["architecture"] for row in rows))
+    found = [d for d in (difference(rows, name) for name in names) if d is not None]
+    if not found:
+        return "No control was run, so nothing says whether the set is better than real images."
+    first, *others = found
+    if not first.known:
+        says = f"The difference to the control is {first.text} points, but with one network its spread is not known."
+    elif not first.clear:
+        says = (
+            f"The set does not clearly beat its control: the difference of {first.text} points is within two "
+            f"standard errors (± {2 * first.error:.1f})."
+        )
+    elif first.points > 0:
+        says = f"It beats its control by {first.points:.1f} points."
+    else:
+        says = f"The set does not beat its control: random real images are better by {-first.points:.1f} points."
+    return f"{says} {_others(others)}".strip()
+
+
+def _others(others: Sequence[Difference]) -> str:
+    """The same for networks that the set was not made with."""
+    if not others:
+        return ""
+    losers = [f"{d.architecture} ({d.text})" for d in others if not (d.clear and d.points > 0)]
+    if not losers:
+        which = {1: "the other network", 2: "both other networks"}.get(len(others), f"all {len(others)} other networks")
+        return f"It beats it on {which} too."
+    won, count = len(others) - len(losers), f"{len(others)} other network{'s' * (len(others) > 1)}"
+    return f"Of {count} it clearly beats it on {won}; not on {', '.join(losers)}."
+
+
+def protocol(config: Config, has_validation: bool) -> str:
+    """How the accuracies came about, in two sentences."""
+    settings, lrs = config.evaluation, ", ".join(f"{lr:g}" for lr in config.evaluation.controls.lrs)
+    full = f" ({settings.controls.full_epochs} on the full split)" if settings.controls.full else ""
+    split = "validation split" if has_validation else "training split, for want of a validation split"
+    learned = "learned " if config.distill.lr_student_lr else ""
+    return (
+        f"Each number is the mean ± sample standard deviation over n fresh networks, trained for {settings.epochs} "
+        f"epochs{full} with SGD (momentum {settings.momentum:g}, weight decay {settings.weight_decay:g}, lr divided by "
+        f"ten half-way, augmentation {settings.augment.replace('_', ', ')}); the test split is read here and nowhere "
+        f"else. The set brings its {learned}lr; its control, a fresh stratified draw of equally many real samples for "
+        f"each seed, is trained by the same protocol at the lr out of {lrs} that is best on the {split}."
+    )
+
+
+def settings(config: Config) -> list[tuple[str, str, str]]:
+    """Every setting as (key, value, default); where the storage is, is not a setting of the result."""
+    defaults = dict(loading.effective(Config()))
+    found = []
+    for key, value in loading.effective(config):
+        if not key.startswith("storage."):
+            default = json.dumps(defaults[key]) if key in defaults else "none"
+            found.append((key, _shown(config, key, value), default))
+    return found
+
+
+def _shown(config: Config, key: str, value: Any) -> str:
+    if key == "evaluation.architectures":
+        return ", ".join(network.label for network in config.evaluation.architectures) or "[]"
+    return json.dumps(_shareable(value), ensure_ascii=False)
+
+
+def _shareable(value: Any) -> Any:
+    """A report is passed on: of an absolute path only its last part is told."""
+    return f"…/{PurePosixPath(value).name}" if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+def as_yaml(config: Config) -> str:
+    """The settings that are not at their default, as a file that `padray run` takes."""
+    tree = config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"})
+    if "path" in tree.get("data", {}):
+        tree["data"]["path"] = _shareable(tree["data"]["path"])
+    writer, buffer = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style, writer.allow_unicode, writer.width = None, True, 100
+    writer.dump(tree, buffer)
+    return buffer.getvalue()
+
+
+def command(name: str, overrides: Sequence[str]) -> str:
+    """The command that makes this set and this report again."""
+    file = name if name in loading.preset_names() else f"{name}.yaml"
+    parts = ["padray", "run", file]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if not key.strip().startswith("storage"):
+            parts += ["--set", f"{key}={_shareable(value)}"]
+    return shlex.join(parts).replace(" --set ", " \\\n    --set ")
+
+
+_REAL = {  # what a test image, floats in [0, 1], must go through; `t` holds the file's tensors
+    "normalize": "mean, std = (t[f'preprocessing.{name}'].view(-1, 1, 1) for name in ('mean', 'std'))\n"
+    "    return (x - mean) / std",
+    "zca": "return ((x.flatten(1) - t['preprocessing.mean']) @ t['preprocessing.whiten']).view_as(x)",
+    "none": "return x",
+}
+
+
+def training_code(path: str, config: Config, kind: str, classes: int) -> str:
+    """Python that trains a network on the set without padray; `kind` is that of its preprocessing."""
+    soft = config.distill.labels.kind == "soft"
+    settings = f"momentum={config.evaluation.momentum:g}, weight_decay={config.evaluation.weight_decay:g}"
+    return f"""\
+import torch
+from safetensors.torch import load_file
+
+t = load_file(
+    {path!r}
+)
+images, labels = t['images'], t['labels']{".softmax(dim=1)  # they are raw logits" if soft else "  # class indices"}
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear({classes}))  # yours goes here
+sgd = torch.optim.SGD(network.parameters(), t['lr'].item(), {settings})
+for _ in range({config.evaluation.epochs}):
+    sgd.zero_grad()
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    sgd.step()
+
+
+def preprocess(x):  # real images (N, C, H, W) in [0, 1], before the network sees them
+    {_REAL[kind]}
+"""

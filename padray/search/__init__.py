@@ -1,0 +1,1 @@
+"""What to search, what to maximise, what was tried. No Ray: cluster/tuning.py adapts it."""

@@ -1,0 +1,24 @@
+"""What a search maximises: validation accuracy of fresh networks trained on the set that a trial distilled."""
+
+from statistics import fmean
+
+from padray.config import Config
+from padray.evaluation.protocol import Trial, validation_accuracies
+from padray.experts.training import Draws
+from padray.fingerprint import Identity
+from padray.search.trials import Parameters, TrialRecord
+from padray.stages import stored
+from padray.stages.base import Inputs
+from padray.store.artifacts import Folder
+
+
+def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, parameters: Parameters) -> TrialRecord:
+    """The finished trial of a set that lies in storage; the same networks judge every trial."""
+    folder = Folder(inputs.location(), distilled.folder, distilled.fingerprint)
+    iterations = config.distill.iterations
+    learned = stored.load_set(folder, iterations).learned
+    draws = Draws(config.seed_of("search"), "search", "objective")
+    trial = Trial(config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws)
+    values = validation_accuracies(learned, config.network, inputs.dataset(), trial)
+    sha256 = stored.set_object(folder.require(), iterations).sha256
+    return TrialRecord(number, parameters, "finished", fmean(values), tuple(values), set_sha256=sha256)

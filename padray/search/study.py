@@ -1,0 +1,173 @@
+"""A search from end to end: trials until there are enough, then the best settings beside the defaults, on test."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from padray import fingerprint, loading, pipeline
+from padray.config import Config
+from padray.errors import InputError, WorkError
+from padray.fingerprint import Identity
+from padray.pipeline import Outcome
+from padray.search import objective, trials
+from padray.search.trials import Parameters, TrialRecord
+from padray.stages import data
+from padray.stages.base import Context, InlineRunner, Inputs, Progress, Runner
+from padray.store.artifacts import Folder
+
+BEST = "best.yaml"
+
+
+@dataclass(frozen=True)
+class SearchWork:
+    """Everything that a trial needs besides its parameters. It travels; it holds settings and names."""
+
+    name: str
+    config: Config
+    inputs: Inputs
+    identity: Identity
+
+    def folder(self) -> Folder:
+        return Folder(self.inputs.location(), self.identity.folder, self.identity.fingerprint)
+
+    def config_of(self, parameters: Parameters) -> Config:
+        """A trial's settings. Raises InputError if its parameters do not fit together."""
+        return loading.with_values(self.config, parameters, "this trial")
+
+    def context(self, config: Config, runner: Runner) -> Context:
+        """A silent context for a trial's chain."""
+        return Context(self.name, config, self.inputs.location(), runner)
+
+    def record(self, number: int, parameters: Parameters, prepare: Callable[[Config], None]) -> TrialRecord:
+        """Distil with these parameters in this process and judge the set; an error of ours is a failed trial.
+
+        Args:
+            prepare: sees to the experts of a trial's settings.
+        """
+        try:
+            config = self.config_of(parameters)
+            prepare(config)
+            outcome = pipeline.run(self.context(config, InlineRunner()), "distill")
+            record = objective.judge(config, self.inputs, outcome.identities["distill"], number, parameters)
+        except (InputError, WorkError) as error:
+            return self.failed(number, parameters, str(error))
+        trials.write(self.folder(), record)
+        return record
+
+    def failed(self, number: int, parameters: Parameters, reason: str) -> TrialRecord:
+        """Store and give a failed trial."""
+        record = TrialRecord(number, parameters, "failed", reason=reason)
+        trials.write(self.folder(), record)
+        return record
+
+    def run_inline(self, context: Context) -> Iterator[TrialRecord]:
+        """The missing trials one after the other, by Optuna's ask and tell."""
+        folder, settings, seed = self.folder(), self.config.search, self.config.seed_of("search")
+
+        def experts(config: Config) -> None:
+            pipeline.run(self.context(config, context.runner), "experts")
+
+        records, begun = trials.read(folder), trials.read_begun(folder)
+        for number in trials.missing(records, settings.trials):
+            made = trials.study(settings, list(records.values()), seed)
+            parameters = begun.get(number) or trials.suggest(made.ask(), settings.space)
+            trials.begin(folder, number, parameters)
+            records[number] = self.record(number, parameters, experts)
+            yield records[number]
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """A finished search, and the chains of the best settings and of the defaults."""
+
+    identity: Identity
+    records: list[TrialRecord]
+    best: TrialRecord
+    best_config: Config
+    tested: Outcome
+    default: Outcome
+
+
+def tune(context: Context, until: str = "report") -> SearchOutcome:
+    """Search, write best.yaml, then run the chain for the best settings and for the defaults.
+
+    Raises:
+        InputError: no space, a space that names unknown settings, or no validation split.
+        WorkError: not one trial finished.
+    """
+    config = context.config
+    _check(config)
+    began = time.monotonic()
+    found = data.make(context)
+    identity = fingerprint.search_identity(config, found)
+    context.present(identity)
+    work = SearchWork(context.name, config, Inputs(context.location.uri, found), identity)
+    before = len(trials.read(work.folder()))
+    _search(context, work)
+    records = list(trials.read(work.folder()).values())[: config.search.trials]
+    best = trials.best(records)
+    if best is None:
+        raise WorkError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
+    best_config = work.config_of(best.parameters)
+    _commit(context, identity, records, best, best_config)
+    context.finished(identity, began, reused=before >= config.search.trials)
+    default = pipeline.run(replace(context, name=f"{context.name} (defaults)"), "evaluate")
+    tested = pipeline.run(replace(context, config=best_config), until)
+    return SearchOutcome(identity, records, best, best_config, tested, default)
+
+
+def _check(config: Config) -> None:
+    if not config.search.space:
+        raise InputError("there is nothing to search: give --space search_spaces/pad_filters.yaml, or set search.space")
+    if not config.data.validation:
+        raise InputError("a search needs a validation split to judge by, but data.validation is 0; set it to 0.1, say")
+    known = {key for key, _ in loading.effective(config)}
+    for name in config.search.space:
+        if name not in known:
+            raise InputError(f"search.space: {name} is not a setting{loading.nearest(name, sorted(known))}")
+
+
+def _search(context: Context, work: SearchWork) -> None:
+    """Make the missing trials, telling how the best one stands."""
+    records = trials.read(work.folder())
+    total = work.config.search.trials
+    done = total - len(trials.missing(records, total))
+    context.notify(Progress("search", done, total))
+    for record in context.runner.search(work, context):
+        records[record.number] = record
+        done += 1
+        best = trials.best(list(records.values()))
+        told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
+        shown = f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else ""
+        context.notify(Progress("search", done, total, told + shown))
+
+
+def _commit(
+    context: Context, identity: Identity, records: list[TrialRecord], best: TrialRecord, best_config: Config
+) -> None:
+    folder = context.folder(identity)
+    text = f"# The best of {len(records)} trials: {100 * (best.value or 0):.2f} % on the validation split.\n"
+    content = (text + loading.as_yaml(best_config.model_copy(update={"search": type(best_config.search)()}))).encode()
+    numbers = {record.number for record in records}
+    objects = [item for item in folder.loose("trial-") if int(item.stem[-4:]) in numbers]
+    objects.append(folder.put("best", "yaml", content))
+    facts = {"best": best.number, "value": best.value, **counts(records)}
+    folder.commit(context.manifest(identity, objects, facts=facts))
+    context.location.put(f"{identity.folder}/{BEST}", content)  # a name to use as CONFIG
+
+
+def counts(records: list[TrialRecord]) -> dict[str, int]:
+    """How many trials came to which end."""
+    states = [record.state for record in records]
+    return {"finished": states.count("finished"), "failed": states.count("failed"), "pruned": 0}
+
+
+def summary(context: Context, outcome: SearchOutcome) -> dict[str, Any]:
+    """What `--json` prints of a search, beside the chain of its best settings."""
+    return {
+        **pipeline.summary(context, outcome.tested),
+        "best": {"settings": outcome.best.parameters, "validation": outcome.best.value, "trial": outcome.best.number},
+        "trials": {**counts(outcome.records), "reasons": [r.reason for r in outcome.records if r.reason]},
+        "default": outcome.default.rows,
+    }  # fmt: skip

@@ -1,0 +1,134 @@
+"""Trials as they lie in storage, one JSON each, and the Optuna study that is rebuilt from them.
+
+The storage is the truth: a study is only ever made from finished trials, so the same command goes on after any
+kill. A trial that was lost is not there and is simply asked for again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from padray.draws import seed_for
+from padray.space import ParameterSpec, SearchSettings
+from padray.store.artifacts import Folder, StoredObject
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial that came to an end. `values` are the validation accuracies of its seeds, `value` their mean."""
+
+    number: int
+    parameters: Parameters
+    state: Literal["finished", "failed"]
+    value: float | None = None
+    values: tuple[float, ...] = ()
+    reason: str = ""
+    set_sha256: str = ""
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+
+def read(folder: Folder) -> dict[int, TrialRecord]:
+    """The trials of a search by number."""
+    found = {}
+    for item in folder.loose("trial-"):
+        content = json.loads(folder.get(item))
+        record = TrialRecord(**{**content, "values": tuple(content["values"])})
+        found[record.number] = record
+    return dict(sorted(found.items()))
+
+
+def write(folder: Folder, record: TrialRecord) -> StoredObject:
+    """Store a trial that came to an end."""
+    return folder.put(f"trial-{record.number:04d}", "json", record.to_json())
+
+
+def begin(folder: Folder, number: int, parameters: Parameters) -> None:
+    """Note what a trial was given, so that one that is lost is queued again with the same parameters."""
+    content = {"number": number, "parameters": parameters}
+    folder.put(f"begun-{number:04d}", "json", json.dumps(content, sort_keys=True).encode())
+
+
+def read_begun(folder: Folder) -> dict[int, Parameters]:
+    """The parameters of all trials that were ever begun, by number."""
+    contents = [json.loads(folder.get(item)) for item in folder.loose("begun-")]
+    return {content["number"]: content["parameters"] for content in contents}
+
+
+def missing(records: dict[int, TrialRecord], trials: int) -> list[int]:
+    """The numbers that are still to be tried."""
+    return [number for number in range(trials) if number not in records]
+
+
+def distribution(spec: ParameterSpec) -> BaseDistribution:
+    """Optuna's distribution of a parameter."""
+    if spec.type == "choice":
+        return CategoricalDistribution(list(spec.choices or ()))
+    low, high = spec.low or 0.0, spec.high or 0.0
+    if spec.type == "int":
+        return IntDistribution(int(low), int(high), log=spec.log)
+    return FloatDistribution(low, high, log=spec.log)
+
+
+def frozen(record: TrialRecord, space: dict[str, ParameterSpec]) -> FrozenTrial:
+    """A stored trial as Optuna knows it."""
+    names = [name for name in space if name in record.parameters]
+    return create_trial(
+        state=TrialState.COMPLETE if record.state == "finished" else TrialState.FAIL,
+        params={name: record.parameters[name] for name in names},
+        distributions={name: distribution(space[name]) for name in names},
+        value=record.value if record.state == "finished" else None,
+    )
+
+
+def sampler(settings: SearchSettings, seed: int, so_far: int) -> optuna.samplers.TPESampler:
+    """The sampler after `so_far` trials; a fixed seed would repeat its suggestions after every restart."""
+    chosen = seed_for(seed, "search", "sampler", so_far) % 2**32
+    return optuna.samplers.TPESampler(n_startup_trials=settings.startup_trials, seed=chosen)
+
+
+def study(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -> optuna.Study:
+    """The study of these trials, in memory."""
+    made = optuna.create_study(direction="maximize", sampler=sampler(settings, seed, len(records)))
+    for record in sorted(records, key=lambda record: record.number):
+        made.add_trial(frozen(record, settings.space))
+    return made
+
+
+def suggest(trial: optuna.Trial, space: dict[str, ParameterSpec]) -> Parameters:
+    """Ask for every parameter in the order of the space; conditional ones only where they apply."""
+    chosen: Parameters = {}
+    for name, spec in space.items():
+        if not spec.applies(chosen):
+            continue
+        if spec.type == "choice":
+            chosen[name] = trial.suggest_categorical(name, list(spec.choices or ()))
+        elif spec.type == "int":
+            chosen[name] = trial.suggest_int(name, int(spec.low or 0), int(spec.high or 0), log=spec.log)
+        else:
+            chosen[name] = trial.suggest_float(name, spec.low or 0.0, spec.high or 0.0, log=spec.log)
+    return chosen
+
+
+def best(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The finished trial with the highest value; of equals, the first."""
+    finished = [record for record in records if record.value is not None]
+    return max(finished, key=lambda record: (record.value, -record.number), default=None)
+
+
+def importances(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -> dict[str, float]:
+    """How much each parameter matters for the value (Optuna's fANOVA); empty below 3 trials."""
+    finished = [record for record in records if record.state == "finished"]
+    if len(finished) < 3 or len({record.value for record in finished}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed_for(seed, "search", "importance") % 2**32)
+    return optuna.importance.get_param_importances(study(settings, finished, seed), evaluator=evaluator)

@@ -1,0 +1,73 @@
+"""What all sections of the settings are made of: the base model, number types, augmentations, networks."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+FULL_AUGMENTATION = "color_crop_cutout_flip_scale_rotate"
+AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _known_augmentations(value: Any) -> Any:
+    unknown = [op for op in str(value).split("_") if op not in AUGMENTATIONS and value != "none"]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(AUGMENTATIONS)}, joined by _, or none")
+    return value
+
+
+Augmentation = Annotated[str, BeforeValidator(_known_augmentations)]
+
+
+class Section(BaseModel):
+    """One section of the settings. Frozen; unknown keys, wrong types and non-finite numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    UNITS: ClassVar[frozenset[str]] = frozenset()
+
+
+_SHAPES: dict[str, tuple[int | None, int | None]] = {  # width and depth where a network has that choice
+    "convnet": (128, 3), "mlp": (128, 2), "lenet": (None, None), "alexnet": (None, None), "vgg11": (64, None),
+    "resnet18": (64, None),
+}  # fmt: skip
+
+
+class NetworkSettings(Section):
+    """A network family and its shape. `width` and `depth` left out mean the family's usual ones."""
+
+    name: Literal["convnet", "resnet18", "vgg11", "alexnet", "lenet", "mlp"] = "convnet"
+    width: Count | None = None
+    depth: Annotated[int, Field(ge=1, le=5)] | None = None
+    norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
+    pooling: Literal["avg", "max", "none"] = "avg"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_shape(cls, value: Any) -> Any:
+        name = value.get("name", "convnet") if isinstance(value, dict) else None
+        if isinstance(name, str) and name in _SHAPES:
+            for key, usual in zip(("width", "depth"), _SHAPES[name], strict=True):
+                if usual is None and value.get(key) is not None:
+                    raise ValueError(f"{name} has no {key} to choose; leave it out")
+                value = {**value, key: value.get(key) if value.get(key) is not None else usual}
+        return value
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and folders, e.g. `convnet2w32`, `resnet18w16`, `convnet3w128-batch`."""
+        usual_width, usual_depth = _SHAPES[self.name]
+        depth = str(self.depth) if usual_depth is not None else ""
+        width = f"w{self.width}" if usual_depth is not None or self.width != usual_width else ""
+        norm = f"-{self.norm}" if self.norm != "instance" else ""
+        return f"{self.name}{depth}{width}{norm}" + (f"-{self.pooling}pool" if self.pooling != "avg" else "")
+
+
+def _network_from_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Architecture = Annotated[NetworkSettings, BeforeValidator(_network_from_name)]

@@ -1,0 +1,234 @@
+"""What all stages share: units of work, how a runner gets them, and what a finished stage leaves behind."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from padray.config import Config
+from padray.data.datasets import Dataset
+from padray.distill.loop import Metrics
+from padray.errors import InputError
+from padray.fingerprint import Identity
+from padray.numerics import decide
+from padray.stages import stored
+from padray.store.artifacts import Folder, Manifest, StoredObject
+from padray.store.location import Location, open_location
+
+STARTUP = "start-up"  # the runner's own line in the table of seconds
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of work that is kept when everything around it dies."""
+
+    stage: str
+    id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A unit's object in storage, and what making it took."""
+
+    unit: Unit
+    object: StoredObject
+    seconds: float
+    host: str
+
+
+Make = Callable[[Unit], StoredObject]
+
+
+class Work(Protocol):
+    """How to make a stage's units. It travels to workers, so it holds settings and names, never data."""
+
+    def prepare(self) -> Make:
+        """Load what all units need, once per worker; the result makes one unit and stores it."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is. `text` holds what is worth saying beside the numbers, e.g. the loss."""
+
+    stage: str
+    done: int
+    total: int
+    text: str = ""
+
+
+class Distilling(Protocol):
+    """A distillation that a runner carries through."""
+
+    def run(self) -> Iterator[Metrics]:
+        """Go on from the newest checkpoint; the metrics of every iteration."""
+
+
+class Searching(Protocol):
+    """A search that a runner carries through."""
+
+    def run_inline(self, context: "Context") -> Iterator[Any]:
+        """Make the missing trials one after the other in this process."""
+
+
+class Runner(Protocol):
+    """Where work is done: in this process, or spread over a cluster."""
+
+    name: str
+    startup_s: float  # seconds that the runner has spent on starting itself
+
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
+        """Make all units; yield them as they finish."""
+
+    def distill(self, work: Distilling) -> Iterator[Metrics]:
+        """Carry a distillation to its end; yield the metrics of its iterations."""
+
+    def search(self, work: Searching, context: "Context") -> Iterator[Any]:
+        """Make a search's missing trials; yield their records as they come to an end."""
+
+
+def make_unit(make: Make, unit: Unit) -> Done:
+    """Make one unit and note what it took."""
+    began = time.monotonic()
+    item = make(unit)
+    return Done(unit, item, time.monotonic() - began, socket.gethostname())
+
+
+class InlineRunner:
+    """Everything in this process, one unit after the other."""
+
+    name = "inline"
+    startup_s = 0.0
+
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
+        if units:
+            make = work.prepare()
+            for unit in units:
+                yield make_unit(make, unit)
+
+    def distill(self, work: Distilling) -> Iterator[Metrics]:
+        return work.run()
+
+    def search(self, work: Searching, context: "Context") -> Iterator[Any]:
+        return work.run_inline(context)
+
+
+def _ignore(progress: Progress) -> None:
+    pass
+
+
+@dataclass
+class Context:
+    """One command: its settings, its storage, who does the work and who hears of it."""
+
+    name: str
+    config: Config
+    location: Location
+    runner: Runner
+    notify: Callable[[Progress], None] = _ignore
+    fresh: bool = False
+    overrides: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    worked: set[str] = field(default_factory=set)
+    forgotten: set[Identity] = field(default_factory=set)
+
+    def folder(self, identity: Identity) -> Folder:
+        return Folder(self.location, identity.folder, identity.fingerprint)
+
+    def present(self, identity: Identity) -> Manifest | None:
+        """The finished artefact, if there is one; a command that starts anew first forgets what is there, once."""
+        folder = self.folder(identity)
+        if self.fresh and identity not in self.forgotten:
+            self.forgotten.add(identity)
+            folder.delete()
+        return folder.manifest()
+
+    def manifest(self, identity: Identity, objects: Sequence[StoredObject], **parts: Any) -> Manifest:
+        """A manifest of this command's settings; `parts`: inputs and facts."""
+        settings = self.config.model_dump(mode="json")
+        settings.pop("storage")
+        return Manifest(
+            identity.fingerprint, identity.stage, {"name": self.name, **settings}, parts.get("inputs", {}),
+            decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
+        )  # fmt: skip
+
+    def finished(self, identity: Identity, began: float, reused: bool) -> None:
+        """Note what the stage took and where its artefact is."""
+        startup = self.runner.startup_s - self.seconds.get(STARTUP, 0.0)
+        took = time.monotonic() - began - startup
+        self.seconds[identity.stage] = self.seconds.get(identity.stage, 0.0) + took
+        if startup:
+            self.seconds[STARTUP] = self.runner.startup_s
+        self.artifacts.setdefault(identity.stage, self.folder(identity).uri)
+        if not reused:
+            self.worked.add(identity.stage)
+        visited = dict.fromkeys([*self.reused, identity.stage])
+        self.reused[:] = [stage for stage in visited if stage not in self.worked]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a worker finds a stored dataset: the storage and the dataset's identity. Travels; holds no data."""
+
+    root: str
+    data: Identity
+
+    def location(self) -> Location:
+        return open_location(self.root)
+
+    def dataset(self) -> Dataset:
+        return stored.load_dataset(Folder(self.location(), self.data.folder, self.data.fingerprint))
+
+
+def make_missing(
+    context: Context, work: Work, units: Sequence[Unit], have: dict[str, StoredObject], later: int = 0
+) -> list[StoredObject]:
+    """The objects of all units: those that are there, and those that the runner makes now, in the units' order.
+
+    Args:
+        have: the objects that are there, by their unit's id.
+        later: how many units of this stage are to come after these, for the progress line.
+    """
+    found = dict(have)
+    missing = [unit for unit in units if unit.id not in found]
+    events: list[dict[str, Any]] = []
+    stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
+    context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
+    try:
+        for finished in context.runner.map(work, missing):
+            done += 1
+            found[finished.unit.id] = finished.object
+            events.append(_event(finished))
+            context.notify(Progress(stage, done, total, finished.unit.id))
+    finally:
+        if events:
+            record_events(context, stage, events)
+    return [found[unit.id] for unit in units]
+
+
+def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:
+    """Objects by their names."""
+    return {item.stem: item for item in items}
+
+
+def _event(done: Done) -> dict[str, Any]:
+    return {
+        "event": "finished", "stage": done.unit.stage, "unit": done.unit.id, "fingerprint": done.unit.fingerprint,
+        "seconds": done.seconds, "bytes": done.object.size, "host": done.host, "at": time.time(),
+    }  # fmt: skip
+
+
+def record_events(context: Context, stage: str, events: list[dict[str, Any]]) -> None:
+    """Add to the events table: one object of JSON lines for a run's part in a stage."""
+    lines = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
+    Folder(context.location, "events", "").put(f"{stage}-{time.time_ns()}", "jsonl", lines.encode())
+
+
+def require_units(manifest: Manifest, count: int, what: str) -> None:
+    """Refuse inputs that hold too few units."""
+    if len(manifest.objects) < count:
+        raise InputError(f"{what} holds {len(manifest.objects)} of {count} units; run that stage again")

@@ -1,0 +1,77 @@
+"""Checkpoints of a distillation and the history that leads to them.
+
+A history part is stored before the checkpoint that names it, so whoever finds a checkpoint finds its history.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from padray.distill import state as states
+from padray.distill.loop import Metrics
+from padray.distill.state import State
+from padray.errors import InputError
+from padray.numerics import Numerics
+from padray.stages import stored
+from padray.store.artifacts import Folder, StoredObject
+
+_KEEP = 2  # the newest may be the one that is torn
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state to go on from, its facts, its own object, and the history parts up to it."""
+
+    state: State
+    facts: dict[str, Any]
+    item: StoredObject
+    parts: tuple[StoredObject, ...]
+
+
+def newest(folder: Folder, until: int) -> Checkpoint | None:
+    """The valid checkpoint with the most iterations, at most `until`; None if there is none."""
+    for item in reversed(folder.loose("checkpoint-")):
+        if int(item.stem.rsplit("-", 1)[1]) > until:
+            continue
+        state, facts = states.decode(folder.get(item))
+        if facts["fingerprint"] != folder.fingerprint:
+            raise InputError(f"{item.key} belongs to another distillation; move that folder away")
+        return Checkpoint(state, facts, item, tuple(StoredObject(**part) for part in facts["history"]))
+    return None
+
+
+def prune(folder: Folder) -> None:
+    """Delete all checkpoints but the newest ones and those that the manifest lists."""
+    manifest = folder.manifest()
+    listed = {item.key for item in manifest.objects} if manifest else set()
+    for key in folder.keys("checkpoint-")[:-_KEEP]:
+        if key not in listed:
+            folder.location.delete(key)
+
+
+class Trail:
+    """What a distillation leaves while it runs."""
+
+    def __init__(self, folder: Folder, numerics: Numerics, parts: Sequence[StoredObject]) -> None:
+        self.folder, self.numerics, self.parts = folder, numerics, list(parts)
+        self.metrics: list[Metrics] = []
+
+    def add(self, metrics: Metrics) -> None:
+        """Note an iteration; it is stored with the next checkpoint."""
+        self.metrics.append(metrics)
+
+    def save(self, state: State) -> None:
+        """Store the history since the last checkpoint, then the state."""
+        if self.metrics:
+            first, last = self.metrics[0]["iteration"], self.metrics[-1]["iteration"]
+            keys = sorted({key for metrics in self.metrics for key in metrics})
+            columns = {key: [metrics.get(key) for metrics in self.metrics] for key in keys}
+            stem = f"history-{first:06d}-{last:06d}"
+            self.parts.append(self.folder.put(stem, "parquet", stored.encode_table(columns)))
+            self.metrics = []
+        facts = {
+            "fingerprint": self.folder.fingerprint, "numerics": self.numerics.record(),
+            "history": [asdict(part) for part in self.parts],
+        }  # fmt: skip
+        self.folder.put(f"checkpoint-{state.iteration:06d}", "safetensors", states.encode(state, facts))
+        prune(self.folder)

@@ -1,0 +1,217 @@
+"""Stage `distill`: from snapshots to a synthetic set, with checkpoints to go on from."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from padray import distill, fingerprint, networks
+from padray.config import Config
+from padray.distill import loop, synthetic, windows
+from padray.distill.loop import Contribution, Metrics, Ports, Problem
+from padray.distill.state import State
+from padray.distill.synthetic import SyntheticSet
+from padray.draws import seed_for
+from padray.evaluation.protocol import Trial, validation_accuracies
+from padray.experts.training import Draws
+from padray.fingerprint import Identity
+from padray.matching.student import Learned
+from padray.networks.flat import FlatNetwork
+from padray.numerics import Numerics, decide
+from padray.stages import checkpoints
+from padray.stages.base import Context, Inputs, Progress, require_units
+from padray.store.artifacts import Folder, Manifest
+from padray.store.crash import crash_point
+from padray.store.shards import read_row
+from padray.store.stream import Request, stream
+
+Exchange = Callable[[list[Contribution]], list[Contribution]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of `size` workers that distil together; worker 0 chooses where to go on from, judges and stores.
+
+    Attributes:
+        exchange: this worker's contributions -> those of all workers, in trajectory order.
+        share: what a function gives on worker 0, on every worker.
+    """
+
+    rank: int = 0
+    size: int = 1
+    exchange: Exchange = field(default=lambda own: own)
+    share: Callable[[Callable[[], Any]], Any] = field(default=lambda make: make())
+
+    def trajectories(self, count: int) -> range:
+        """This worker's trajectories: a contiguous share, so that shares in rank order are in trajectory order."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+
+@dataclass(frozen=True)
+class DistillWork:
+    """Everything that a worker needs to take part in a distillation. It travels; it holds settings and names."""
+
+    config: Config
+    inputs: Inputs
+    experts: Identity
+    identity: Identity
+
+    def run(self, member: Member | None = None) -> Iterator[Metrics]:
+        """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration."""
+        bench = _Bench(self, member or Member())
+        yield from bench.run()
+
+
+class _Bench:
+    """A worker's opened inputs while it distils."""
+
+    def __init__(self, work: DistillWork, member: Member) -> None:
+        self.work, self.member, self.config = work, member, work.config
+        location = work.inputs.location()
+        self.folder = Folder(location, work.identity.folder, work.identity.fingerprint)
+        self.expert_folder = Folder(location, work.experts.folder, work.experts.fingerprint)
+        self.experts = self.expert_folder.require()
+        require_units(self.experts, self.config.experts.count, work.experts.folder)
+        resumed = member.share(lambda: checkpoints.newest(self.folder, self.config.distill.iterations))
+        self.numerics = Numerics(**resumed.facts["numerics"]) if resumed else decide(self.config.compute)
+        self.device = self.numerics.use()
+        self.dataset = work.inputs.dataset()
+        self.seed = self.config.seed_of("distill")
+        self.problem = Problem(self.config.distill, self._student(), self.seed)
+        self.trail = checkpoints.Trail(self.folder, self.numerics, resumed.parts if resumed else ())
+        self.state = distill.state.to_device(resumed.state if resumed else self._start(), self.device)
+
+    def _student(self) -> FlatNetwork:
+        network = networks.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
+        return FlatNetwork(network.to(self.device, self.numerics.dtype).train())
+
+    def _start(self) -> State:
+        settings, network = self.config.distill, self.problem.network
+        images, labels = self.dataset.split("train")
+        images = images.to(self.numerics.dtype)
+        ends = [self._row(f"expert-{k:04d}", -1) for k in range(self.config.experts.count)]
+        network.module.eval()
+        with torch.no_grad():
+            correct = torch.zeros((0, len(labels)), dtype=torch.bool)
+            if settings.init == "correct":
+                correct = torch.stack([self._logits(end, images).argmax(dim=1) == labels for end in ends])
+            chosen = synthetic.choose_samples(labels, correct, settings.ipc, self.seed, self.dataset.classes)
+            targets = synthetic.class_labels(self.dataset.classes, settings.ipc)
+            if settings.labels.kind == "soft":
+                votes = torch.stack([self._logits(end, images[chosen]) for end in ends])
+                targets = synthetic.soft_labels(votes, targets)
+        network.module.train()
+        lr = torch.tensor(settings.student_lr, dtype=self.numerics.dtype)
+        weights = None
+        if settings.importance.enabled:
+            weights = torch.full((network.size,), settings.importance.init, dtype=self.numerics.dtype)
+        return distill.state.start(Learned(images[chosen].clone(), targets, lr), weights)
+
+    def _logits(self, theta_P: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        theta_P, parts = theta_P.to(self.device), torch.split(images, 1000)
+        return torch.cat([self.problem.network(theta_P, part.to(self.device)).cpu() for part in parts])
+
+    def _row(self, stem: str, row: int) -> torch.Tensor:
+        return read_row(self.expert_folder, self.experts.object(stem), row)
+
+    def _requests(self) -> Iterator[tuple[Request, ...]]:
+        """What this worker reads, in order: for each of its trajectories the start and the target snapshot."""
+        settings = self.config.distill
+        shards = {k: self.experts.object(f"expert-{k:04d}") for k in range(self.config.experts.count)}
+        mine = self.member.trajectories(settings.trajectories)
+        for iteration in range(self.state.iteration, settings.iterations):
+            found = windows.pairs(settings.windows, len(shards), settings.trajectories, iteration, self.seed)
+            for pair in (found[j] for j in mine):
+                item = shards[pair.expert]
+                yield (item, pair.start), (item, pair.start + settings.expert_epochs)
+
+    def _rows(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        for rows in stream(self.expert_folder, self._requests()):
+            yield tuple(row.to(self.device) for row in rows)
+
+    def run(self) -> Iterator[Metrics]:
+        settings = self.config.distill
+        mine = self.member.trajectories(settings.trajectories)
+        ports = Ports(self._rows(), mine, self.member.exchange, self._judge, self._keep)
+        for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
+            self.trail.add(metrics)
+            yield metrics
+        if self.state.iteration >= settings.iterations and self.member.rank == 0:  # only the set is still to store
+            self._finish(self.state)
+
+    def _judge(self, learned: Learned) -> float:
+        """Mean validation accuracy of `distill.validation.seeds` fresh networks, judged by worker 0."""
+        settings, network = self.config.distill.validation, self.config.network
+        trial = Trial(
+            self.config.evaluation, settings.epochs, settings.seeds, Draws(self.seed, "distill", "validation")
+        )
+        return fmean(self.member.share(lambda: validation_accuracies(learned, network, self.dataset, trial)))
+
+    def _keep(self, state: State) -> None:
+        crash_point("distill", "iteration", state.iteration)
+        last = state.iteration == self.config.distill.iterations
+        if self.member.rank == 0 and (last or state.iteration % self.config.distill.checkpoint_every == 0):
+            self.trail.save(state)
+            crash_point("distill", "checkpoint", state.iteration)
+            if last:
+                self._finish(state)
+
+    def _finish(self, state: State) -> None:
+        """Store the set: the best judged iterate, or the last one."""
+        chosen, learned = loop.result(state)
+        facts = self._facts(chosen, state)
+        content = synthetic.encode(SyntheticSet(learned, self.dataset.preprocessing, facts))
+        self.folder.put(f"set-{state.iteration:06d}", "safetensors", content)
+
+    def _facts(self, chosen: int, state: State) -> dict[str, Any]:
+        """What a stranger needs to know: a function of settings and inputs, without clock or host."""
+        config = self.config
+        network = config.network.model_dump(mode="json")
+        return {
+            "class_names": list(self.dataset.class_names), "dataset": config.data.dataset,
+            "shape": list(self.dataset.shape), "ipc": config.distill.ipc, "network": network,
+            "label_kind": config.distill.labels.kind, "iterations": state.iteration, "iteration": chosen,
+            "validation_accuracy": state.best.accuracy if state.best else None,
+            "fingerprint": fingerprint.set_fingerprint(self.work.identity, state.iteration),
+            "distillation": self.work.identity.fingerprint, "experts": self.work.experts.fingerprint,
+            "expert_ids": list(range(config.experts.count)), "dataset_fingerprint": self.work.inputs.data.fingerprint,
+            "settings": config.distill.model_dump(mode="json"), "seed": seed_for(self.seed, "distill"),
+        }  # fmt: skip
+
+
+def make(context: Context, data: Identity, experts: Identity) -> Identity:
+    """Distil until the set of `distill.iterations` iterations is there."""
+    began = time.monotonic()
+    identity = fingerprint.distill_identity(context.config, experts)
+    iterations = context.config.distill.iterations
+    present = context.present(identity)
+    reused = present is not None and any(item.stem == f"set-{iterations:06d}" for item in present.objects)
+    if not reused:
+        work = DistillWork(context.config, Inputs(context.location.uri, data), experts, identity)
+        for metrics in context.runner.distill(work):
+            context.notify(Progress("distill", metrics["iteration"] + 1, iterations, describe(metrics)))
+        _commit(context, identity, experts, present)
+    context.finished(identity, began, reused)
+    return identity
+
+
+def describe(metrics: Metrics) -> str:
+    """An iteration in a few words."""
+    judged = f", validation {100 * metrics['validation_accuracy']:.1f} %" if "validation_accuracy" in metrics else ""
+    return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}"
+
+
+def _commit(context: Context, identity: Identity, experts: Identity, before: Manifest | None) -> None:
+    """List the new set beside earlier ones, the history, and the checkpoint to go on from; drop older checkpoints."""
+    folder, iterations = context.folder(identity), context.config.distill.iterations
+    last = checkpoints.newest(folder, iterations)
+    assert last is not None, "the last iteration always leaves a checkpoint"
+    earlier = [item for item in (before.objects if before else ()) if not item.stem.startswith("checkpoint-")]
+    made = folder.loose(f"set-{iterations:06d}")[-1]
+    objects = {item.key: item for item in (*earlier, *last.parts, made, last.item)}
+    inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
+    folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs))
+    checkpoints.prune(folder)

@@ -1,0 +1,101 @@
+"""Stage `report`: the page that tells what a set is worth, from manifests, tables and the set itself."""
+
+import time
+from typing import Any
+
+from padray import fingerprint, networks
+from padray.evaluation.table import Row
+from padray.fingerprint import Identity
+from padray.networks.flat import spans_of
+from padray.report import page
+from padray.report.page import Link, Subject
+from padray.stages import evaluate, stored
+from padray.stages.base import Context, Progress
+from padray.store.artifacts import Folder, Manifest, StoredObject
+from padray.store.shards import describe
+
+PAGE = "report.html"
+
+
+def report_identity(context: Context, distilled: Identity, set_sha256: str, rows: list[Row]) -> Identity:
+    """A report means all that is written in it: the set, the rows, the settings, and what was typed."""
+    config = context.config
+    shown = {
+        "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}), "rows": rows,
+        "name": context.name, "overrides": list(context.overrides),
+    }  # fmt: skip
+    made = fingerprint.set_fingerprint(distilled, config.distill.iterations)
+    inputs = {"set": made, "set_sha256": set_sha256}
+    return Identity("report", distilled.name, fingerprint.fingerprint("report", shown, inputs))
+
+
+def make(context: Context, identities: dict[str, Identity], rows: list[Row]) -> str:
+    """Write the page if it is not there; where it is."""
+    began = time.monotonic()
+    distilled = context.folder(identities["distill"]).require()
+    item = stored.set_object(distilled, context.config.distill.iterations)
+    identity = report_identity(context, identities["distill"], item.sha256, rows)
+    manifest = context.present(identity)
+    reused = manifest is not None
+    context.notify(Progress("report", int(reused), 1, identity.name))
+    if manifest is None:
+        manifest = _write(context, identity, gather(context, identities, rows, item))
+    key = f"{identity.folder}/{PAGE}"
+    if context.location.size(key) is None:  # a name to open and to link to; the manifest vouches for the other one
+        context.location.put(key, context.folder(identity).get(manifest.object("report")))
+    context.notify(Progress("report", 1, 1, identity.name))
+    context.finished(identity, began, reused)
+    return f"{context.location.uri}/{key}"
+
+
+def _write(context: Context, identity: Identity, subject: Subject) -> Manifest:
+    """Draw, render, store, and commit last."""
+    folder, drawn = context.folder(identity), page.pictures(subject)
+    objects = [folder.put("report", "html", page.render(subject, drawn).encode())]
+    objects += [folder.put(stem, "png", picture.light) for stem, picture in drawn.items()]
+    inputs = {link.stage: link.fingerprint for link in subject.chain}
+    manifest = context.manifest(identity, objects, inputs=inputs)
+    folder.commit(manifest)
+    return manifest
+
+
+def gather(context: Context, identities: dict[str, Identity], rows: list[Row], item: StoredObject) -> Subject:
+    """Everything that the page tells, read from the storage; `item` is the set's object."""
+    config, facts = context.config, context.folder(identities["data"]).require().facts
+    distilled = context.folder(identities["distill"])
+    network = networks.build(config.network, tuple(facts["shape"]), len(facts["class_names"]), 0)
+    return Subject(
+        name=context.name, overrides=context.overrides, config=config,
+        synthetic=stored.load_set(distilled, config.distill.iterations), rows=rows,
+        history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
+        splits=facts["splits"], experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
+        set_sha256=item.sha256, set_size=item.size, chain=_chain(context, identities),
+    )  # fmt: skip
+
+
+def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...]:
+    """The stages with their fingerprints and numerics, the set itself, and the evaluations of each source."""
+    found = [_link(context, stage, identity) for stage, identity in identities.items()]
+    made = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
+    found.append(Link("set", f"set-{context.config.distill.iterations:06d}", made, {}))
+    sources = evaluate.identities(context.config, identities["data"], identities["distill"])
+    return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in sources.items()))
+
+
+def _link(context: Context, stage: str, identity: Identity) -> Link:
+    return Link(stage, identity.folder, identity.fingerprint, context.folder(identity).require().numerics)
+
+
+def _expert_accuracies(context: Context, experts: Identity) -> tuple[float, ...]:
+    """The last validation accuracy of every expert that was used, from the headers of their shards."""
+    folder = context.folder(experts)
+    items = folder.require().objects[: context.config.experts.count]
+    last = [_shard_facts(folder, item).get("validation_accuracy", []) for item in items]
+    return tuple(accuracies[-1] for accuracies in last if accuracies)
+
+
+def _shard_facts(folder: Folder, item: StoredObject) -> dict[str, Any]:
+    """A shard's facts by two small reads: shards are large, headers are not."""
+    length = 8 + int.from_bytes(folder.location.get_range(item.key, 0, 8), "little")
+    facts: dict[str, Any] = describe(folder.location.get_range(item.key, 0, length))["facts"]
+    return facts

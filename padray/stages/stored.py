@@ -1,0 +1,70 @@
+"""Datasets, scores, experts and sets as they lie in storage."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import torch
+
+from padray.data.datasets import Dataset, from_tensors, meta, to_tensors
+from padray.distill import synthetic
+from padray.distill.synthetic import SyntheticSet
+from padray.store.artifacts import Folder, Manifest, StoredObject
+from padray.store.shards import metadata_of
+
+
+def encode_dataset(dataset: Dataset) -> bytes:
+    """The stored dataset's bytes: its tensors, and its facts in the header."""
+    metadata = {"padray": json.dumps(meta(dataset), sort_keys=True)}
+    return safetensors.torch.save({k: v.contiguous() for k, v in to_tensors(dataset).items()}, metadata=metadata)
+
+
+def load_dataset(folder: Folder) -> Dataset:
+    """The dataset of a finished folder, checked by its digest."""
+    content = folder.get(folder.require().object("dataset"))
+    return from_tensors(safetensors.torch.load(content), metadata_of(content))
+
+
+def encode_table(columns: dict[str, Any]) -> bytes:
+    """Columns as Parquet bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def read_table(content: bytes) -> dict[str, list[Any]]:
+    """Columns from Parquet bytes."""
+    columns: dict[str, list[Any]] = pq.read_table(pa.BufferReader(content)).to_pydict()
+    return columns
+
+
+def load_scores(folder: Folder, networks: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample ids (N,) and their scores averaged over the first `networks` scoring networks (N,)."""
+    manifest = folder.require()
+    tables = [read_table(folder.get(manifest.object(f"network-{k:04d}"))) for k in range(networks)]
+    scores = torch.tensor([table["score"] for table in tables], dtype=torch.float64)
+    return torch.tensor(tables[0]["sample"]), scores.mean(dim=0)
+
+
+def load_set(folder: Folder, iterations: int) -> SyntheticSet:
+    """The set that a distillation had after `iterations` iterations."""
+    return synthetic.decode(folder.get(set_object(folder.require(), iterations)))
+
+
+def set_object(manifest: Manifest, iterations: int) -> StoredObject:
+    """Where that set lies."""
+    return manifest.object(f"set-{iterations:06d}")
+
+
+def load_history(folder: Folder, iterations: int) -> list[dict[str, Any]]:
+    """The metrics of all iterations below `iterations`, in their order; where parts overlap, each one once."""
+    rows: dict[int, dict[str, Any]] = {}
+    for item in folder.require().objects:
+        if item.stem.startswith("history-"):
+            columns = read_table(folder.get(item))
+            for values in zip(*columns.values(), strict=True):
+                entry = dict(zip(columns, values, strict=True))
+                rows[entry["iteration"]] = entry
+    return [rows[i] for i in sorted(rows) if i < iterations]

@@ -1,0 +1,165 @@
+"""Artefacts: a folder of content-addressed objects and, written last, the manifest that lists them.
+
+An object's key ends in the first 12 digits of its SHA-256 and is never overwritten. `manifest.json` is the only
+key that is ever replaced. Without it a folder is unfinished work, whose objects the next run takes up.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, get_origin, get_type_hints
+
+from padray.errors import InputError
+from padray.store.location import Location, check_key
+
+FORMAT_VERSION = 1
+_KEY = re.compile(r"^(?P<stem>.+)-(?P<hash>[0-9a-f]{12})\.(?P<suffix>[a-z]+)$")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of an artefact. `extra` holds facts that readers need first, e.g. a shard's row checksums."""
+
+    key: str
+    size: int
+    sha256: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """The name without its hash: `expert-0007`."""
+        return split_key(self.key)[0]
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """`a/b/expert-0007-<hash>.safetensors` -> (`expert-0007`, `<hash>`); hash empty for other keys."""
+    name = key.rsplit("/", 1)[-1]
+    match = _KEY.match(name)
+    return (match["stem"], match["hash"]) if match else (name, "")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artefact is made of and how it was made."""
+
+    fingerprint: str
+    stage: str
+    settings: dict[str, Any]
+    inputs: dict[str, Any]
+    numerics: dict[str, Any]
+    objects: tuple[StoredObject, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def object(self, stem: str) -> StoredObject:
+        """The object of that name. Raises InputError if the manifest does not list it."""
+        for item in self.objects:
+            if item.stem == stem:
+                return item
+        raise InputError(f"the {self.stage} artefact {self.fingerprint[:12]} has no object called {stem}")
+
+    def to_json(self) -> bytes:
+        content = {"format_version": FORMAT_VERSION, **self.__dict__, "objects": [o.__dict__ for o in self.objects]}
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+class Folder:
+    """An artefact's place in a storage."""
+
+    def __init__(self, location: Location, path: str, fingerprint: str) -> None:
+        self.location, self.path, self.fingerprint = location, check_key(path), fingerprint
+
+    @property
+    def uri(self) -> str:
+        return f"{self.location.uri}/{self.path}"
+
+    def put(self, stem: str, suffix: str, content: bytes, extra: dict[str, Any] | None = None) -> StoredObject:
+        """Store an object under a key that carries its hash; the same content again is the same object."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        key = f"{self.path}/{stem}-{sha256[:12]}.{suffix}"
+        if self.location.size(key) != len(content) or self.location.get(key) != content:
+            self.location.put(key, content)
+        return StoredObject(key, len(content), sha256, extra or {})
+
+    def get(self, item: StoredObject) -> bytes:
+        """Read an object whole. Raises InputError if its bytes are not those that the manifest vouches for."""
+        content = self.location.get(item.key)
+        if hashlib.sha256(content).hexdigest() != item.sha256:
+            raise InputError(f"{item.key} in {self.location.uri} is damaged: delete it and run the command again")
+        return content
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys of the objects here whose name starts with `prefix`, sorted."""
+        keys = self.location.keys(self.path)
+        return [key for key in keys if split_key(key)[1] and split_key(key)[0].startswith(prefix)]
+
+    def loose(self, prefix: str = "") -> list[StoredObject]:
+        """The valid objects here, listed or not, whose name starts with `prefix`; torn ones are left out."""
+        found = []
+        for key in self.keys(prefix):
+            content = self.location.get(key)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if sha256.startswith(split_key(key)[1]):
+                found.append(StoredObject(key, len(content), sha256))
+        return found
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, or None where the work is unfinished. Raises InputError if it cannot be this folder's."""
+        key = f"{self.path}/manifest.json"
+        if self.location.size(key) is None:
+            return None
+        manifest = parse_manifest(self.location.get(key), key)
+        if manifest.fingerprint != self.fingerprint:
+            raise InputError(f"{key} in {self.location.uri} belongs to another artefact; move that folder away")
+        return manifest
+
+    def require(self) -> Manifest:
+        """The manifest of finished work. Raises InputError if there is none."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise InputError(f"{self.path} in {self.location.uri} is not finished; run the stage that makes it first")
+        return manifest
+
+    def commit(self, manifest: Manifest) -> None:
+        """Publish: everything that the manifest lists is in place, so it is written now, last."""
+        self.location.put(f"{self.path}/manifest.json", manifest.to_json())
+
+    def delete(self) -> None:
+        """Remove everything here, the manifest first, so that no reader takes a half-empty folder for finished."""
+        self.location.delete(f"{self.path}/manifest.json")
+        for key in self.location.keys(self.path):
+            self.location.delete(key)
+
+
+def parse_manifest(content: bytes, key: str) -> Manifest:
+    """A manifest from its bytes. Raises InputError if it is damaged, hostile or of a newer format."""
+    try:
+        tree = json.loads(content)
+        version = tree.pop("format_version")
+        if version > FORMAT_VERSION:
+            raise InputError(f"{key} has format_version {version}; this padray reads up to {FORMAT_VERSION}: update it")
+        manifest = Manifest(objects=tuple(StoredObject(**item) for item in tree.pop("objects")), **tree)
+        _check_types(manifest, Manifest)
+        for item in manifest.objects:
+            _check_types(item, StoredObject)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(f"{key} is not a manifest that padray wrote") from None
+    try:
+        for item in manifest.objects:
+            check_key(item.key)
+    except InputError as error:
+        raise InputError(f"{key} cannot be trusted: {error}") from None
+    return manifest
+
+
+def _check_types(content: Any, model: type) -> None:
+    """Raises TypeError if a field of a manifest, which anybody may have written, is of another type."""
+    for name, kind in get_type_hints(model).items():
+        if not isinstance(getattr(content, name), get_origin(kind) or kind):
+            raise TypeError(name)
+
+
+def all_manifests(location: Location) -> list[tuple[str, Manifest]]:
+    """Every finished artefact below a storage root, as (folder, manifest)."""
+    keys = [key for key in location.keys("") if key.endswith("/manifest.json")]
+    return [(key.removesuffix("/manifest.json"), parse_manifest(location.get(key), key)) for key in keys]

@@ -1,0 +1,43 @@
+"""What the tests share: a chain so small that it runs in a second or two, with every mechanism switched on."""
+
+from pathlib import Path
+
+import pytest
+
+TINY = """
+data: {dataset: digits, limit_per_class: 25}
+network: {name: convnet, width: 4, depth: 2}
+scores: {networks: 2, network: {name: convnet, width: 4, depth: 2}, epochs: 1, lr: 0.05, batch: 64, augment: crop}
+schedule: {initial_ratio: 0.75, addition_end_epoch: 2, easy_removal: [[4, 0.1]]}
+experts: {count: 3, epochs: 6, lr: 0.1, batch: 64, augment: crop}
+distill:
+  ipc: 1
+  iterations: 12
+  student_steps: 3
+  expert_epochs: 1
+  batch: 6
+  trajectories: 2
+  lr_images: 1
+  student_lr: 0.02
+  augment: crop_flip
+  checkpoint_every: 4
+  windows: {min_start: 0, start: 2, max_start: 4, interval: 3}
+  selection: {strategy: depth, ratio: 0.25}
+  importance: {enabled: true, lr: 0.5}
+  labels: {lr: 0.5}
+  validation: {every: 5, seeds: 1, epochs: 5}
+evaluation:
+  architectures: [{name: mlp, width: 8}]
+  seeds: 2
+  epochs: 6
+  augment: crop
+  controls: {lrs: [0.01, 0.1], tuning_seeds: 1}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The tiny chain's settings file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path

@@ -1,0 +1,81 @@
+"""How a set starts, and its file."""
+
+import pytest
+import torch
+
+from padray.config import DataSettings
+from padray.data import whitening
+from padray.distill import synthetic
+from padray.distill.synthetic import SyntheticSet, choose_samples, soft_labels
+from padray.errors import InputError
+from padray.matching.student import Learned
+
+LABELS = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
+
+
+def test_samples_are_class_major_distinct_and_of_their_class():
+    chosen = choose_samples(LABELS, torch.zeros((0, 8), dtype=torch.bool), 3, seed=0, classes=2)
+    assert LABELS[chosen].tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(set(chosen.tolist())) == 6
+
+
+def test_the_first_experts_right_samples_come_first_then_the_second_s_then_any():
+    correct = torch.zeros((2, 8), dtype=torch.bool)
+    correct[0, [4, 7]] = True
+    correct[1, [2, 4]] = True
+    for seed in range(5):
+        chosen = choose_samples(LABELS, correct, 3, seed=seed, classes=2).tolist()
+        assert chosen[:2] == [4, 2]
+        assert chosen[2] in (0, 6)
+        assert chosen[3] == 7
+
+
+def test_a_class_that_is_too_small_is_named():
+    with pytest.raises(InputError, match="class 0 has only 4"):
+        choose_samples(LABELS, torch.zeros((0, 8), dtype=torch.bool), 5, seed=0, classes=2)
+
+
+def test_soft_labels_average_the_experts_that_are_right():
+    logits = torch.tensor([[[2.0, 0.0]], [[4.0, 1.0]], [[0.0, 9.0]]])
+    assert soft_labels(logits, torch.tensor([0])).tolist() == [[3.0, 0.5]]
+
+
+def test_soft_labels_always_name_their_class_and_are_finite():
+    nobody_right = torch.tensor([[[0.0, 1.0]], [[0.5, 2.0]]])
+    found = soft_labels(nobody_right, torch.tensor([0]))
+    assert torch.isfinite(found).all()
+    assert found.argmax(dim=1).tolist() == [0]
+
+
+def example(kind: str) -> SyntheticSet:
+    images = torch.rand(20, 3, 4, 4)
+    preprocessing = whitening.fit(DataSettings(preprocessing=kind), images)
+    labels = torch.randn(4, 2)
+    return SyntheticSet(Learned(images[:4], labels, torch.tensor(0.1)), preprocessing, {"class_names": ["a", "b"]})
+
+
+@pytest.mark.parametrize("kind", ["normalize", "zca", "none"])
+def test_the_file_round_trips_and_its_bytes_depend_on_the_set_alone(kind):
+    made = example(kind)
+    content = synthetic.encode(made)
+    assert content == synthetic.encode(synthetic.decode(content))
+    read = synthetic.decode(content)
+    assert torch.equal(read.learned.images, made.learned.images)
+    assert read.facts == {"class_names": ["a", "b"]}
+    assert torch.equal(read.preprocessing.invert(read.learned.images), made.preprocessing.invert(made.learned.images))
+    assert (read.classes, read.ipc) == (2, 2)
+    assert read.size_bytes == 4 * (4 * 48 + 4 * 2 + 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x80\x04pickle", (2**60).to_bytes(8, "little") + b"{}"])
+def test_bytes_that_are_no_set_are_refused_in_a_sentence(content):
+    with pytest.raises(InputError, match="not a distilled set"):
+        synthetic.decode(content)
+
+
+def test_a_newer_set_is_refused(monkeypatch):
+    monkeypatch.setattr(synthetic, "SET_FORMAT", 2)
+    content = synthetic.encode(example("none"))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="format 2"):
+        synthetic.decode(content)

@@ -1,0 +1,180 @@
+"""The page: what it says of a good and of a bad set, that it is self-contained and safe, and that its code runs."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from padray import loading
+from padray.config import Config
+from padray.data.whitening import Preprocessing
+from padray.distill import synthetic
+from padray.distill.synthetic import SyntheticSet
+from padray.matching.student import Learned
+from padray.networks.flat import Span
+from padray.report import page, words
+from padray.report.page import Link, Subject
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def row(architecture: str, source: str, mean: float, std: float = 0.01, n: int = 4) -> dict[str, Any]:
+    return {
+        "architecture": architecture, "source": source, "mean": mean, "std": std, "n": n, "values": [mean] * n,
+        "lr": 0.01,
+    }  # fmt: skip
+
+
+def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any) -> list[dict[str, Any]]:
+    return [row(name, "distilled", distilled, **parts), row(name, "random", random, **parts)]
+
+
+def subject(rows: list[dict[str, Any]] | None = None, **parts: Any) -> Subject:
+    config = loading.load("digits-ipc1", ("distill.selection.ratio=0.25", "data.path=/home/me/secret/digits")).config
+    facts = {
+        "class_names": ["zero", HOSTILE], "dataset": "digits", "iterations": 3, "iteration": 2,
+        "validation_accuracy": 0.8,
+    }  # fmt: skip
+    values = {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])}
+    learned = Learned(torch.linspace(-1, 1, 32).view(2, 1, 4, 4), torch.eye(2), torch.tensor(0.02))
+    history = [
+        {"iteration": i, "loss": 0.5, "skipped": 0, "student_lr": 0.02, "layers": [0.5, 2.0],
+         "validation_accuracy": 0.8 if i == 1 else None}
+        for i in range(3)
+    ]  # fmt: skip
+    given = {
+        "name": HOSTILE, "overrides": ("distill.selection.ratio=0.25",), "config": config,
+        "synthetic": SyntheticSet(learned, Preprocessing("normalize", values), facts),
+        "rows": rows or two(0.876, 0.717), "history": history,
+        "spans": (Span("a.weight", (8,), 0, 8), Span("b.weight", (8,), 8, 16)),
+        "splits": {"train": 1000, "validation": 100, "test": 200}, "experts": (0.9, 0.95),
+        "set_key": "distilled/x/set-000003-abc.safetensors", "set_sha256": "ab" * 32, "set_size": 999,
+        "chain": (Link("data", "datasets/digits-0", "0" * 64, {"device": "cpu"}),),
+    }  # fmt: skip
+    return Subject(**{**given, **parts})
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return page.render(subject(), page.pictures(subject()))
+
+
+class Links(HTMLParser):
+    """Everything that a browser would fetch, and the tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+
+
+def test_page_is_self_contained(html: str) -> None:
+    found = Links(html)
+    assert len(found.links) == 2 * 4  # four figures in two themes
+    for link in found.links:
+        assert base64.b64decode(link.removeprefix("data:image/png;base64,"), validate=True).startswith(b"\x89PNG")
+    assert "url(" not in html and "@import" not in html and "http" not in html
+    assert not found.tags & {"script", "link", "iframe", "object"}
+
+
+def test_hostile_names_are_text(html: str) -> None:
+    assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_page_tells_no_absolute_path(html: str) -> None:
+    assert "/home/me" not in html and "…/digits" in html
+
+
+def test_page_is_the_same_bytes_again(html: str) -> None:
+    assert page.render(subject(), page.pictures(subject())) == html
+
+
+def test_page_holds_what_a_reader_looks_for(html: str) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "Trained on 2 synthetic images, a convnet2w32 reaches 87.6 ± 1.0 % on the test split" in text
+    assert "on 2 random real images 71.7 ± 1.0 %." in text and "It beats its control by 15.9 points." in text
+    assert "FIEM leaves the first 4 of 16 parameters (25.0 %) out of the loss: a.weight by its first 50.0 %" in text
+    assert "images 2 × 1 × 4 × 4, float32 128" in text and "together 148" in text
+    assert "The 2 experts it was matched with reach between 90.0 and 95.0 % on the validation split." in text
+
+
+def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:
+    rows = [*two(0.5, 0.4, "alexnet"), row("alexnet", "full", 0.9)]
+    said = words.headline(rows, 1, 50_000)
+    assert "Trained on 1 synthetic image, an alexnet reaches 50.0 ± 1.0 %" in said
+    assert said.endswith("; on all 50,000 training images 90.0 ± 1.0 %.")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (two(0.9, 0.8), "It beats its control by 10.0 points."),
+        (two(0.7, 0.8), "The set does not beat its control: random real images are better by 10.0 points."),
+        (two(0.805, 0.8), "The set does not clearly beat its control: the difference of +0.5 points is within two "
+                          "standard errors (± 1.4)."),
+        (two(0.795, 0.8), "The set does not clearly beat its control: the difference of −0.5 points is within two "
+                          "standard errors (± 1.4)."),
+        (two(0.9, 0.8, n=1, std=0.0), "The difference to the control is +10.0 points, but with one network its "
+                                      "spread is not known."),
+        (two(0.9, 0.8)[:1], "No control was run, so nothing says whether the set is better than real images."),
+        (two(0.9, 0.8) + two(0.8, 0.7, "mlp"), "It beats its control by 10.0 points. It beats it on the other network "
+                                               "too."),
+        (two(0.9, 0.8) + two(0.6, 0.7, "mlp") + two(0.9, 0.7, "vgg11"),
+         "It beats its control by 10.0 points. Of 2 other networks it clearly beats it on 1; not on mlp (−10.0)."),
+    ],
+)  # fmt: skip
+def test_verdict_is_plain(rows: list[dict[str, Any]], said: str) -> None:
+    assert words.verdict(rows) == said
+
+
+def test_protocol_says_where_the_controls_lr_comes_from() -> None:
+    assert "best on the validation split" in words.protocol(Config(), True)
+    assert "for want of a validation split" in words.protocol(Config(), False)
+
+
+def test_yaml_gives_the_same_settings_again(tmp_path: Path) -> None:
+    config = loading.load(
+        "digits-ipc1", ("evaluation.architectures=[{name: mlp, width: 64}, lenet]", "distill.lr_student_lr=1.0e-7")
+    ).config
+    (tmp_path / "mine.yaml").write_text(words.as_yaml(config))
+    assert loading.load(str(tmp_path / "mine.yaml")).config == config
+
+
+def test_command_is_typed_as_it_was_but_for_places() -> None:
+    overrides = ("distill.ipc=2", "data.path=/home/me/pictures", "storage.root=/tmp/x", "network={name: mlp}")
+    said = words.command("digits-ipc1", overrides)
+    assert said == (
+        "padray run digits-ipc1 \\\n    --set distill.ipc=2 \\\n    --set 'data.path=…/pictures' \\\n"
+        "    --set 'network={name: mlp}'"
+    )
+    assert words.command("mine", ()) == "padray run mine.yaml"
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("kind", ["normalize", "zca", "none"])
+def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "normalize": {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])},
+        "zca": {"mean": torch.rand(16), "whiten": torch.rand(16, 16), "unwhiten": torch.eye(16)},
+        "none": {},
+    }[kind]
+    labels = torch.randn(3, 3) if soft else torch.arange(3)
+    made = SyntheticSet(Learned(torch.rand(3, 1, 4, 4), labels, torch.tensor(0.02)), Preprocessing(kind, values), {})
+    (tmp_path / "set.safetensors").write_bytes(synthetic.encode(made))
+    monkeypatch.chdir(tmp_path)
+    override = f"distill.labels.kind={'soft' if soft else 'hard'}"
+    code = words.training_code("set.safetensors", loading.load("digits-ipc1", (override,)).config, kind, 3)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    real = torch.rand(5, 1, 4, 4)
+    assert names["network"](names["preprocess"](real)).shape == (5, 3)
+    assert torch.allclose(names["preprocess"](real), made.preprocessing.apply(real))

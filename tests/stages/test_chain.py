@@ -1,0 +1,135 @@
+"""The chain in one process: what a run makes, what the same command reuses, and what more of it extends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from padray import commands, pipeline
+from padray.pipeline import Outcome
+from padray.stages.base import Context
+
+
+def run(
+    tiny: Path, root: Path, *overrides: str, until: str = "evaluate", fresh: bool = False
+) -> tuple[Context, Outcome]:
+    context = commands.context(str(tiny), overrides, str(root), "inline", fresh)
+    return context, pipeline.run(context, until)
+
+
+def objects(root: Path) -> dict[str, bytes]:
+    """Everything below a root but the record of events, which holds times."""
+    files = (path for path in root.rglob("*") if path.is_file() and "events" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Outcome]:
+    folder = tmp_path_factory.mktemp("chain")
+    settings = folder / "tiny.yaml"
+    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    return settings, folder / "runs", run(settings, folder / "runs")[1]
+
+
+def test_every_stage_leaves_a_manifest_that_names_its_inputs(finished):
+    _, root, outcome = finished
+    found = {}
+    for path in root.rglob("manifest.json"):
+        manifest = json.loads(path.read_text())
+        found[manifest["stage"]] = manifest
+        assert path.parent.name.endswith(manifest["fingerprint"][:12])
+        assert manifest["numerics"]["threads"] == 1
+        for item in manifest["objects"]:
+            assert (root / item["key"]).stat().st_size == item["size"]
+    assert set(found) == {"data", "scores", "experts", "distill", "evaluation"}
+    assert found["experts"]["inputs"] == {
+        "data": found["data"]["fingerprint"], "scores": found["scores"]["fingerprint"],
+    }  # fmt: skip
+    assert outcome.identities["distill"].folder.startswith("distilled/digits-convnet2w4-ipc1-")
+
+
+def test_the_table_has_the_set_s_network_first_and_a_control_beside_each(finished):
+    rows = finished[2].rows
+    assert [(row["architecture"], row["source"]) for row in rows] == [
+        ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
+    ]  # fmt: skip
+    assert all(row["n"] == len(row["values"]) == 2 and 0 <= row["mean"] <= 1 for row in rows)
+
+
+def test_the_same_command_elsewhere_gives_the_same_bytes(finished, tmp_path):
+    settings, root, _ = finished
+    run(settings, tmp_path / "again")
+    assert objects(tmp_path / "again") == objects(root)
+
+
+def test_the_same_command_again_reuses_everything(finished):
+    settings, root, outcome = finished
+    before = objects(root)
+    context, again = run(settings, root)
+    assert context.reused == ["data", "scores", "experts", "distill", "evaluation"]
+    assert again.set_digest == outcome.set_digest
+    assert again.rows == outcome.rows
+    assert objects(root) == before
+
+
+def test_fresh_starts_anew_and_arrives_at_the_same_bytes(finished, tmp_path):
+    settings, root, _ = finished
+    other = tmp_path / "fresh"
+    run(settings, other)
+    context, _ = run(settings, other, fresh=True)
+    assert context.reused == []
+    assert objects(other) == objects(root)
+
+
+def test_more_iterations_continue_and_equal_a_straight_run(finished, tmp_path):
+    settings, _, _ = finished
+    extended, straight = tmp_path / "extended", tmp_path / "straight"
+    run(settings, extended, until="distill")
+    told = []
+    context = commands.context(str(settings), ("distill.iterations=18",), str(extended), "inline", False)
+    context.notify = told.append
+    longer = pipeline.run(context, "distill")
+    direct = run(settings, straight, "distill.iterations=18", until="distill")[1]
+    assert longer.set_digest == direct.set_digest
+    assert min(p.done for p in told if p.stage == "distill") == 13
+    folder = extended / longer.identities["distill"].folder
+    listed = json.loads((folder / "manifest.json").read_text())["objects"]
+    names = {item["key"].rsplit("/")[-1][:10] for item in listed}
+    assert {"set-000012", "set-000018"} <= names
+
+
+def test_more_experts_extend_their_folder_and_make_another_set(finished, tmp_path):
+    settings, _, outcome = finished
+    root = tmp_path / "more"
+    run(settings, root, until="experts")
+    shards = {path.name for path in root.rglob("expert-*.safetensors")}
+    _, more = run(settings, root, "experts.count=4", until="distill")
+    assert shards < {path.name for path in root.rglob("expert-*.safetensors")}
+    assert more.identities["experts"] == outcome.identities["experts"]
+    assert more.identities["distill"] != outcome.identities["distill"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["distill.selection.ratio=0.75", "distill.importance.enabled=false", "distill.labels.kind=hard",
+     "distill.init=real", "distill.trajectories=1", "distill.max_loss=0.5", "distill.augment=none",
+     "schedule.initial_ratio=0.5",
+     "distill.windows.interval=1", "distill.momentum_images=0", "distill.importance.lr=5", "distill.seed=1"],
+)  # fmt: skip
+def test_every_mechanism_changes_the_set(finished, tmp_path, override):
+    settings, _, outcome = finished
+    assert run(settings, tmp_path / "other", override, until="distill")[1].set_digest != outcome.set_digest
+
+
+def test_threads_and_paths_do_not_change_where_a_set_is_kept(finished, tmp_path):
+    settings, _, outcome = finished
+    _, other = run(settings, tmp_path / "o", "compute.threads=2", "data.path=null", until="data")
+    assert other.identities["data"] == outcome.identities["data"]
+
+
+def test_float64_runs_the_whole_chain(finished, tmp_path):
+    settings, _, _ = finished
+    _, outcome = run(
+        settings, tmp_path / "double", "compute.precision=float64", "distill.iterations=2", until="distill"
+    )
+    assert outcome.set_bytes == 8 * (10 * 64 + 10 * 10 + 1)

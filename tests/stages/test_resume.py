@@ -1,0 +1,80 @@
+"""Killed with SIGKILL at named points: the same command finishes, redoes nothing finished, and gives the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def padray(tiny: Path, root: Path, crash_at: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "padray.cli", "evaluate", str(tiny), "--runner", "inline"]
+    command += ["--storage", str(root), "--json"]
+    environment = {**os.environ, "PADRAY_CRASH_AT": crash_at}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def made(root: Path) -> list[str]:
+    """The units that were made, in order, as the events tell."""
+    lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return [json.loads(line)["unit"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    settings = folder / "tiny.yaml"
+    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    done = padray(settings, folder / "runs")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "crashes",
+    [
+        ["experts:before-put:1", "experts:after-put:2"],
+        ["distill:iteration:6", "distill:checkpoint:8"],
+        ["distill:iteration:12", "distill:checkpoint:12"],
+        ["scores:before-put:1", "evaluate:before-put:1"],
+    ],
+    ids=["experts", "distill", "distill-end", "scores-evaluate"],
+)
+def test_killed_twice_and_run_again(tiny, tmp_path, undisturbed, crashes):
+    root = tmp_path / "runs"
+    for crash in crashes:
+        killed = padray(tiny, root, crash)
+        assert killed.returncode == -signal.SIGKILL, f"{crash} was not reached: {killed.stderr}"
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob("expert-*.safetensors")}
+    done = padray(tiny, root)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["set"] == undisturbed["set"]
+    assert result["evaluation"] == undisturbed["evaluation"]
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    if "distill" in crashes[0]:
+        assert "distill 1/12" not in done.stderr
+    assert not list(root.rglob(".put-*")) or "put" in crashes[0]
+
+
+def test_finished_units_are_not_made_again(tiny, tmp_path):
+    root = tmp_path / "runs"
+    assert padray(tiny, root, "evaluate:before-put:1").returncode == -signal.SIGKILL
+    assert padray(tiny, root).returncode == 0
+    units = made(root)
+    assert len(units) == len(set(units))
+    assert sum(unit.startswith("expert-") for unit in units) == 3
+
+
+def test_a_damaged_expert_is_made_again(tiny, tmp_path, undisturbed):
+    root = tmp_path / "runs"
+    assert padray(tiny, root, "experts:after-put:2").returncode == -signal.SIGKILL
+    shard = next(root.rglob("expert-0001-*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    done = padray(tiny, root)
+    assert json.loads(done.stdout)["set"] == undisturbed["set"]
