@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format benchmarks
+.PHONY: setup demo test chaos lint format benchmarks
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -15,6 +15,9 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest --durations=10
+
+chaos: setup
+	$(BIN)/python -m pytest -m chaos --durations=10
 
 lint: setup
 	$(BIN)/ruff check .

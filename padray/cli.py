@@ -46,8 +46,8 @@ def _stage(until: str, description: str, *, only: bool = False) -> None:
         from padray import commands
 
         console = Console(as_json)
-        context = commands.context(config, tuple(overrides or ()), storage, runner, fresh)
-        console.result(commands.run_chain(context, until, console))
+        request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
+        console.result(commands.run_chain(commands.context(config, request), until, console))
 
     app.command(name="run" if not only else until, help=description)(command)
 
@@ -57,10 +57,24 @@ _stage("data", "Read the dataset and store it with its splits and preprocessing.
 _stage("scores", "Score how hard every training sample is (and what that needs).", only=True)
 _stage("experts", "Train the experts and store their snapshots (and what that needs).", only=True)
 _stage("distill", "Distil the synthetic set (and what that needs).", only=True)
-_stage(
-    "evaluate", "Train fresh networks on the set and test them beside the controls (and what that needs).", only=True
-)
 _stage("report", "Write the report page (and what that needs).", only=True)
+
+
+@app.command("evaluate")
+def evaluate(
+    names: Annotated[list[str], typer.Argument(metavar="CONFIG|SET...", help="A configuration, or stored sets.")],
+    overrides: Overrides = None,
+    storage: Storage = None,
+    runner: RunnerName = "ray",
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Train fresh networks on the set, or on several stored sets, and test them beside the controls."""
+    from padray import commands
+
+    console = Console(as_json)
+    request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
+    console.result(commands.evaluate(names, request, console))
 
 
 @app.command("tune")
@@ -77,8 +91,8 @@ def tune(
     from padray import commands
 
     console = Console(as_json)
-    context = commands.context(config, tuple(overrides or ()), storage, runner, fresh, space)
-    console.result(commands.tune(context, console))
+    request = commands.Request(tuple(overrides or ()), storage, runner, fresh, space)
+    console.result(commands.tune(commands.context(config, request), console))
 
 
 @config_app.command("show")

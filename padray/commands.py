@@ -1,8 +1,10 @@
 """What the commands do, apart from parsing and printing."""
 
+import time
+from dataclasses import dataclass
 from typing import Any
 
-from padray import fingerprint, loading, pipeline
+from padray import fingerprint, loading, pipeline, sweep
 from padray.config import Config, StorageSettings
 from padray.console import Console
 from padray.data.sources import source_digest
@@ -16,14 +18,23 @@ from padray.store.location import Location, open_location
 DEFAULT_ROOT = StorageSettings().root
 
 
-def context(
-    name: str, overrides: tuple[str, ...], storage: str | None, runner: str, fresh: bool, space: str | None = None
-) -> Context:
+@dataclass(frozen=True)
+class Request:
+    """The common options of the commands that compute."""
+
+    overrides: tuple[str, ...] = ()
+    storage: str | None = None
+    runner: str = "ray"
+    fresh: bool = False
+    space: str | None = None
+
+
+def context(name: str, request: Request) -> Context:
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
-    loaded = loading.load(name, overrides, space)
-    location = open_location(storage or loaded.config.storage.root)
-    chosen = _runner(runner, loaded.config, location)
-    return Context(loaded.name, loaded.config, location, chosen, fresh=fresh, overrides=overrides)
+    loaded = loading.load(name, request.overrides, request.space)
+    location = open_location(request.storage or loaded.config.storage.root)
+    runner = _runner(request.runner, loaded.config, location)
+    return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
 
 
 def _runner(name: str, config: Config, location: Location) -> Runner:
@@ -44,6 +55,24 @@ def run_chain(context: Context, until: str, console: Console) -> dict[str, Any]:
             return study.summary(context, study.tune(context, until))
         outcome = pipeline.run(context, until)
     return pipeline.summary(context, outcome)
+
+
+def evaluate(names: list[str], request: Request, console: Console) -> dict[str, Any]:
+    """Evaluate what one configuration makes, or stored sets, all at once; what `--json` prints."""
+    location = _existing(request.storage)
+    stored = [name for name in names if sweep.is_set(name, location)]
+    if not stored and len(names) == 1:
+        return run_chain(context(names[0], request), "evaluate", console)
+    sets = [sweep.find(name, request.overrides, location) for name in names]
+    runner = _runner(request.runner, sets[0].config, location)
+    with console.progress() as notify:
+        began = time.monotonic()
+        tables = sweep.run(sets, location, runner, notify)
+    rows = [{**row, "set": label} for label, table in tables.items() for row in table]
+    return {
+        "config": ", ".join(names), "artifacts": {}, "seconds": {"evaluation": time.monotonic() - began}, "reused": [],
+        "set": {"sha256": None, "bytes": None}, "evaluation": rows, "report": None,
+    }  # fmt: skip
 
 
 def tune(context: Context, console: Console) -> dict[str, Any]:

@@ -120,10 +120,12 @@ def _as_defaults(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _accuracies(rows: list[dict[str, Any]]) -> Table:
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    table = Table("network", *sources, title="test accuracy in %, mean ± std over n networks")
-    for network in dict.fromkeys(row["architecture"] for row in rows):
-        cells = {row["source"]: percent(row) for row in rows if row["architecture"] == network}
-        table.add_row(network, *(cells.get(source, "-") for source in sources))
+    named = any("set" in row for row in rows)
+    head = ["set", "network"] if named else ["network"]
+    table = Table(*head, *sources, title="test accuracy in %, mean ± std over n networks")
+    for made, network in dict.fromkeys((row.get("set", ""), row["architecture"]) for row in rows):
+        cells = {r["source"]: percent(r) for r in rows if (r.get("set", ""), r["architecture"]) == (made, network)}
+        table.add_row(*([made] if named else []), network, *(cells.get(source, "-") for source in sources))
     return table
 
 

@@ -57,6 +57,16 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
     return Loaded(label, _check(tree, origins, source), origins)
 
 
+def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:
+    """The configuration that a manifest holds, with overrides. Raises InputError if it no longer fits."""
+    tree, origins = json.loads(json.dumps(settings)), {}
+    for override in overrides:
+        path, value = _parse_override(override)
+        _put(tree, path, value, override)
+        origins[".".join(path)] = "--set"
+    return _check(tree, origins, source)
+
+
 def with_values(config: Config, values: dict[str, Any], source: str) -> Config:
     """The configuration with some dotted settings changed. Raises InputError if one is unknown or does not fit."""
     tree = config.model_dump(mode="json")

@@ -8,6 +8,7 @@ from padray.config import Config
 from padray.errors import InputError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
+from padray.report.search import SearchSummary
 from padray.stages import data, distill, evaluate, experts, report, scores, stored
 from padray.stages.base import Context
 from padray.store.location import check_writable
@@ -26,8 +27,11 @@ class Outcome:
     report: str | None = None
 
 
-def run(context: Context, until: str = "report") -> Outcome:
+def run(context: Context, until: str = "report", search: SearchSummary | None = None) -> Outcome:
     """Run the chain up to and including the stage `until`.
+
+    Args:
+        search: how the settings were found, for the report to tell.
 
     Raises:
         InputError: settings, files or storage cannot be used; nothing was begun.
@@ -37,7 +41,7 @@ def run(context: Context, until: str = "report") -> Outcome:
     check_writable(context.location)
     wanted = STAGES[: STAGES.index(until) + 1]
     found = {"data": data.make(context)}
-    _check_networks(context, found["data"])
+    check_networks(context, found["data"])
     outcome = Outcome(found, [])
     if "scores" in wanted and (context.config.schedule.needs_scores or until == "scores"):
         found["scores"] = scores.make(context, found["data"])
@@ -49,7 +53,7 @@ def run(context: Context, until: str = "report") -> Outcome:
     if "evaluate" in wanted:
         outcome.rows = evaluate.make(context, found["data"], found["distill"])
     if "report" in wanted:
-        outcome.report = report.make(context, found, outcome.rows)
+        outcome.report = report.make(context, found, outcome.rows, search)
     return outcome
 
 
@@ -62,7 +66,7 @@ def _check(config: Config) -> None:
         )
 
 
-def _check_networks(context: Context, stored_data: Identity) -> None:
+def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
     channels, height, width = context.folder(stored_data).require().facts["shape"]
     config = context.config

@@ -1,5 +1,8 @@
 """What the tests share: a chain so small that it runs in a second or two, with every mechanism switched on."""
 
+import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,19 @@ evaluation:
   augment: crop
   controls: {lrs: [0.01, 0.1], tuning_seeds: 1}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ray_token() -> Iterator[None]:
+    """One token for every Ray of these tests: Ray reads how to authenticate once, when it is imported."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    for name in before:
+        del os.environ[name]
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    yield
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        del os.environ[name]
+    os.environ |= before
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ FLOORS = (
     {"report", "plan"},
     {"stages"},
     {"pipeline"},
-    {"search", "console"},
+    {"search", "sweep", "console"},
     {"cluster"},
     {"commands"},
     {"cli"},

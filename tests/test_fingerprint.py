@@ -40,7 +40,7 @@ PINNED = {
     "digits-ipc10": {
         "data": "datasets/digits-13f123d30761",
         "distill": "distilled/digits-convnet2w32-ipc10-878bc2005713",
-        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc10-fc9c243b9e9d",
+        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc10-8c121379e468",
         "evaluate full": "evaluations/full-digits-a79d1cb16417",
         "evaluate random": "evaluations/random-digits-ipc10-5df8b21f2207",
         "experts": "experts/digits-convnet2w32-d2d3799ac94e",

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
-from padray.cluster.lost import Losses, Refused, attempt, finish
+from padray.cluster.lost import LOST, Losses, Refused, attempt, finish
 from padray.config import ClusterSettings
 from padray.stages.base import Done, Make, Unit, Work
 
@@ -29,7 +28,7 @@ class Maker:
         """Answered once this actor has a place to run."""
 
     def make(self, unit: Unit) -> Done | Refused:
-        return attempt(self._prepare, unit)
+        return attempt(self.work, self._prepare, unit)
 
     def _prepare(self) -> Make:
         if self.prepared is None:
@@ -54,8 +53,13 @@ class _Crew:
     def give(self, actor: Any, unit: Unit) -> None:
         self.busy[actor.make.remote(unit)] = (actor, unit)
 
-    def dismiss_all(self) -> None:
-        for actor, _ in self.busy.values():
+    def idle(self) -> list[Any]:
+        """The references of actors that have no unit yet, most of them waiting for a place to run."""
+        return [reference for reference, (_, unit) in self.busy.items() if unit is None]
+
+    def dismiss(self, references: list[Any]) -> None:
+        for reference in references:
+            actor, _ = self.busy.pop(reference)
             ray.kill(actor)
 
 
@@ -75,11 +79,12 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
             actor, unit = crew.busy.pop(reference)
             try:
                 result = ray.get(reference)
-            except RayActorError as error:
+            except LOST as error:
+                ray.kill(actor)  # it may only be out of reach
                 losses.add(unit.id if unit else "no unit yet", error)
                 if unit is not None:
                     waiting.appendleft(unit)
-                if len(waiting) > sum(held is None for _, held in crew.busy.values()):
+                if len(waiting) > len(crew.idle()):
                     crew.hire()
                 continue
             if isinstance(result, Refused):
@@ -90,6 +95,8 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
                 crew.give(actor, waiting.popleft())
             else:
                 ray.kill(actor)
+            if not waiting:
+                crew.dismiss(crew.idle())  # or an autoscaler would go on finding them places
     finally:
-        crew.dismiss_all()
+        crew.dismiss(list(crew.busy))
     finish(refused)

@@ -3,8 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
+
 from padray.errors import InputError, WorkError
-from padray.stages.base import Done, Make, Unit, make_unit
+from padray.stages.base import Done, Make, Unit, Work, make_unit
+
+# What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray
+# wraps it in RayTaskError, which is a RayError too) and would only happen again.
+LOST = (
+    RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, LocalRayletDiedError, OutOfMemoryError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,12 +34,16 @@ class Refused:
         return (InputError if self.is_input else WorkError)(self.sentence)
 
 
-def attempt(make: Callable[[], Make], unit: Unit) -> Done | Refused:
+def attempt(work: Work, prepare: Callable[[], Make], unit: Unit) -> Done | Refused:
     """Make a unit in a worker; padray's own errors become values."""
     try:
-        return make_unit(make(), unit)
+        return make_unit(work, prepare(), unit)
     except (InputError, WorkError) as error:
         return Refused(unit, str(error), isinstance(error, InputError))
+
+
+class TooManyLostError(WorkError):
+    """Machines are lost faster than work gets done."""
 
 
 class Losses:
@@ -34,11 +53,13 @@ class Losses:
         self.allowed, self.count = allowed, 0
 
     def add(self, unit: str, reason: BaseException) -> None:
-        """Note a loss. Raises WorkError when there were more than allowed."""
+        """Note a loss. Raises WorkError when there were more than allowed, or a worker cannot even start."""
+        words = " ".join(str(reason).split())[:300]
+        if isinstance(reason, RayActorError) and reason.actor_init_failed:
+            raise WorkError(f"a worker cannot start ({words}); do all nodes have the same padray installed?")
         self.count += 1
         if self.count > self.allowed:
-            words = " ".join(str(reason).split())[:300]
-            raise WorkError(
+            raise TooManyLostError(
                 f"workers were lost {self.count} times (last with {unit}: {type(reason).__name__}: {words}); finished "
                 f"units are kept, the same command goes on; cluster.max_losses ({self.allowed}) allows more"
             )

@@ -27,6 +27,7 @@ class RayRunner:
     def _connect(self) -> None:
         if not self.connected:
             self.startup_s += session.connect()
+            session.check_room(self.config)
             session.check_storage(self.location)
             self.connected = True
 

@@ -1,4 +1,11 @@
-"""Connecting to Ray, local or on a cluster, so that neither a newcomer nor a job meets a riddle."""
+"""Connecting to Ray, local or on a cluster, so that neither a newcomer nor a job meets a riddle.
+
+A normal run prints nothing of Ray's. These lines of Ray itself may be seen, and mean no more than they say:
+- "(raylet) A worker died or was killed while executing a task …": a process was lost; padray gives its unit to another.
+- "gcs_client.cc … Unauthenticated: … InvalidAuthToken", for some 20 s, then padray's own sentence: the cluster at
+  RAY_ADDRESS asks for a token; set RAY_AUTH_MODE=token.
+- `ray job submit`: "Ignoring upload to cluster …", "Creating a file package …", and where to find the job.
+"""
 
 import logging
 import os
@@ -7,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from padray.config import Config
 from padray.errors import InputError
 from padray.store.location import LocalLocation, Location
 
@@ -26,7 +34,7 @@ def connect() -> float:
     Raises:
         InputError: there is no cluster at RAY_ADDRESS, or it wants a token that this process does not have.
     """
-    _settle_environment()
+    settle_environment()
     import ray  # not before: Ray reads its environment when it is imported
 
     if ray.is_initialized():
@@ -39,12 +47,12 @@ def connect() -> float:
         reason = " ".join(str(error).split())
         raise InputError(
             f"cannot join the Ray cluster at {address}: {reason}; check RAY_ADDRESS, and where the cluster asks for a "
-            f"token set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            f"token set RAY_AUTH_MODE=token (its token: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or Ray's own token file)"
         ) from None
     return time.monotonic() - began
 
 
-def _settle_environment() -> None:
+def settle_environment() -> None:
     """Ray's environment, before Ray is imported; what the user has set stays."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -57,11 +65,48 @@ def _settle_environment() -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
+def beside_driver() -> Any:
+    """Where an actor dies only with its driver: on the driver's own node, not on one that comes and goes."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+
 def _nodes() -> list[dict[str, Any]]:
     import ray
 
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return found
+
+
+def check_room(config: Config) -> None:
+    """Refuse what Ray on this machine has no room for: it would wait for ever. A cluster may grow, so it is not asked.
+
+    Raises:
+        InputError: an actor, a worker group or a cell needs more than there is.
+    """
+    import ray
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    cluster, threads = config.cluster, config.compute.threads
+    fewest = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
+    each = cluster.cpus_per_worker or threads
+    needs = (
+        ("an expert", "CPU", threads, "compute.threads"),
+        (f"{fewest} Train workers", "CPU", fewest * each, "cluster.workers or cluster.cpus_per_worker"),
+        ("an expert", "GPU", cluster.gpus_per_worker, "cluster.gpus_per_worker"),
+        (f"{fewest} Train workers", "GPU", fewest * cluster.gpus_per_worker, "cluster.workers"),
+        ("a cell", "GPU", cluster.gpus_per_cell, "cluster.gpus_per_cell"),
+    )
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    for what, kind, needed, setting in needs:
+        has = there.get(kind, 0.0)
+        if needed > has + 1e-9:
+            raise InputError(
+                f"{what} would take {needed:g} {kind}s, but Ray on this machine has {has:g}; lower {setting}"
+            )
 
 
 def check_storage(location: Location) -> None:

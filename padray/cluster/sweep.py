@@ -1,31 +1,28 @@
 """The evaluation sweep: (set x network x seed) cells as tasks, each able to run anywhere, partial results kept."""
 
-import hashlib
-import pickle
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
-from padray.cluster.lost import Losses, Refused, attempt, finish
+from padray.cluster.lost import LOST, Losses, Refused, attempt, finish
 from padray.config import ClusterSettings
 from padray.stages.base import Done, Make, Unit, Work
 
 _prepared: dict[str, Make] = {}  # per worker process: tasks of one sweep share the dataset that is loaded
 
 
-def _prepare(work: Work) -> Make:
-    key = hashlib.sha256(pickle.dumps(work)).hexdigest()
-    if key not in _prepared:
+def _prepare(sweep: str, work: Work) -> Make:
+    if sweep not in _prepared:
         _prepared.clear()
-        _prepared[key] = work.prepare()
-    return _prepared[key]
+        _prepared[sweep] = work.prepare()
+    return _prepared[sweep]
 
 
 @ray.remote(max_retries=0)
-def _cell(work: Work, unit: Unit) -> Done | Refused:
-    return attempt(lambda: _prepare(work), unit)
+def _cell(sweep: str, work: Work, unit: Unit) -> Done | Refused:
+    return attempt(work, lambda: _prepare(sweep, work), unit)
 
 
 def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int) -> Iterator[Done]:
@@ -35,18 +32,18 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
         InputError, WorkError: a cell failed by itself (raised after all others are made), or too many were lost.
     """
     refused, losses = list[Refused](), Losses(settings.max_losses)
-    shared = ray.put(work)
+    name, shared = uuid.uuid4().hex, ray.put(work)
     task = _cell.options(num_cpus=cpus, num_gpus=settings.gpus_per_cell, scheduling_strategy="SPREAD")
-    running: dict[Any, Unit] = {task.remote(shared, unit): unit for unit in units}
+    running: dict[Any, Unit] = {task.remote(name, shared, unit): unit for unit in units}
     try:
         while running:
             (reference,), _ = ray.wait(list(running), num_returns=1)
             unit = running.pop(reference)
             try:
                 result = ray.get(reference)
-            except RayError as error:
+            except LOST as error:
                 losses.add(unit.id, error)
-                running[task.remote(shared, unit)] = unit
+                running[task.remote(name, shared, unit)] = unit
                 continue
             if isinstance(result, Refused):
                 refused.append(result)

@@ -6,8 +6,10 @@ Checkpoints are padray's, in padray's storage, so Ray Train's own folder is scra
 
 import tempfile
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
@@ -15,8 +17,9 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
+from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
 from padray.errors import InputError, WorkError
@@ -29,7 +32,7 @@ _POLL_S = 0.5
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Where worker 0 pins up metrics, and the reason if padray itself gives up, for the driver to read."""
+    """Where worker 0 pins up metrics, and any worker the reason if padray itself gives up, for the driver to read."""
 
     def __init__(self) -> None:
         self.metrics: list[Metrics] = []
@@ -39,7 +42,7 @@ class Board:
         self.metrics.append(metrics)
 
     def refuse(self, sentence: str, is_input: bool) -> None:
-        self.refusal = (sentence, is_input)
+        self.refusal = self.refusal or (sentence, is_input)
 
     def take(self) -> list[Metrics]:
         taken, self.metrics = self.metrics, []
@@ -55,7 +58,7 @@ def run(work: DistillWork) -> Iterator[Metrics]:
     Raises:
         InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
-    board = Board.remote()  # type: ignore[attr-defined]
+    board = Board.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
         outcome: list[BaseException] = []
         thread = threading.Thread(target=_fit, args=(work, board, scratch, outcome), daemon=True)
@@ -89,6 +92,7 @@ def _fit(work: DistillWork, board: Any, scratch: str, outcome: list[BaseExceptio
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"work": work, "board": board},
+        torch_config=TorchConfig(backend="gloo"),  # the same on CPUs and GPUs, for little is exchanged
         scaling_config=ScalingConfig(
             num_workers=settings.workers,  # type: ignore[arg-type]  # V2 also takes (fewest, most)
             use_gpu=bool(settings.gpus_per_worker),
@@ -118,14 +122,41 @@ def _worker(config: dict[str, Any]) -> None:
         for metrics in work.run(member):
             if rank == 0:
                 board.add.remote(metrics)
-    except (InputError, WorkError) as error:
-        ray.get(board.refuse.remote(str(error), isinstance(error, InputError)))
+    except _PeerLostError:
+        if ray.get(board.reason.remote()) is None:
+            raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
+    except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
+        ray.get(board.refuse.remote(*_told(error)))
+        if dist.is_initialized():
+            dist.destroy_process_group()  # or the others would wait for this worker
+
+
+def _told(error: Exception) -> tuple[str, bool]:
+    """An error in words, and whether the input is to blame."""
+    if isinstance(error, InputError | WorkError):
+        return str(error), isinstance(error, InputError)
+    trace = "".join(traceback.format_exception(error))
+    return f"distilling met an error that padray does not know; the last checkpoint is kept\n{trace}", False
+
+
+class _PeerLostError(Exception):
+    """Another worker is gone, as far as this one can see."""
+
+
+@contextmanager
+def _exchanging() -> Iterator[None]:
+    """What fails in here fails because another worker does not answer."""
+    try:
+        yield
+    except RuntimeError as error:  # what torch.distributed raises
+        raise _PeerLostError(str(error)) from error
 
 
 def _from_first(make: Callable[[], T]) -> T:
     """What worker 0 makes, on every worker."""
     held: list[Any] = [make() if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(held, src=0)
+    with _exchanging():
+        dist.broadcast_object_list(held, src=0)
     found: T = held[0]
     return found
 
@@ -134,11 +165,12 @@ def _gather(own: list[Contribution], count: int, size: int) -> list[Contribution
     """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
     share = -(-count // size)
     like = own[0]
-    packed = torch.stack([_pack(item) for item in own] + [torch.zeros_like(_pack(like))] * (share - len(own)))
+    packed = torch.stack([_pack(item) for item in own] + [torch.zeros_like(_pack(like))] * (share - len(own))).cpu()
     parts = [torch.empty_like(packed) for _ in range(size)]
-    dist.all_gather(parts, packed)
+    with _exchanging():
+        dist.all_gather(parts, packed)
     held = [len(Member(rank, size).trajectories(count)) for rank in range(size)]
-    return [_unpack(row, like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
+    return [_unpack(row.to(like.loss.device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
 
 
 def _tensors(item: Contribution) -> list[torch.Tensor]:

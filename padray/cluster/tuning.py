@@ -1,16 +1,16 @@
 """Ray Tune with Optuna over padray's trials.
 
 A trial holds next to no CPU and only waits: the experts that it needs are made by one owner outside all trials
-(asked for twice, made once), and its distillation runs as a task of its own. Tune's folder is scratch; the truth
-is a JSON per finished trial in padray's storage, from which the study is rebuilt.
+(asked for twice, made once), and its distillation runs as a task of its own, or on Ray Train where that has more
+than one worker. Tune's folder is scratch; the truth is a JSON per finished trial in padray's storage, from which
+the study is rebuilt.
 """
 
 import logging
-import queue
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ import optuna
 import ray
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from ray import tune
-from ray.exceptions import RayError
 from ray.tune.search.optuna import OptunaSearch
 
 from padray import pipeline
-from padray.cluster.lost import Losses
+from padray.cluster.lost import LOST, Losses, TooManyLostError
 from padray.cluster.runner import RayRunner
+from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.fingerprint import experts_identity
@@ -33,9 +33,10 @@ from padray.search.study import SearchWork
 from padray.search.trials import Parameters, TrialRecord
 from padray.space import ParameterSpec
 
-logging.getLogger("ray.tune").setLevel(logging.ERROR)  # or it misses the loggers that session.py switches off
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
 _STUDY = "padray"
-_HOLDS = {"cpu": 0.01}  # what a waiting trial takes
+_HOLDS = {"cpu": 0.0, "memory": 1.0}  # a waiting trial: one byte, for Tune wants something, and no part of a CPU
+_POLL_S = 1.0
 
 
 @ray.remote(num_cpus=0)
@@ -82,12 +83,17 @@ def _distil(work: SearchWork, number: int, parameters: Parameters) -> TrialRecor
     return work.record(number, parameters, lambda config: None)
 
 
+class TrialLostError(Exception):
+    """A trial lost what it waited for; it is not recorded, and tried again."""
+
+
 def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
     """What Tune runs: wait for the experts, then for the distillation; raise what made it fail."""
-    number = ray.get(owner.number.remote(tune.get_context().get_trial_id(), parameters))
-    record = trials.read(work.folder()).get(number)
-    if record is None:
+    try:
+        number = ray.get(owner.number.remote(tune.get_context().get_trial_id(), parameters))
         record = _made(work, number, parameters, owner)
+    except LOST as error:
+        raise TrialLostError(str(error)) from None
     if record.value is None:
         raise WorkError(record.reason)
     tune.report({"value": record.value, "number": number})
@@ -104,6 +110,10 @@ def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> 
     try:
         config = work.config_of(parameters)
         experts(config)
+        if config.cluster.most_workers > 1:  # this process only waits; the task below finds the set and judges it
+            pipeline.run(work.context(config, RayRunner(config, work.inputs.location())), "distill")
+    except TooManyLostError:
+        raise
     except (InputError, WorkError) as error:
         return work.failed(number, parameters, str(error))
     options = {
@@ -115,46 +125,61 @@ def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> 
         try:
             record: TrialRecord = ray.get(_distil.options(**options).remote(work, number, parameters))
             return record
-        except RayError as error:
+        except LOST as error:
             losses.add(f"trial {number}", error)
 
 
 def run(work: SearchWork) -> Iterator[TrialRecord]:
-    """Make the missing trials on Tune; yield their records as they are stored."""
-    before = trials.read(work.folder())
-    count = len(trials.missing(before, work.config.search.trials))
-    if not count:
-        return
-    seen = set(before)
-    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    threading.Thread(target=_fit, args=(work, before, count, ended.put), daemon=True).start()
-    while True:
-        try:
-            failure, over = ended.get(timeout=1.0), True
-        except queue.Empty:
-            failure, over = None, False
-        for number, record in trials.read(work.folder()).items():
-            if number not in seen:
-                seen.add(number)
-                yield record
-        if over:
-            if failure is not None:
-                raise WorkError(f"the search stopped: {' '.join(str(failure).split())[:400]}; the same command goes on")
-            return
+    """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
+
+    Raises:
+        WorkError: trials were lost too often, or something failed that is not a trial's own fault.
+    """
+    seen = set(trials.read(work.folder()))
+    losses = Losses(work.config.cluster.max_losses)
+    while trials.missing(trials.read(work.folder()), work.config.search.trials):
+        outcome: list[Exception] = []
+        thread = threading.Thread(target=_fit, args=(work, outcome), daemon=True)
+        thread.start()
+        while True:
+            thread.join(_POLL_S)
+            over = not thread.is_alive()  # asked before reading, so that nothing is missed
+            for number, record in trials.read(work.folder()).items():
+                if number not in seen:
+                    seen.add(number)
+                    yield record
+            if over:
+                break
+        left = trials.missing(trials.read(work.folder()), work.config.search.trials)
+        if left:
+            _explain(outcome, losses, f"trial {left[0]}")
 
 
-def _fit(
-    work: SearchWork, before: dict[int, TrialRecord], count: int, ended: Callable[[BaseException | None], None]
-) -> None:
-    settings = work.config.search
-    owner = Owner.options(max_concurrency=4 * settings.concurrency + 2).remote(work)  # type: ignore[attr-defined]
+def _explain(outcome: list[Exception], losses: Losses, lost: str) -> None:
+    """Note a loss, or raise what would only happen again. Raises WorkError."""
+    causes = [getattr(error, "cause", None) or error for error in outcome]
+    own = [error for error in causes if not isinstance(error, (*LOST, TrialLostError))]
+    unknown = [e for e in own if isinstance(e, TooManyLostError) or not isinstance(e, InputError | WorkError)]
+    if unknown:
+        words = f"{type(unknown[0]).__name__}: {' '.join(str(unknown[0]).split())[-400:]}"
+        raise WorkError(f"the search stopped ({words}); finished trials are kept, the same command goes on")
+    gone = [error for error in causes if error not in own]
+    losses.add(lost, gone[0] if gone else TrialLostError("no reason was given"))
+
+
+def _fit(work: SearchWork, outcome: list[Exception]) -> None:
+    """One run of Tune over the trials that are missing; what went wrong is left in `outcome`."""
+    settings, before = work.config.search, trials.read(work.folder())
+    owner = Owner.options(  # type: ignore[attr-defined]
+        max_concurrency=4 * settings.concurrency + 2, scheduling_strategy=beside_driver()
+    ).remote(work)
     try:
         with tempfile.TemporaryDirectory(prefix="padray-tune-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(_trial, work=work, owner=owner), _HOLDS),
                 tune_config=tune.TuneConfig(
                     search_alg=_search(work, before, Path(scratch)),
-                    num_samples=count,
+                    num_samples=len(trials.missing(before, settings.trials)),
                     max_concurrent_trials=settings.concurrency,
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
@@ -165,10 +190,9 @@ def _fit(
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             )
-            tuner.fit()
-        ended(None)
-    except BaseException as error:
-        ended(error)
+            outcome.extend(tuner.fit().errors)
+    except Exception as error:
+        outcome.append(error)
     finally:
         ray.kill(owner)
 

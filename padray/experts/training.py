@@ -66,9 +66,10 @@ def train(
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
         loss = _train_epoch(network, samples, ids, optimiser, recipe, draw)
         if not math.isfinite(loss):
+            setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
             raise WorkError(
                 f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
-                f"lower its learning rate ({recipe.lr:g})"
+                f"lower {setting} ({recipe.lr:g})"
             )
         yield loss
 

@@ -89,9 +89,10 @@ def adjoint(
     for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
         inner, of_images, of_labels, of_theta = _one_step(network, theta_P, learned, step, lambda_P)
         lr_gradient -= inner
-        images.index_add_(0, step.indices, of_images, alpha=-float(lr))
+        seen = step.indices.to(images.device)  # drawn on the CPU, like everything
+        images.index_add_(0, seen, of_images, alpha=-float(lr))
         if labels is not None and of_labels is not None:
-            labels.index_add_(0, step.indices, of_labels, alpha=-float(lr))
+            labels.index_add_(0, seen, of_labels, alpha=-float(lr))
         lambda_P = lambda_P - lr * of_theta
     return Gradient(images, labels, lr_gradient)
 

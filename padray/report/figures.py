@@ -9,16 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from padray.report.info import AccuracyInfo, Floats, ImagesInfo, LayersInfo, LossInfo, Point, WeightsInfo
-from padray.report.style import LIGHT, WIDTH, Theme, place, png, sheet, shorten, shorten_start
+from padray.report.style import LIGHT, WIDTH, Theme, percent, place, png, sheet, shorten, shorten_start
 
 _INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
 _LEAST_COLUMN, _LEAST_NUMBER = 0.15, 0.28  # inches that a column needs for its name and for numbers
 _FLOOR = 1e-4  # weights below it are drawn there
 _LABELS = {"distilled": "distilled set", "random": "random real samples", "full": "full training split"}
-
-
-def _percent(value: float, _: object) -> str:
-    return f"{100 * value:.6g} %"
 
 
 def draw_images(info: ImagesInfo, theme: Theme = LIGHT) -> bytes:
@@ -121,7 +117,7 @@ def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
     colour = theme.sources["distilled"]
     axes.plot(info.judged_at, info.judged, color=colour, linewidth=1.4, marker="o", markersize=3)
     axes.set_ylabel("validation accuracy")
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(percent))
     axes.margins(y=0.35)
     if info.best is not None:
         axes.plot([info.chosen], [info.best], marker="o", markersize=7, markerfacecolor=theme.paper, color=colour)
@@ -189,7 +185,7 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.set_ylim(len(info.architectures) - 0.5, -0.5)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+        axes.xaxis.set_major_formatter(FuncFormatter(percent))
         axes.set_xlabel("test accuracy: mean ± std, and each network")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(
@@ -220,7 +216,7 @@ def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
         _log_if_wide(spread, np.concatenate([np.maximum(info.low, _FLOOR), info.high]))
         share.plot(info.iterations, info.effective, color=blue, linewidth=1.8)
         share.set(xlabel="iteration", ylabel="effective share of parameters", ylim=(0, 1.04))
-        share.yaxis.set_major_formatter(FuncFormatter(_percent))
+        share.yaxis.set_major_formatter(FuncFormatter(percent))
         for axes in (spread, share):
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.margins(x=0.01)

@@ -14,7 +14,8 @@ from padray.distill.synthetic import SyntheticSet
 from padray.evaluation.table import Row
 from padray.matching.selection import cut_index
 from padray.networks.flat import Span
-from padray.report import figures, info, words
+from padray.report import figures, info, search, search_figures, search_view, words
+from padray.report.search import SearchSummary
 from padray.report.style import DARK, LIGHT, Theme
 
 
@@ -40,6 +41,7 @@ class Subject:
         experts: each expert's last validation accuracy; empty without a validation split.
         set_key, set_sha256, set_size: the set's file under the storage root, its digest and its bytes.
         chain: the artefacts that led here, in order.
+        search: the search that found the settings, if one did.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Subject:
     set_sha256: str
     set_size: int
     chain: tuple[Link, ...]
+    search: SearchSummary | None = None
 
     @cached_property
     def samples(self) -> int:
@@ -92,6 +95,13 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     ]
     if weights is not None:
         found.append(both("weights", "IADD's weights", weights.caption, partial(figures.draw_weights, weights)))
+    if subject.search is not None:
+        trials, shares = search.history_info(subject.search), search.importance_info(subject.search)
+        draw = partial(search_figures.draw_history, trials)
+        found.append(both("trials", "Validation accuracy of every trial", trials.caption, draw))
+        if shares is not None:
+            draw = partial(search_figures.draw_importances, shares)
+            found.append(both("importances", "How much each parameter matters", shares.caption, draw))
     return {picture.stem: picture for picture in found}
 
 
@@ -114,11 +124,15 @@ def _view(subject: Subject) -> dict[str, Any]:
     config, facts, distill = subject.config, subject.synthetic.facts, subject.config.distill
     settings = words.settings(config)
     has_validation = bool(subject.splits.get("validation"))
+    changed = [line for line in settings if line[1] != line[2]]
+    if subject.search is not None:  # its section tells what was searched and how
+        changed = [line for line in changed if not line[0].startswith("search.")]
     return {
         "name": subject.name,
         "subtitle": (
             facts["dataset"], config.network.label, f"{distill.ipc} image{'s' * (distill.ipc > 1)} per class",
             f"{facts['iterations']:,} iterations",
+            *([f"best of {len(subject.search.trials)} trials"] if subject.search else []),
         ),
         "headline": words.headline(subject.rows, subject.samples, subject.splits["train"]),
         "verdict": words.verdict(subject.rows),
@@ -131,17 +145,24 @@ def _view(subject: Subject) -> dict[str, Any]:
         "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
         "lr": float(subject.synthetic.learned.lr),
         "first_lr": distill.student_lr,
-        "changed": [line for line in settings if line[1] != line[2]],
+        "changed": changed,
         "settings": settings,
-        "yaml": words.as_yaml(config),
+        "yaml": words.as_yaml(config, without=("search",) if subject.search else ()),
         "chain": subject.chain,
         "numerics": _numerics(subject.chain),
         "command": words.command(subject.name, subject.overrides),
+        "search": _search(subject),
         "code": words.training_code(
             subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes
         ),
         "preprocessing": subject.synthetic.preprocessing.kind,
     }  # fmt: skip
+
+
+def _search(subject: Subject) -> dict[str, Any] | None:
+    if subject.search is None:
+        return None
+    return search_view.view(subject.search, subject.rows, subject.name, subject.overrides)
 
 
 def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -89,6 +89,11 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     return axes
 
 
+def percent(value: float, _: object = None) -> str:
+    """An axis's number in [0, 1] as a percentage."""
+    return f"{100 * value:.6g} %"
+
+
 def shorten(text: str, most: int) -> str:
     """A name on one line, cut with an ellipsis."""
     text = " ".join(text.split())

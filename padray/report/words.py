@@ -19,7 +19,7 @@ from padray.evaluation.table import Row
 
 
 class Difference(NamedTuple):
-    """How much better the set is than its control, in points; `error` is that difference's standard error."""
+    """How much better one row is than another, in points; `error` is that difference's standard error."""
 
     architecture: str
     points: float
@@ -47,9 +47,14 @@ def difference(rows: Sequence[Row], architecture: str) -> Difference | None:
     own, control = find(rows, architecture, "distilled"), find(rows, architecture, "random")
     if own is None or control is None:
         return None
-    error = math.sqrt(own["std"] ** 2 / own["n"] + control["std"] ** 2 / control["n"])
-    known = min(own["n"], control["n"]) > 1
-    return Difference(architecture, 100 * (own["mean"] - control["mean"]), 100 * error, known)
+    return between(own, control)
+
+
+def between(one: Row, other: Row) -> Difference:
+    """One row minus another; its standard error takes their networks as independent."""
+    error = math.sqrt(one["std"] ** 2 / one["n"] + other["std"] ** 2 / other["n"])
+    known = min(one["n"], other["n"]) > 1
+    return Difference(one["architecture"], 100 * (one["mean"] - other["mean"]), 100 * error, known)
 
 
 def accuracy(row: Row) -> str:
@@ -139,12 +144,19 @@ def _shareable(value: Any) -> Any:
     return f"…/{PurePosixPath(value).name}" if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
-def as_yaml(config: Config) -> str:
-    """The settings that are not at their default, as a file that `padray run` takes."""
-    tree = config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"})
+def as_yaml(config: Config, without: Sequence[str] = ()) -> str:
+    """The settings that are not at their default, but for sections left out, as a file that `padray run` takes."""
+    tree = config.model_dump(mode="json", exclude_defaults=True, exclude={"storage", *without})
     if "path" in tree.get("data", {}):
         tree["data"]["path"] = _shareable(tree["data"]["path"])
+    return yaml_text(tree)
+
+
+def yaml_text(tree: dict[str, Any]) -> str:
+    """A tree as YAML, short lists and sections on one line."""
     writer, buffer = YAML(typ="safe", pure=True), io.StringIO()
+    # in their own order: a space's conditions look back
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.default_flow_style, writer.allow_unicode, writer.width = None, True, 100
     writer.dump(tree, buffer)
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
+from padray.report.search import SearchSummary, TrialLine
 from padray.search import objective, trials
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data
@@ -17,6 +18,8 @@ from padray.stages.base import Context, InlineRunner, Inputs, Progress, Runner
 from padray.store.artifacts import Folder
 
 BEST = "best.yaml"
+SEARCHABLE = ("scores", "schedule", "experts", "distill")
+_FIXED = ("distill.ipc", "distill.iterations", "scores.seed", "experts.seed", "distill.seed")
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,20 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     best_config = work.config_of(best.parameters)
     _commit(context, identity, records, best, best_config)
     context.finished(identity, began, reused=before >= config.search.trials)
-    default = pipeline.run(replace(context, name=f"{context.name} (defaults)"), "evaluate")
-    tested = pipeline.run(replace(context, config=best_config), until)
+    default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
+    told = _told(config, identity, records, default) if until == "report" else None
+    tested = pipeline.run(replace(context, config=best_config), until, told)
     return SearchOutcome(identity, records, best, best_config, tested, default)
+
+
+def _told(config: Config, identity: Identity, records: list[TrialRecord], default: Outcome) -> SearchSummary:
+    """The search as the report tells it; shares are rounded, for they come from a forest of floats."""
+    best = trials.best(records)
+    assert best is not None, "tune stops where no trial finished"
+    lines = tuple(TrialLine(r.number, r.parameters, r.state, r.value, r.values, r.reason) for r in records)
+    shares = trials.importances(config.search, records, config.seed_of("search"))
+    rounded = {name: round(float(share), 4) for name, share in shares.items()}
+    return SearchSummary(identity, default.identities["distill"], config, lines, best.number, rounded, default.rows)
 
 
 def _check(config: Config) -> None:
@@ -126,6 +140,11 @@ def _check(config: Config) -> None:
     for name in config.search.space:
         if name not in known:
             raise InputError(f"search.space: {name} is not a setting{loading.nearest(name, sorted(known))}")
+        if name.split(".")[0] not in SEARCHABLE or name in _FIXED:
+            raise InputError(
+                f"search.space: {name} cannot be searched, or trials would not be judged alike; the settings of "
+                f"{', '.join(SEARCHABLE)} can, but for sizes, lengths and seeds ({', '.join(_FIXED)})"
+            )
 
 
 def _search(context: Context, work: SearchWork) -> None:

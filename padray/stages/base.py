@@ -37,6 +37,7 @@ class Done:
     object: StoredObject
     seconds: float
     host: str
+    numerics: dict[str, Any]  # of the process that made it, which may have another device than the driver's
 
 
 Make = Callable[[Unit], StoredObject]
@@ -44,6 +45,10 @@ Make = Callable[[Unit], StoredObject]
 
 class Work(Protocol):
     """How to make a stage's units. It travels to workers, so it holds settings and names, never data."""
+
+    @property
+    def config(self) -> Config:
+        """The settings that the units are made with."""
 
     def prepare(self) -> Make:
         """Load what all units need, once per worker; the result makes one unit and stores it."""
@@ -64,6 +69,9 @@ class Distilling(Protocol):
 
     def run(self) -> Iterator[Metrics]:
         """Go on from the newest checkpoint; the metrics of every iteration."""
+
+
+Notify = Callable[[Progress], None]
 
 
 class Searching(Protocol):
@@ -89,11 +97,12 @@ class Runner(Protocol):
         """Make a search's missing trials; yield their records as they come to an end."""
 
 
-def make_unit(make: Make, unit: Unit) -> Done:
-    """Make one unit and note what it took."""
+def make_unit(work: Work, make: Make, unit: Unit) -> Done:
+    """Make one unit and note what it took, and where."""
     began = time.monotonic()
     item = make(unit)
-    return Done(unit, item, time.monotonic() - began, socket.gethostname())
+    seconds, numerics = time.monotonic() - began, decide(work.config.compute).record()
+    return Done(unit, item, seconds, socket.gethostname(), numerics)
 
 
 class InlineRunner:
@@ -106,7 +115,7 @@ class InlineRunner:
         if units:
             make = work.prepare()
             for unit in units:
-                yield make_unit(make, unit)
+                yield make_unit(work, make, unit)
 
     def distill(self, work: Distilling) -> Iterator[Metrics]:
         return work.run()
@@ -127,7 +136,7 @@ class Context:
     config: Config
     location: Location
     runner: Runner
-    notify: Callable[[Progress], None] = _ignore
+    notify: Notify = _ignore
     fresh: bool = False
     overrides: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -148,12 +157,12 @@ class Context:
         return folder.manifest()
 
     def manifest(self, identity: Identity, objects: Sequence[StoredObject], **parts: Any) -> Manifest:
-        """A manifest of this command's settings; `parts`: inputs and facts."""
+        """A manifest of this command's settings; `parts`: inputs, facts, and the numerics if others made it."""
         settings = self.config.model_dump(mode="json")
         settings.pop("storage")
         return Manifest(
             identity.fingerprint, identity.stage, {"name": self.name, **settings}, parts.get("inputs", {}),
-            decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
+            parts.get("numerics") or decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
         )  # fmt: skip
 
     def finished(self, identity: Identity, began: float, reused: bool) -> None:
@@ -184,10 +193,22 @@ class Inputs:
         return stored.load_dataset(Folder(self.location(), self.data.folder, self.data.fingerprint))
 
 
+@dataclass(frozen=True)
+class Made:
+    """The objects of all units in the units' order, and the numerics of those that were made now."""
+
+    objects: list[StoredObject]
+    numerics: dict[str, Any] | None
+
+    def numerics_after(self, before: Manifest | None) -> dict[str, Any] | None:
+        """What the manifest says: the numerics of what was made now, or else those that it said before."""
+        return self.numerics or (before.numerics if before else None)
+
+
 def make_missing(
     context: Context, work: Work, units: Sequence[Unit], have: dict[str, StoredObject], later: int = 0
-) -> list[StoredObject]:
-    """The objects of all units: those that are there, and those that the runner makes now, in the units' order.
+) -> Made:
+    """The objects of all units: those that are there, and those that the runner makes now.
 
     Args:
         have: the objects that are there, by their unit's id.
@@ -196,18 +217,28 @@ def make_missing(
     found = dict(have)
     missing = [unit for unit in units if unit.id not in found]
     events: list[dict[str, Any]] = []
+    numerics: dict[str, dict[str, Any]] = {}
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
         for finished in context.runner.map(work, missing):
             done += 1
             found[finished.unit.id] = finished.object
+            numerics[finished.unit.id] = finished.numerics
             events.append(_event(finished))
             context.notify(Progress(stage, done, total, finished.unit.id))
     finally:
         if events:
             record_events(context, stage, events)
-    return [found[unit.id] for unit in units]
+    return Made([found[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
+
+
+def _joined(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The workers' numerics as one record; where machines differ, the first one's, and the others' beside it."""
+    distinct = [record for place, record in enumerate(records) if record not in records[:place]]
+    if not distinct:
+        return None
+    return {**distinct[0], "others": distinct[1:]} if len(distinct) > 1 else distinct[0]
 
 
 def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:

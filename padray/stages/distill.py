@@ -213,5 +213,6 @@ def _commit(context: Context, identity: Identity, experts: Identity, before: Man
     made = folder.loose(f"set-{iterations:06d}")[-1]
     objects = {item.key: item for item in (*earlier, *last.parts, made, last.item)}
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
-    folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs))
+    numerics = last.facts["numerics"]  # of the workers, which may have another device than this process
+    folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))
     checkpoints.prune(folder)

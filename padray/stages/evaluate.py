@@ -131,6 +131,7 @@ class _Grid:
     work: EvaluationWork
     have: dict[str, StoredObject]
     made_now: int = 0
+    numerics: dict[str, Any] | None = None  # of the cells that were made now
 
     def first_cells(self) -> list[Cell]:
         """The set's cells, and those that choose the controls' learning rates."""
@@ -164,9 +165,10 @@ class _Grid:
         units = [Unit("evaluate", id, self.work.places[cell.source].fingerprint) for id, cell in by_id.items()]
         self.made_now += sum(unit.id not in self.have for unit in units)
         work = EvaluationWork(self.work.config, self.work.inputs, self.work.distilled, self.work.places, by_id)
-        objects = make_missing(self.context, work, units, self.have, later)
-        self.have |= {unit.id: item for unit, item in zip(units, objects, strict=True)}
-        contents = [json.loads(self.context.location.get(item.key)) for item in objects]
+        made = make_missing(self.context, work, units, self.have, later)
+        self.numerics = self.numerics or made.numerics
+        self.have |= {unit.id: item for unit, item in zip(units, made.objects, strict=True)}
+        contents = [json.loads(self.context.location.get(item.key)) for item in made.objects]
         return dict(zip(by_id.values(), contents, strict=True))
 
 
@@ -195,4 +197,6 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
         columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
         objects.append(folder.put("table", "parquet", stored.encode_table(columns)))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
-    folder.commit(context.manifest(place, objects, inputs=inputs))
+    before = folder.manifest()
+    numerics = grid.numerics or (before.numerics if before else None)
+    folder.commit(context.manifest(place, objects, inputs=inputs, numerics=numerics))

@@ -112,8 +112,9 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
         units = [Unit("experts", f"expert-{k:04d}", identity.fingerprint) for k in range(count)]
         have = by_stem(_with_rows(folder, folder.loose("expert-")))
         work = ExpertWork(context.config, Inputs(context.location.uri, data), scores, identity)
-        objects = make_missing(context, work, units, have)
+        made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
-        folder.commit(context.manifest(identity, objects, inputs=inputs))
+        numerics = made.numerics_after(present)
+        folder.commit(context.manifest(identity, made.objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

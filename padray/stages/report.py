@@ -9,6 +9,7 @@ from padray.fingerprint import Identity
 from padray.networks.flat import spans_of
 from padray.report import page
 from padray.report.page import Link, Subject
+from padray.report.search import SearchSummary
 from padray.stages import evaluate, stored
 from padray.stages.base import Context, Progress
 from padray.store.artifacts import Folder, Manifest, StoredObject
@@ -17,29 +18,35 @@ from padray.store.shards import describe
 PAGE = "report.html"
 
 
-def report_identity(context: Context, distilled: Identity, set_sha256: str, rows: list[Row]) -> Identity:
-    """A report means all that is written in it: the set, the rows, the settings, and what was typed."""
+def report_identity(
+    context: Context, distilled: Identity, set_sha256: str, rows: list[Row], search: SearchSummary | None
+) -> Identity:
+    """A report means all that is written in it: the set, the rows, the settings, the search, and what was typed."""
     config = context.config
     shown = {
         "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}), "rows": rows,
         "name": context.name, "overrides": list(context.overrides),
     }  # fmt: skip
+    if search is not None:
+        shown["search"] = search.meaning()
     made = fingerprint.set_fingerprint(distilled, config.distill.iterations)
     inputs = {"set": made, "set_sha256": set_sha256}
     return Identity("report", distilled.name, fingerprint.fingerprint("report", shown, inputs))
 
 
-def make(context: Context, identities: dict[str, Identity], rows: list[Row]) -> str:
-    """Write the page if it is not there; where it is."""
+def make(
+    context: Context, identities: dict[str, Identity], rows: list[Row], search: SearchSummary | None = None
+) -> str:
+    """Write the page if it is not there; where it is. `search`: how the settings were found."""
     began = time.monotonic()
     distilled = context.folder(identities["distill"]).require()
     item = stored.set_object(distilled, context.config.distill.iterations)
-    identity = report_identity(context, identities["distill"], item.sha256, rows)
+    identity = report_identity(context, identities["distill"], item.sha256, rows, search)
     manifest = context.present(identity)
     reused = manifest is not None
     context.notify(Progress("report", int(reused), 1, identity.name))
     if manifest is None:
-        manifest = _write(context, identity, gather(context, identities, rows, item))
+        manifest = _write(context, identity, gather(context, identities, rows, item, search))
     key = f"{identity.folder}/{PAGE}"
     if context.location.size(key) is None:  # a name to open and to link to; the manifest vouches for the other one
         context.location.put(key, context.folder(identity).get(manifest.object("report")))
@@ -59,7 +66,13 @@ def _write(context: Context, identity: Identity, subject: Subject) -> Manifest:
     return manifest
 
 
-def gather(context: Context, identities: dict[str, Identity], rows: list[Row], item: StoredObject) -> Subject:
+def gather(
+    context: Context,
+    identities: dict[str, Identity],
+    rows: list[Row],
+    item: StoredObject,
+    search: SearchSummary | None = None,
+) -> Subject:
     """Everything that the page tells, read from the storage; `item` is the set's object."""
     config, facts = context.config, context.folder(identities["data"]).require().facts
     distilled = context.folder(identities["distill"])
@@ -69,7 +82,8 @@ def gather(context: Context, identities: dict[str, Identity], rows: list[Row], i
         synthetic=stored.load_set(distilled, config.distill.iterations), rows=rows,
         history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
         splits=facts["splits"], experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
-        set_sha256=item.sha256, set_size=item.size, chain=_chain(context, identities),
+        set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
+        search=search,
     )  # fmt: skip
 
 
@@ -80,6 +94,14 @@ def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...
     found.append(Link("set", f"set-{context.config.distill.iterations:06d}", made, {}))
     sources = evaluate.identities(context.config, identities["data"], identities["distill"])
     return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in sources.items()))
+
+
+def _searched(context: Context, search: SearchSummary | None) -> tuple[Link, ...]:
+    """The search, and the set of the defaults that it is measured by."""
+    if search is None:
+        return ()
+    stages = {"search": search.identity, "distill (defaults)": search.default_set}
+    return tuple(_link(context, stage, identity) for stage, identity in stages.items())
 
 
 def _link(context: Context, stage: str, identity: Identity) -> Link:

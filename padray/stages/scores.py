@@ -62,8 +62,9 @@ def make(context: Context, data: Identity) -> Identity:
         units = [Unit("scores", f"network-{k:04d}", identity.fingerprint) for k in range(count)]
         have = by_stem(folder.loose("network-"))
         work = ScoreWork(context.config, Inputs(context.location.uri, data), identity)
-        objects = make_missing(context, work, units, have)
+        made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint}
-        folder.commit(context.manifest(identity, objects, inputs=inputs))
+        numerics = made.numerics_after(present)
+        folder.commit(context.manifest(identity, made.objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

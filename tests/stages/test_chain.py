@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from padray import commands, pipeline
+from padray.console import Console
+from padray.errors import InputError
 from padray.pipeline import Outcome
 from padray.stages.base import Context
 
@@ -13,7 +15,7 @@ from padray.stages.base import Context
 def run(
     tiny: Path, root: Path, *overrides: str, until: str = "evaluate", fresh: bool = False
 ) -> tuple[Context, Outcome]:
-    context = commands.context(str(tiny), overrides, str(root), "inline", fresh)
+    context = commands.context(str(tiny), commands.Request(overrides, str(root), "inline", fresh))
     return context, pipeline.run(context, until)
 
 
@@ -86,7 +88,7 @@ def test_more_iterations_continue_and_equal_a_straight_run(finished, tmp_path):
     extended, straight = tmp_path / "extended", tmp_path / "straight"
     run(settings, extended, until="distill")
     told = []
-    context = commands.context(str(settings), ("distill.iterations=18",), str(extended), "inline", False)
+    context = commands.context(str(settings), commands.Request(("distill.iterations=18",), str(extended), "inline"))
     context.notify = told.append
     longer = pipeline.run(context, "distill")
     direct = run(settings, straight, "distill.iterations=18", until="distill")[1]
@@ -133,3 +135,24 @@ def test_float64_runs_the_whole_chain(finished, tmp_path):
         settings, tmp_path / "double", "compute.precision=float64", "distill.iterations=2", until="distill"
     )
     assert outcome.set_bytes == 8 * (10 * 64 + 10 * 10 + 1)
+
+
+def test_stored_sets_are_evaluated_together_without_their_source(finished, tmp_path):
+    settings, _, _ = finished
+    root = tmp_path / "sets"
+    sets = [run(settings, root, f"distill.seed={k}", until="distill")[1] for k in range(2)]
+    names = [outcome.identities["distill"].fingerprint[:16] for outcome in sets]
+    request = commands.Request(("evaluation.seeds=3",), str(root), "inline")
+    result = commands.evaluate(names, request, Console(as_json=True))
+    distilled = [row for row in result["evaluation"] if row["source"] == "distilled"]
+    assert [row["set"] for row in distilled] == [names[0], names[0], names[1], names[1]]
+    assert all(row["n"] == 3 for row in result["evaluation"])
+    alone = run(settings, root, "distill.seed=1", "evaluation.seeds=3")[0]
+    assert "evaluation" in alone.reused
+
+
+def test_a_stored_set_keeps_its_making(finished):
+    _, root, outcome = finished
+    request = commands.Request(("distill.ipc=2",), str(root), "inline")
+    with pytest.raises(InputError, match="only evaluation"):
+        commands.evaluate([outcome.identities["distill"].fingerprint], request, Console(as_json=True))

@@ -1,0 +1,249 @@
+"""What the report shows of a search, as plain data and sentences: how it went, what mattered, what it was worth.
+
+The report knows of no search but what it is handed here: `SearchSummary` points down to settings and rows.
+"""
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from padray import loading
+from padray.config import Config
+from padray.evaluation.table import Row
+from padray.fingerprint import Identity
+from padray.report import words
+from padray.report.words import Difference
+
+MOST_SHOWN = 12  # trials in the open table; the others are folded away
+_MOST_REASONS, _REASON_LETTERS = 3, 160
+_ABSOLUTE = re.compile(r"(?<![\w/.…~])(?:file:/{2,3}|~?/)(?:[^\s/'\"]+/)+([^\s/'\"]+)")
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """A trial that came to an end; `values` are the validation accuracies of its networks, `value` their mean."""
+
+    number: int
+    parameters: dict[str, Any]
+    state: Literal["finished", "failed", "pruned"]
+    value: float | None = None
+    values: tuple[float, ...] = ()
+    reason: str = ""
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over the networks, where there are several."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a report tells of the search that found its settings.
+
+    Attributes:
+        identity, default_set: the artefacts of the search, and of the set made with the defaults.
+        config: the settings that the search began from, its space and its objective among them: the defaults.
+        trials: by number, `best` the number of the best one.
+        importances: how much of the value's variance each parameter explains; empty where that cannot be said.
+        default: the evaluation's table of the defaults.
+    """
+
+    identity: Identity
+    default_set: Identity
+    config: Config
+    trials: tuple[TrialLine, ...]
+    best: int
+    importances: dict[str, float]
+    default: Sequence[Row]
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """What the searched settings were before the search."""
+        known = dict(loading.effective(self.config))
+        return {name: known.get(name) for name in self.config.search.space}
+
+    @property
+    def winner(self) -> TrialLine:
+        return next(trial for trial in self.trials if trial.number == self.best)
+
+    def meaning(self) -> dict[str, Any]:
+        """All that the page tells of the search, as JSON."""
+        return {
+            "search": self.identity.fingerprint, "default_set": self.default_set.fingerprint,
+            "from": self.config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}),
+            "trials": [trial.__dict__ for trial in self.trials], "best": self.best,
+            "importances": list(self.importances.items()), "default": list(self.default),
+        }  # fmt: skip
+
+
+class HistoryInfo(NamedTuple):
+    """Value and spread of every finished trial by number, the best value so far after each trial, and the failures."""
+
+    numbers: tuple[int, ...]
+    values: tuple[float, ...]
+    spreads: tuple[float, ...]
+    steps: tuple[int, ...]
+    best_so_far: tuple[float, ...]
+    best: int
+    failed: tuple[int, ...]
+    caption: str
+
+
+def history_info(summary: SearchSummary) -> HistoryInfo:
+    """The search, trial by trial; the best-so-far line begins with the first trial that finished."""
+    trials = sorted(summary.trials, key=lambda trial: trial.number)
+    finished = [(trial.number, trial.value, trial.std or 0.0) for trial in trials if trial.value is not None]
+    numbers, values, spreads = zip(*finished, strict=True) if finished else ((), (), ())
+    steps = tuple(trial.number for trial in trials if numbers and trial.number >= numbers[0])
+    best_so_far = tuple(max(v for n, v in zip(numbers, values, strict=True) if n <= step) for step in steps)
+    failed = tuple(trial.number for trial in trials if trial.value is None)
+    return HistoryInfo(numbers, values, spreads, steps, best_so_far, summary.best, failed, _history_caption(summary))
+
+
+def _history_caption(summary: SearchSummary) -> str:
+    n = summary.config.search.seeds
+    told = f"Each dot: a trial's mean over {n} networks, its bar their standard deviation. The line: the best so far. "
+    failed = failures(summary.trials)
+    return told + (" ".join(failed) if failed else "No trial failed.")
+
+
+def failures(trials: Sequence[TrialLine]) -> list[str]:
+    """`Trials 3 and 5 failed: the loss became nan.` A sentence per reason; beyond a few, how many there are."""
+    by_reason: dict[str, list[int]] = {}
+    for trial in trials:
+        if trial.value is None:
+            by_reason.setdefault(shareable(trial.reason) or "no reason was recorded", []).append(trial.number)
+    found = [f"Trial{'s' * (len(n) > 1)} {listed(n)} failed: {why.rstrip('.')}." for why, n in by_reason.items()]
+    if len(found) <= _MOST_REASONS:
+        return found
+    rest = sum(map(len, list(by_reason.values())[_MOST_REASONS:]))
+    return [*found[:_MOST_REASONS], f"{rest} more failed for other reasons; the table tells."]
+
+
+def shareable(text: str) -> str:
+    """A sentence on one line, of bearable length, with only the last part of absolute paths."""
+    short = " ".join(_ABSOLUTE.sub(r"…/\1", text).split())
+    return short if len(short) <= _REASON_LETTERS else short[: _REASON_LETTERS - 1] + "…"
+
+
+def listed(items: Sequence[Any]) -> str:
+    """`3`, `3 and 5`, `3, 5 and 7`."""
+    texts = [str(item) for item in items]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+class ImportanceInfo(NamedTuple):
+    """How much of the value's variance each parameter explains, the most important first, in shares of one."""
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    caption: str
+
+
+def importance_info(summary: SearchSummary) -> ImportanceInfo | None:
+    """The bars; None where nothing can be said."""
+    if not summary.importances:
+        return None
+    ranked = sorted(summary.importances.items(), key=lambda item: -item[1])
+    finished = counts(summary.trials)["finished"]
+    caption = f"Each parameter's share of the variance among {finished} finished trials (fANOVA, shares add up to one)."
+    missing = [name for name in summary.config.search.space if name not in summary.importances]
+    if missing:
+        caption += f" Not every finished trial chose {listed(missing)}, so nothing is said of that."
+    if finished < 10 * len(ranked):
+        caption += " So few trials give no more than a hint."
+    return ImportanceInfo(tuple(name for name, _ in ranked), tuple(share for _, share in ranked), caption)
+
+
+NO_IMPORTANCES = "How much each parameter matters is not known: that takes 3 finished trials with different values."
+
+
+def counts(trials: Sequence[TrialLine]) -> dict[str, int]:
+    """How many trials came to which end."""
+    states = [trial.state for trial in trials]
+    return {state: states.count(state) for state in ("finished", "failed", "pruned")}
+
+
+def describe(summary: SearchSummary) -> str:
+    """What a trial was, how it was judged, and which was best."""
+    config, n = summary.config, counts(summary.trials)
+    total = len(summary.trials)
+    pruned = f"{n['pruned']} pruned"
+    epochs = config.search.epochs or config.evaluation.epochs
+    return (
+        f"The settings are the best of {total} trial{'s' * (total > 1)}: {n['finished']} finished, {n['failed']} "
+        f"failed, {pruned}. A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
+        f"accuracy on the validation split of {config.search.seeds} fresh networks trained on that set for {epochs} "
+        f"epochs, the same networks for every trial. The search never read the test split. Trial {summary.best} was "
+        f"best with {value_text(summary.winner)}; being the highest of {n['finished']}, that number flatters, those on "
+        f"test above do not."
+    )
+
+
+class Comparison(NamedTuple):
+    """Test accuracy of the best settings and of the defaults on one network, and best minus default."""
+
+    architecture: str
+    best: Row
+    default: Row
+    difference: Difference
+
+
+def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]:
+    """Network by network, where both were evaluated."""
+    found = []
+    for name in dict.fromkeys(row["architecture"] for row in best):
+        own, other = words.find(best, name, "distilled"), words.find(default, name, "distilled")
+        if own is not None and other is not None:
+            found.append(Comparison(name, own, other, words.between(own, other)))
+    return found
+
+
+def verdict(found: Sequence[Comparison], summary: SearchSummary) -> str:
+    """Whether the search was worth it, plainly: on the network that it searched with, then on the others."""
+    if not found:
+        return "No network was trained on both sets, so nothing says what the search was worth."
+    if summary.winner.parameters == {name: summary.defaults[name] for name in summary.winner.parameters}:
+        return "The best trial's settings are the defaults: the search found nothing better."
+    first, *others = found
+    return (
+        f"On {first.architecture} the best settings reach {words.accuracy(first.best)}, the defaults "
+        f"{words.accuracy(first.default)}: {_outcome(first.difference)}. "
+        f"{_elsewhere(others, either=not first.difference.clear)}"
+    ).strip()
+
+
+def _outcome(difference: Difference) -> str:
+    points = f"{abs(difference.points):.1f} points"
+    if not difference.known:
+        return f"{points} {'more' if difference.points > 0 else 'less'}, but one network cannot tell the spread"
+    if not difference.clear:
+        return "no clear difference"
+    return f"better by {points}" if difference.points > 0 else f"worse by {points}"
+
+
+def _elsewhere(others: Sequence[Comparison], either: bool) -> str:
+    """The networks that the search did not look at, by how they came out."""
+    if not others:
+        return ""
+    clear = [c.difference for c in others if c.difference.clear]
+    better = [f"{d.architecture} ({d.text})" for d in clear if d.points > 0]
+    worse = [f"{d.architecture} ({d.text})" for d in clear if d.points < 0]
+    open_ = [c.architecture for c in others if not c.difference.clear]
+    if not clear:
+        which = f"the {len(others)} other networks" if len(others) > 1 else open_[0]
+        return f"On {which} there is no clear difference{' either' * either}."
+    parts = [f"better on {listed(better)}"] * bool(better) + [f"worse on {listed(worse)}"] * bool(worse)
+    parts += [f"not clearly different on {listed(open_)}"] * bool(open_)
+    return f"Elsewhere they are {'; '.join(parts)}."
+
+
+def value_text(trial: TrialLine) -> str:
+    """`80.3 ± 2.5 %`, or nothing for a trial without a value."""
+    if trial.value is None:
+        return ""
+    spread = f" ± {100 * trial.std:.1f}" if trial.std is not None else ""
+    return f"{100 * trial.value:.1f}{spread} %"

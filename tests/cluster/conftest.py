@@ -1,0 +1,125 @@
+"""One local Ray for all tests of the cluster, and runs on it: in this process, or as commands that join it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from padray import loading, pipeline
+from padray.pipeline import Outcome
+from padray.stages.base import Context, InlineRunner
+from padray.store.location import open_location
+from tests.conftest import TINY
+
+CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
+HERE = Path(__file__).parent
+OF_RAY = ("ignore::DeprecationWarning:ray\\..*", "ignore::FutureWarning:ray\\..*", "ignore::ResourceWarning:ray\\..*")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings are errors here too, but for those that Ray's own modules raise in the process that uses them."""
+    for item in items:
+        if HERE in item.path.parents:
+            for rule in OF_RAY:
+                item.add_marker(pytest.mark.filterwarnings(rule))
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[dict[str, str]]:
+    """A Ray of two CPUs in this process; the environment with which a command joins it."""
+    from padray.cluster import session
+
+    session.settle_environment()
+    import ray
+
+    ray.init(address="local", num_cpus=2, object_store_memory=200_000_000, logging_level="WARNING", log_to_driver=False)
+    yield {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny chain's settings, with as many trajectories as the largest number of workers."""
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    path.write_text(TINY.replace("trajectories: 2", "trajectories: 4") + CLUSTER)
+    return path
+
+
+Run = Callable[..., tuple[Context, Outcome]]
+
+
+@pytest.fixture(scope="session")
+def chain(settings: Path) -> Run:
+    """Run the chain in this process."""
+
+    def run(root: Path, runner: str, *overrides: str, until: str = "evaluate") -> tuple[Context, Outcome]:
+        context = make_context(settings, root, runner, overrides)
+        return context, pipeline.run(context, until)
+
+    return run
+
+
+def make_context(settings: Path, root: Path, runner: str, overrides: tuple[str, ...]) -> Context:
+    config = loading.load(str(settings), overrides).config
+    location = open_location(str(root))
+    if runner == "inline":
+        return Context("tiny", config, location, InlineRunner())
+    from padray.cluster.runner import RayRunner
+
+    return Context("tiny", config, location, RayRunner(config, location))
+
+
+@pytest.fixture(scope="session")
+def inline(chain: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """The undisturbed chain in one process: its root and its outcome."""
+    root = tmp_path_factory.mktemp("inline") / "runs"
+    return root, chain(root, "inline")[1]
+
+
+def objects(root: Path, below: str = "") -> dict[str, bytes]:
+    """Everything below a root but the record of events, which holds times."""
+    files = (path for path in (root / below).rglob("*") if path.is_file() and "events" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def finished_units(root: Path, stage: str) -> list[str]:
+    """The units of a stage that were finished, as fingerprint/unit, as often as the events tell it."""
+    lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
+    events = [json.loads(line) for line in lines]
+    return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events if event["stage"] == stage]
+
+
+def command(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """A padray command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::DeprecationWarning:padray", "-m", "padray.cli", *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0) -> object:
+    """Ask until there is an answer."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        if answer := found():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not seen in {timeout:.0f} s")
+
+
+def ray_processes(title: str) -> list[int]:
+    """The processes of this test run's Ray that bear a title, e.g. `ray::Maker`; others may run a Ray beside us."""
+    token = os.environ["RAY_AUTH_TOKEN"].encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if title in (folder / "cmdline").read_text() and token in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return sorted(found)

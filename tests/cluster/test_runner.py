@@ -1,0 +1,160 @@
+"""The contract of the two runners: the same bytes, and units that fail by themselves fail once."""
+
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from padray.config import ClusterSettings, Config
+from padray.errors import InputError, WorkError
+from padray.stages.base import Make, Unit
+from padray.store.artifacts import StoredObject
+from tests.cluster.conftest import finished_units, make_context, objects
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def on_ray(local_ray, chain, tmp_path_factory):
+    root = tmp_path_factory.mktemp("ray") / "runs"
+    return root, chain(root, "ray")[1]
+
+
+def test_both_runners_leave_the_same_bytes(inline, on_ray):
+    there, here = objects(inline[0]), objects(on_ray[0])
+    assert {key.partition("/")[0] for key in here} == {"datasets", "scores", "experts", "distilled", "evaluations"}
+    assert sorted(here) == sorted(there)
+    assert [key for key in there if there[key] != here[key]] == []
+    assert on_ray[1].rows == inline[1].rows
+    for stage in ("scores", "experts", "evaluate"):
+        assert sorted(finished_units(on_ray[0], stage)) == sorted(finished_units(inline[0], stage))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_train_workers_gives_the_same_set(local_ray, chain, inline, tmp_path, workers):
+    root = tmp_path / "runs"
+    shutil.copytree(inline[0], root, ignore=shutil.ignore_patterns("distilled", "evaluations"))
+    context, outcome = chain(root, "ray", f"cluster.workers={workers}", until="distill")
+    assert "experts" in context.reused and "distill" not in context.reused
+    assert outcome.set_digest == inline[1].set_digest
+
+
+def test_more_workers_than_trajectories_is_refused_before_any_work(settings, tmp_path):
+    with pytest.raises(InputError, match=r"cluster\.workers is 5, but distill\.trajectories is 4"):
+        make_context(settings, tmp_path, "ray", ("cluster.workers=5",))
+    with pytest.raises(InputError, match=r"cluster\.workers is 5"):
+        make_context(settings, tmp_path, "ray", ("cluster.workers=[2, 5]",))
+
+
+@pytest.mark.parametrize(
+    "override, told",
+    [("compute.threads=3", "an expert would take 3 CPUs, but Ray on this machine has 2; lower compute.threads"),
+     ("cluster.workers=[3, 4]", None),
+     ("cluster.cpus_per_worker=2.5", "1 Train workers would take 2.5 CPUs"),
+     ("cluster.gpus_per_cell=0.25", "a cell would take 0.25 GPUs, but Ray on this machine has 0")],
+)  # fmt: skip
+def test_what_would_wait_for_ever_is_refused(local_ray, settings, tmp_path, override, told):
+    from padray.cluster import session
+
+    config = make_context(settings, tmp_path, "ray", (override,)).config
+    if told is None:
+        session.check_room(config)
+        return
+    with pytest.raises(InputError) as caught:
+        session.check_room(config)
+    assert str(caught.value).startswith(told)
+
+
+def test_a_diverging_expert_names_its_setting(local_ray, chain, inline, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(inline[0], root, ignore=shutil.ignore_patterns("experts", "distilled", "evaluations"))
+    with pytest.raises(WorkError, match=r"experts expert-000\d became nan in epoch \d: lower experts\.lr") as caught:
+        chain(root, "ray", "experts.lr=1e30", until="experts")
+    assert caught.value.exit_code == 3
+    assert not list(root.rglob("expert-*"))
+
+
+def test_one_train_worker_s_own_error_ends_all_workers_once(local_ray, chain, inline, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(inline[0], root, ignore=shutil.ignore_patterns("distilled", "evaluations"))
+    shard = next(root.rglob("expert-0001-*.safetensors"))  # read row by row, so only by workers that come to it
+    content = bytearray(shard.read_bytes())
+    for place in range(2000, len(content), 100):
+        content[place] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises((InputError, WorkError), match="expert-0001"):
+        chain(root, "ray", "cluster.workers=2", "distill.init=real", "distill.labels.kind=hard", until="distill")
+
+
+# Units that fail on purpose. The classes are made inside a function, so that they travel with the task.
+
+
+def failing_work(notes: Path, fails: str, kind: str) -> object:
+    """Units that note every attempt; the one called `fails` fails each time (`refuse`, `bug`, `die`) or `once`."""
+
+    @dataclass(frozen=True)
+    class Failing:
+        config: Config
+
+        def prepare(self) -> Make:
+            def make(unit: Unit) -> StoredObject:
+                with (notes / unit.id).open("a") as file:
+                    file.write("x")
+                if unit.id == fails:
+                    if kind == "refuse":
+                        raise WorkError("lower that setting")
+                    if kind == "bug":
+                        raise ZeroDivisionError("nobody thought of this")
+                    if kind == "die" or (notes / unit.id).read_text() == "x":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return StoredObject(f"a/{unit.id}-000000000000.bin", 1, "0")
+
+            return make
+
+    return Failing(Config())
+
+
+def attempts(notes: Path) -> dict[str, int]:
+    return {path.name: len(path.read_text()) for path in notes.iterdir()}
+
+
+@pytest.fixture(params=["experts", "sweep"])
+def spread(request, local_ray):
+    from padray.cluster import experts, sweep
+
+    return {"experts": experts.run, "sweep": sweep.run}[request.param]
+
+
+UNITS = [Unit("evaluate", f"unit-{k}", "f") for k in range(4)]
+
+
+def test_a_unit_that_padray_gives_up_is_tried_once_and_the_others_are_made(spread, tmp_path):
+    made = []
+    with pytest.raises(WorkError, match="lower that setting"):
+        for done in spread(failing_work(tmp_path, "unit-1", "refuse"), UNITS, ClusterSettings(), 1):
+            made.append(done.unit.id)
+    assert sorted(made) == ["unit-0", "unit-2", "unit-3"]
+    assert attempts(tmp_path) == dict.fromkeys(("unit-0", "unit-1", "unit-2", "unit-3"), 1)
+
+
+def test_an_error_that_nobody_thought_of_is_not_tried_again(spread, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        list(spread(failing_work(tmp_path, "unit-0", "bug"), UNITS, ClusterSettings(), 1))
+    assert attempts(tmp_path)["unit-0"] == 1
+
+
+def test_a_unit_whose_process_dies_goes_to_another(spread, tmp_path):
+    done = list(spread(failing_work(tmp_path, "unit-1", "once"), UNITS, ClusterSettings(), 1))
+    assert sorted(item.unit.id for item in done) == ["unit-0", "unit-1", "unit-2", "unit-3"]
+    assert attempts(tmp_path)["unit-1"] == 2
+    assert all(item.numerics["threads"] == 1 for item in done)
+
+
+def test_processes_that_always_die_end_the_stage(spread, tmp_path):
+    work = failing_work(tmp_path, "unit-0", "die")
+    with pytest.raises(WorkError, match=r"workers were lost 2 times \(last with unit-0.*cluster\.max_losses \(1\)"):
+        list(spread(work, UNITS[:1], ClusterSettings(max_losses=1), 1))
+    assert attempts(tmp_path) == {"unit-0": 2}

@@ -1,0 +1,113 @@
+"""A search on two CPUs: nothing that waits holds a slot, experts are made once, failed trials are counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from padray import loading
+from padray.search import study, trials
+from padray.search.study import SearchWork
+from padray.stages import data
+from padray.stages.base import Context, Inputs
+from padray.store.artifacts import Folder
+from tests.cluster.conftest import finished_units, make_context
+
+FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=4")
+SPACE = """
+search:
+  space:
+    schedule.initial_ratio: {type: choice, choices: [0.5, 1.0]}
+    distill.windows.max_start: {type: choice, choices: [3, 4, 40]}
+    distill.lr_images: {type: choice, choices: [1.0, 2.0, 1.0e+38]}
+    distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def space(settings, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("space") / "tiny.yaml"
+    path.write_text(settings.read_text() + SPACE)
+    return path
+
+
+def prepared(space: Path, root: Path, runner: str, *overrides: str) -> tuple[Context, SearchWork]:
+    """A search up to where its trials begin."""
+    from padray import fingerprint
+
+    context = make_context(space, root, runner, (*FEW, *overrides))
+    found = data.make(context)
+    identity = fingerprint.search_identity(context.config, found)
+    return context, SearchWork(context.name, context.config, Inputs(str(root), found), identity)
+
+
+def stored(folder: Folder) -> dict[str, bytes]:
+    return {item.key: folder.get(item) for item in folder.loose("trial-")}
+
+
+@pytest.mark.ray
+def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local_ray, space, tmp_path):
+    root = tmp_path / "runs"
+    context, work = prepared(space, root, "ray", "search.seed=14")  # draws each kind of trial at least once
+    records = list(context.runner.search(work, context))
+    assert sorted(record.number for record in records) == list(range(6))
+    assert study.counts(records) == {"finished": 4, "failed": 2, "pruned": 0}
+    reasons = " ".join(record.reason for record in records)
+    assert "distill.windows.max_start=40" in reasons and "lower distill.lr_images" in reasons, reasons
+    ratios = {r.parameters["schedule.initial_ratio"] for r in records if r.parameters["distill.windows.max_start"] < 40}
+    assert ratios == {0.5, 1.0}
+    units = finished_units(root, "experts")
+    assert len(units) == len(set(units)) == 3 * len(ratios), "each set of experts was made once"
+    assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
+
+
+@pytest.mark.chaos  # most of a minute
+def test_trials_with_several_train_workers_distil_on_ray_train(local_ray, space, tmp_path):
+    only = ("search.trials=1", "search.concurrency=1", "search.seed=3")
+    found = {}
+    for runner, workers in (("ray", 2), ("inline", 1)):
+        root = tmp_path / runner
+        context, work = prepared(space, root, runner, *only, f"cluster.workers={workers}")
+        found[runner] = [record.to_json() for record in context.runner.search(work, context)]
+    assert b'"finished"' in found["ray"][0], found
+    assert found["ray"] == found["inline"]
+
+
+def test_an_interrupted_search_equals_an_undisturbed_one(space, tmp_path):
+    context, work = prepared(space, tmp_path / "straight", "inline")
+    list(context.runner.search(work, context))
+    context, again = prepared(space, tmp_path / "stopped", "inline")
+    for record in context.runner.search(again, context):
+        if record.number in (1, 2):
+            break
+    for record in context.runner.search(again, context):
+        if record.number == 3:  # as if it had been lost in the middle: begun, but not finished
+            next(path for path in (tmp_path / "stopped").rglob("trial-0003-*")).unlink()
+            break
+    list(context.runner.search(again, context))
+    assert stored(again.folder()) == stored(work.folder())
+    assert trials.read_begun(again.folder()) == trials.read_begun(work.folder())
+
+
+def test_a_failed_search_says_why(space, tmp_path):
+    context = make_context(space, tmp_path / "runs", "inline", (*FEW, "search.trials=2", "experts.lr=1e30"))
+    with pytest.raises(study.WorkError, match=r"none of 2 trials finished; the first says: .*"):
+        study.tune(context)
+
+
+def test_the_best_settings_are_a_config(space, tmp_path):
+    root = tmp_path / "runs"  # the same on Ray: test_kills.py
+    context = make_context(space, root, "inline", (*FEW, "search.trials=3", "search.seed=3"))
+    outcome = study.tune(context, until="distill")
+    best = next(path for path in root.rglob("best.yaml"))
+    config = loading.load(str(best)).config
+    assert not config.search.space
+    assert work_settings(config) == work_settings(outcome.best_config)
+    for name, value in outcome.best.parameters.items():
+        assert dict(loading.effective(config))[name] == value
+    manifest = json.loads((best.parent / "manifest.json").read_text())
+    assert manifest["facts"]["finished"] + manifest["facts"]["failed"] == 3
+
+
+def work_settings(config) -> dict:
+    return config.model_dump(exclude={"search", "storage"})

@@ -1,0 +1,217 @@
+"""The protocol that every accuracy comes from: schedule, samples, controls, and cells that know of no others."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from padray import loading, pipeline
+from padray.config import EvaluationSettings
+from padray.data.datasets import Dataset
+from padray.evaluation import protocol
+from padray.evaluation.protocol import Cell
+from padray.experts import training
+from padray.experts.training import Draws, Samples
+from padray.fingerprint import Identity
+from padray.matching.student import Learned
+from padray.sections import NetworkSettings
+from padray.stages import evaluate, stored
+from padray.stages.base import Context, InlineRunner, Inputs, Unit
+from padray.store.artifacts import Folder
+from padray.store.location import open_location
+
+CPU = torch.device("cpu")
+
+
+# -- the schedule
+
+
+@pytest.mark.parametrize(("epochs", "decay"), [(1001, 501), (1000, 500), (300, 150), (2, 1), (1, 1)])
+def test_the_lr_decays_half_way(epochs: int, decay: int) -> None:
+    assert protocol.recipe_for(EvaluationSettings(), epochs, 0.1).decay_epoch == decay
+
+
+def test_of_1001_epochs_501_have_the_full_lr_and_the_optimiser_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[torch.optim.Optimizer] = []
+
+    def epoch(network: Any, samples: Any, ids: Any, optimiser: torch.optim.Optimizer, *rest: Any) -> float:
+        used.append(optimiser)
+        return 0.0
+
+    monkeypatch.setattr(training, "_train_epoch", epoch)
+    samples = Samples(torch.zeros(2, 1, 2, 2), torch.zeros(2, dtype=torch.long))
+    recipe = protocol.recipe_for(EvaluationSettings(), 1001, 0.1)
+    list(training.train(torch.nn.Linear(1, 1), samples, recipe, Draws(0, "evaluation", "x")))
+    groups = [optimiser.param_groups[0] for optimiser in used]
+    assert [group["lr"] for group in groups] == [0.1] * 501 + [pytest.approx(0.01)] * 500
+    assert used[0] is used[500] is not used[501] and used[501] is used[1000]
+    assert all((group["momentum"], group["weight_decay"]) == (0.9, 5e-4) for group in groups)
+
+
+# -- samples
+
+
+def test_soft_labels_go_through_softmax_and_hard_ones_stay() -> None:
+    logits = torch.tensor([[2.0, 0.0, -2.0], [0.0, 0.0, 0.0]])
+    images = torch.zeros(2, 1, 2, 2)
+    soft = protocol.samples_of_set(Learned(images, logits, torch.tensor(0.1)), CPU)
+    assert torch.allclose(soft.labels, logits.exp() / logits.exp().sum(dim=1, keepdim=True))
+    assert torch.allclose(soft.labels.sum(dim=1), torch.ones(2))
+    hard = protocol.samples_of_set(Learned(images, torch.tensor([2, 0]), torch.tensor(0.1)), CPU)
+    assert hard.labels.tolist() == [2, 0]
+
+
+def numbered(labels: list[int]) -> Samples:
+    """Samples whose only pixel is their number."""
+    return Samples(torch.arange(len(labels), dtype=torch.float32).view(-1, 1, 1, 1), torch.tensor(labels))
+
+
+def chosen(samples: Samples) -> list[int]:
+    return samples.images.flatten().int().tolist()
+
+
+@pytest.mark.parametrize("ipc", [1, 3])
+def test_a_control_has_equally_many_of_each_class_and_its_own_labels(ipc: int) -> None:
+    pool = numbered([0] * 5 + [1] * 40 + [2] * 7)  # classes of unequal size
+    drawn = protocol.random_samples(pool, ipc, 3, seed=0)
+    assert drawn.labels.bincount().tolist() == [ipc] * 3
+    assert [int(pool.labels[i]) for i in chosen(drawn)] == drawn.labels.tolist()
+    assert len(set(chosen(drawn))) == 3 * ipc, "without replacement"
+
+
+def test_every_seed_draws_afresh_and_the_same_seed_the_same() -> None:
+    pool = numbered([k % 10 for k in range(1000)])
+    draws = [tuple(chosen(protocol.random_samples(pool, 1, 10, seed))) for seed in range(5)]
+    assert len(set(draws)) == 5
+    shared = [len(set(a) & set(b)) for k, a in enumerate(draws) for b in draws[:k]]
+    assert max(shared) < 5, "fresh in most classes, not in one"
+    assert tuple(chosen(protocol.random_samples(pool, 1, 10, 3))) == draws[3]
+
+
+# -- cells
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Identity]]:
+    """Settings, a storage root and what lies in it: the tiny chain up to its set."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    text = (Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3]
+    (folder / "tiny.yaml").write_text(text)
+    outcome = pipeline.run(context(folder / "tiny.yaml", folder / "runs"), "distill")
+    return folder / "tiny.yaml", folder / "runs", outcome.identities
+
+
+def context(settings: Path, root: Path, *overrides: str) -> Context:
+    loaded = loading.load(str(settings), overrides)
+    return Context(loaded.name, loaded.config, open_location(str(root)), InlineRunner())
+
+
+Work = Callable[..., evaluate.EvaluationWork]
+
+
+@pytest.fixture
+def work(chain: tuple[Path, Path, dict[str, Identity]]) -> Work:
+    """The work of some cells, with places of their own for what it makes."""
+
+    def make(*cells: Cell, place: str = "a") -> evaluate.EvaluationWork:
+        settings, root, identities = chain
+        made = context(settings, root)
+        places = {source: Identity("evaluation", f"{place}-{source}", "0" * 64) for source in ("distilled", "random")}
+        inputs = Inputs(made.location.uri, identities["data"])
+        by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
+        return evaluate.EvaluationWork(made.config, inputs, identities["distill"], places, by_id)
+
+    return make
+
+
+def results(work: evaluate.EvaluationWork) -> dict[str, bytes]:
+    """Each cell's bytes, made in the order given."""
+    make = work.prepare()
+    location = work.inputs.location()
+    return {id: location.get(make(Unit("evaluate", id, "0" * 64)).key) for id in work.cells}
+
+
+OWN, OTHER = NetworkSettings(name="convnet", width=4, depth=2), NetworkSettings(name="mlp", width=8)
+
+
+def test_a_cells_bytes_do_not_depend_on_which_others_run(work: Work) -> None:
+    cells = [Cell("distilled", OWN, 0), Cell("random", OTHER, 1, 0.1), Cell("distilled", OTHER, 1),
+             Cell("random", OWN, 0, 0.01)]  # fmt: skip
+    together = results(work(*cells))
+    assert len(set(together.values())) == 4
+    torch.rand(7)  # nor on what drew before
+    assert results(work(*reversed(cells), place="b")) == together
+    for cell in cells[:2]:
+        (alone,) = results(work(cell, place=f"c{cell.seed}")).values()
+        assert alone == together[f"{cell.source}/{cell.id}"]
+
+
+def test_networks_of_different_seeds_differ(work: Work) -> None:
+    found = results(work(*[Cell("distilled", OWN, seed) for seed in range(3)]))
+    assert len({stored_values(content) for content in found.values()}) > 1
+
+
+def stored_values(content: bytes) -> tuple[float, float]:
+    found = json.loads(content)
+    return found["validation"], found["test"]
+
+
+def test_a_control_does_not_depend_on_the_set(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [Cell("random", OWN, 0, 0.1), Cell("distilled", OWN, 0)]
+    before = results(work(*cells))
+    load = stored.load_set
+
+    def another(folder: Folder, iterations: int) -> Any:
+        made = load(folder, iterations)
+        learned = dataclasses.replace(made.learned, images=made.learned.images.flip(0), lr=torch.tensor(0.5))
+        return dataclasses.replace(made, learned=learned)
+
+    monkeypatch.setattr(stored, "load_set", another)
+    after = results(work(*cells, place="b"))
+    control, own = (f"{cell.source}/{cell.id}" for cell in cells)
+    assert after[control] == before[control] and after[own] != before[own]
+
+
+def test_the_set_brings_its_lr_and_a_control_is_given_one(work: Work) -> None:
+    given = work(Cell("random", OWN, 0, 0.1), Cell("distilled", OWN, 0))
+    folder = Folder(given.inputs.location(), given.distilled.folder, given.distilled.fingerprint)
+    learned = float(stored.load_set(folder, given.config.distill.iterations).learned.lr)
+    control, own = (json.loads(content) for content in results(given).values())
+    assert control["lr"] == 0.1 and own["lr"] == learned
+    assert control["samples"] == own["samples"] == 10 and control["epochs"] == own["epochs"] == 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_controls_are_drawn_from_the_training_split_alone(
+    work: Work, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    trained: list[Samples] = []
+    score = protocol.Score(0.5, 0.5)
+    monkeypatch.setattr(evaluate, "judge", lambda training, *rest: trained.append(training) or score)
+    given = work(Cell("random", OWN, seed, 0.1))
+    results(given)
+    dataset = given.inputs.dataset()
+    drawn = {image.numpy().tobytes() for image in trained[0].images}
+    assert len(drawn) == 10 and trained[0].labels.tolist() == list(range(10))
+    assert drawn <= pixels(dataset, "train")
+    assert not drawn & (pixels(dataset, "validation") | pixels(dataset, "test"))
+
+
+def pixels(dataset: Dataset, split: str) -> set[bytes]:
+    images, _ = dataset.split(split)
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_controls_are_chosen_on_validation_and_the_same_for_all_sets(
+    chain: tuple[Path, Path, dict[str, Identity]],
+) -> None:
+    settings, root, identities = chain
+    rows = pipeline.run(context(settings, root), "evaluate").rows
+    other = pipeline.run(context(settings, root, "distill.seed=1"), "evaluate")
+    assert other.identities["distill"] != identities["distill"]
+    assert [row for row in other.rows if row["source"] == "random"] == [r for r in rows if r["source"] == "random"]
+    assert [row for row in other.rows if row["source"] != "random"] != [r for r in rows if r["source"] != "random"]

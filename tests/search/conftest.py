@@ -1,0 +1,76 @@
+"""What the tests of the search share: the tiny chain with a small space, run in this process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from padray import loading
+from padray.search import study
+from padray.search.study import SearchOutcome
+from padray.stages.base import Context, InlineRunner
+from padray.store.artifacts import Folder
+from padray.store.location import open_location
+
+SEARCH = """
+search:
+  trials: 3
+  seeds: 3
+  epochs: 60
+  startup_trials: 2
+  space:
+    distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
+    distill.importance.enabled: {type: choice, choices: [true, false]}
+    distill.importance.lr: {type: float, low: 0.1, high: 1.0, when: {distill.importance.enabled: [true]}}
+"""
+
+
+def settings_text() -> str:
+    """The tiny chain's settings with a search, and with enough validation samples to tell its trials apart."""
+    tiny = (Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3]
+    changes = {"student_lr: 0.02": "student_lr: 0.1\n  max_loss: 100", "class: 25": "class: 25, validation: 0.4"}
+    for old, new in changes.items():
+        assert old in tiny, f"{old} is not in the tiny settings"
+        tiny = tiny.replace(old, new)
+    return tiny + SEARCH
+
+
+@dataclass
+class Search:
+    """A settings file and a storage root, and the search in it."""
+
+    settings: Path
+    root: Path
+    overrides: tuple[str, ...] = field(default=())
+
+    def context(self) -> Context:
+        loaded = loading.load(str(self.settings), self.overrides)
+        return Context(loaded.name, loaded.config, open_location(str(self.root)), InlineRunner())
+
+    def tune(self, until: str = "evaluate") -> tuple[Context, SearchOutcome]:
+        context = self.context()
+        return context, study.tune(context, until)
+
+    def folder(self, outcome: SearchOutcome) -> Folder:
+        return self.context().folder(outcome.identity)
+
+    def objects(self) -> dict[str, bytes]:
+        """Everything below the root but the record of events, which holds times."""
+        files = (path for path in self.root.rglob("*") if path.is_file() and "events" not in path.parts)
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
+
+
+Make = Callable[..., Search]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Make:
+    """A search in an empty root, or in a given one."""
+
+    def make(*overrides: str, root: Path | None = None) -> Search:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(settings_text())
+        return Search(path, root or tmp_path / "runs", overrides)
+
+    return make

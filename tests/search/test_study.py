@@ -1,0 +1,284 @@
+"""A search in one process: what it leaves, how it goes on after a kill, and what it never looks at."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from padray import cli, fingerprint, loading
+from padray.data.datasets import Dataset
+from padray.data.sources import source_digest
+from padray.errors import InputError, WorkError
+from padray.search import objective, study, trials
+from padray.search.study import SearchOutcome, SearchWork
+from padray.stages import data, stored
+from padray.stages.base import Context, Inputs
+from tests.search.conftest import Make, Search, settings_text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, Context, SearchOutcome]:
+    """A search with its report, undisturbed."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "tiny.yaml").write_text(settings_text())
+    made = Search(folder / "tiny.yaml", folder / "runs")
+    return (made, *made.tune("report"))
+
+
+@pytest.fixture
+def again(finished: tuple[Search, Context, SearchOutcome], tmp_path: Path, search: Make) -> Callable[..., Search]:
+    """The finished search's root once more, without some of its folders."""
+
+    def make(*overrides: str, without: tuple[str, ...] = ()) -> Search:
+        shutil.copytree(finished[0].root, tmp_path / "runs")
+        for name in without:
+            shutil.rmtree(tmp_path / "runs" / name)
+        return search(*overrides)
+
+    return make
+
+
+def work_of(search: Search) -> SearchWork:
+    context = search.context()
+    found = data.make(context)
+    identity = fingerprint.search_identity(context.config, found)
+    return SearchWork(context.name, context.config, Inputs(context.location.uri, found), identity)
+
+
+# -- what it leaves
+
+
+def test_it_ends_with_the_best_set_its_report_and_the_defaults_beside_it(finished) -> None:
+    _, context, outcome = finished
+    assert [record.number for record in outcome.records] == [0, 1, 2]
+    assert all(len(record.values) == 3 for record in outcome.records)
+    assert outcome.best.value == max(record.value for record in outcome.records)
+    assert len({record.value for record in outcome.records}) > 1  # or the tests below would prove little
+    assert outcome.tested.set_digest == outcome.best.set_sha256 != outcome.default.set_digest
+    assert outcome.tested.report is not None and outcome.default.report is None
+    for stage in ("distill", "evaluation"):
+        folder = context.folder(outcome.tested.identities["distill"])
+        assert Path(context.artifacts["distill"]).name == Path(folder.path).name, (
+            f"{stage} of the best, not the defaults"
+        )
+
+
+def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: Path) -> None:
+    search, _, outcome = finished
+    best = loading.load(str(next(search.root.rglob("best.yaml"))), (f"storage.root={tmp_path}",)).config
+    chain = fingerprint.chain(best, source_digest(best.data))
+    assert chain == {stage: outcome.tested.identities[stage] for stage in chain}
+    assert not best.search.space, "it makes the set and searches no more"
+    manifest = search.folder(outcome).require()
+    listed = search.folder(outcome).get(manifest.object("best"))
+    assert listed == next(search.root.rglob("best.yaml")).read_bytes()
+    assert manifest.facts == {
+        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "failed": 0, "pruned": 0,
+    }  # fmt: skip
+
+
+def test_the_report_tells_the_search(finished) -> None:
+    _, _, outcome = finished
+    html = Path(outcome.tested.report).read_text()
+    assert "What the search was worth" in html and "best of 3 trials" in html
+    report = json.loads((Path(outcome.tested.report).parent / "manifest.json").read_text())
+    assert {"trials"} < {Path(item["key"]).name.rsplit("-", 1)[0] for item in report["objects"]}
+    assert report["inputs"]["search"] == outcome.identity.fingerprint
+    assert report["inputs"]["distill (defaults)"] == outcome.default.identities["distill"].fingerprint
+
+
+def test_a_report_means_its_search_too(again, monkeypatch) -> None:
+    search = again()
+    reports = {path.name for path in (search.root / "reports").iterdir()}
+    search.tune("report")
+    assert {path.name for path in (search.root / "reports").iterdir()} == reports
+    monkeypatch.setattr(trials, "importances", lambda *_: {"distill.lr_images": 1.0})
+    search.tune("report")
+    assert len(list((search.root / "reports").iterdir())) == len(reports) + 1
+
+
+def test_tune_json_holds_the_best_and_the_counts(again, monkeypatch, capsys) -> None:
+    search = again()
+    arguments = ["padray", "tune", str(search.settings), "--storage", str(search.root), "--runner", "inline", "--json"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    cli.main()
+    said = json.loads(capsys.readouterr().out)
+    assert said["config"] == "tiny" and set(said["seconds"]) >= {"search", "distill", "evaluation", "report"}
+    assert set(said["reused"]) >= {"data", "search", "experts", "distill", "evaluation", "report"}
+    assert all(uri.startswith(str(search.root)) for uri in said["artifacts"].values())
+    assert said["best"].keys() >= {"settings", "validation"} and 0 < said["best"]["validation"] < 1
+    assert said["trials"].items() >= {"finished": 3, "failed": 0, "pruned": 0}.items()
+    assert [row["source"] for row in said["evaluation"]] == ["distilled", "random"] * 2
+    assert said["evaluation"][0]["architecture"] == "convnet2w4" and said["evaluation"][0].keys() >= {
+        "mean",
+        "std",
+        "n",
+    }
+    assert said["evaluation"][0]["values"] != said["default"][0]["values"]
+
+
+# -- going on
+
+
+class Killed(BaseException):
+    """What no handler expects."""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_interrupted_and_continued_it_equals_the_undisturbed_one(finished, again, monkeypatch, number, when) -> None:
+    search = again(without=("searches", "distilled", "evaluations", "reports"))
+    record = SearchWork.record
+
+    def dies(work: SearchWork, now: int, *rest: Any) -> Any:
+        if now == number and when == "before":
+            raise Killed
+        made = record(work, now, *rest)
+        if now == number:
+            raise Killed
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SearchWork, "record", dies)
+        with pytest.raises(Killed):
+            search.tune()
+    assert len(trials.read(work_of(search).folder())) == number + (when == "after")
+    search.tune()
+    undisturbed = finished[0].objects()
+    assert search.objects() == {key: value for key, value in undisturbed.items() if not key.startswith("reports/")}
+
+
+def test_a_lost_trial_keeps_its_parameters(finished, again) -> None:
+    search = again(without=("searches",))
+    work, given = work_of(search), {"distill.lr_images": 1.25, "distill.importance.enabled": False}
+    trials.write(work.folder(), finished[2].records[0])
+    trials.begin(work.folder(), 1, given)
+    made = list(work.run_inline(search.context()))
+    assert [record.number for record in made] == [1, 2] and made[0].parameters == given
+    assert made[1].parameters != given
+
+
+def test_more_trials_extend_the_same_folder(finished, again) -> None:
+    _, outcome = again("search.trials=4").tune()
+    assert outcome.identity == finished[2].identity and len(outcome.records) == 4
+    assert outcome.records[:3] == finished[2].records
+
+
+def test_the_same_search_again_reuses_all(finished, again) -> None:
+    search = again()
+    context, outcome = search.tune("report")
+    assert outcome.records == finished[2].records and "search" in context.reused
+    assert search.objects() == finished[0].objects()
+
+
+# -- failures
+
+
+def failing(numbers: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = objective.judge
+
+    def fails(config: Any, inputs: Any, distilled: Any, number: int, parameters: Any) -> Any:
+        if number in numbers:
+            raise WorkError(f"trial {number} had no luck")
+        return judge(config, inputs, distilled, number, parameters)
+
+    monkeypatch.setattr(objective, "judge", fails)
+
+
+def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, again, monkeypatch) -> None:
+    best = finished[2].best.number
+    failing({best}, monkeypatch)
+    search = again(without=("searches",))
+    context, outcome = search.tune("report")
+    assert outcome.best.number != best and outcome.best.state == "finished"
+    assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
+    assert study.summary(context, outcome)["trials"] == {
+        "finished": 2, "failed": 1, "pruned": 0, "reasons": [f"trial {best} had no luck"],
+    }  # fmt: skip
+    html = Path(outcome.tested.report).read_text()
+    assert f"Trial {best} failed: trial {best} had no luck." in html and "that takes 3 finished trials" in html
+
+
+def test_parameters_that_do_not_fit_together_are_a_failed_trial(search: Make) -> None:
+    work = work_of(search())
+    made = work.record(0, {"distill.windows.max_start": 100}, lambda config: None)
+    assert made.state == "failed" and "experts.epochs" in made.reason
+    assert trials.read(work.folder()) == {0: made}
+
+
+def test_without_a_finished_trial_it_says_why(again, monkeypatch) -> None:
+    failing({0, 1, 2}, monkeypatch)
+    with pytest.raises(WorkError, match="none of 3 trials finished; the first says: trial 0 had no luck"):
+        again(without=("searches",)).tune()
+
+
+# -- what is refused
+
+
+@pytest.fixture
+def refused(search: Make) -> Iterator[Callable[..., str]]:
+    def tune(*overrides: str) -> str:
+        made = search(*overrides)
+        with pytest.raises(InputError) as caught:
+            made.tune()
+        assert not made.root.exists(), "nothing was begun"
+        return str(caught.value)
+
+    yield tune
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("distill.lr_image", "distill.lr_image is not a setting; did you mean distill.lr_images?"),
+        ("evaluation.epochs", "evaluation.epochs cannot be searched"),
+        ("search.epochs", "search.epochs cannot be searched"),
+        ("data.validation", "data.validation cannot be searched"),
+        ("distill.iterations", "distill.iterations cannot be searched"),
+        ("distill.seed", "distill.seed cannot be searched"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(refused: Callable[..., str], name: str, said: str) -> None:
+    assert said in refused(f"search.space={{{name}: {{type: int, low: 1, high: 9}}}}")
+
+
+def test_it_needs_a_space_and_a_validation_split(refused: Callable[..., str]) -> None:
+    assert "there is nothing to search: give --space" in refused("search.space={}")
+    assert "a search needs a validation split" in refused("data.validation=0.0", "distill.validation.seeds=0")
+
+
+# -- what it never looks at
+
+
+def permuted(name: str) -> Callable[..., Dataset]:
+    """Loads a dataset whose labels of one split are each other's."""
+    load = stored.load_dataset
+
+    def loaded(*arguments: Any) -> Dataset:
+        found = load(*arguments)
+        labels, rows = found.labels.clone(), found.splits[name]
+        labels[rows] = (labels[rows] + 1) % found.classes
+        return replace(found, labels=labels)
+
+    return loaded
+
+
+def test_a_search_never_reads_the_test_split(finished, again, monkeypatch) -> None:
+    search = again(without=("searches", "distilled"))
+    monkeypatch.setattr(stored, "load_dataset", permuted("test"))
+    work = work_of(search)
+    assert list(work.run_inline(search.context())) == finished[2].records
+
+
+def test_the_objective_is_the_validation_split(finished, monkeypatch) -> None:
+    search, _, outcome = finished
+    work, best = work_of(search), outcome.best
+    identity = outcome.tested.identities["distill"]
+    assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) == best
+    monkeypatch.setattr(stored, "load_dataset", permuted("validation"))
+    assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) != best

@@ -1,0 +1,179 @@
+"""Spaces and trials without any training: what may be searched, what is stored, and the study rebuilt from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from padray import loading
+from padray.errors import InputError
+from padray.search import trials
+from padray.search.trials import TrialRecord
+from padray.space import ParameterSpec, SearchSettings
+from padray.store.artifacts import Folder
+from padray.store.location import open_location
+
+SPACE: dict[str, dict[str, Any]] = {
+    "distill.lr_images": {"type": "float", "low": 0.3, "high": 3.0, "log": True},
+    "distill.batch": {"type": "int", "low": 2, "high": 6},
+    "distill.importance.enabled": {"type": "choice", "choices": [True, False]},
+    "distill.importance.lr": {
+        "type": "float", "low": 0.1, "high": 1.0, "when": {"distill.importance.enabled": [True]},
+    },
+}  # fmt: skip
+
+
+def settings(space: dict[str, Any] | None = None, **parts: Any) -> SearchSettings:
+    config = loading.with_values(loading.load("digits-ipc1").config, {"search.space": space or SPACE}, "x")
+    return config.search.model_copy(update=parts)
+
+
+def record(number: int, value: float | None, **parameters: Any) -> TrialRecord:
+    given = {"distill.lr_images": 1.0 + number / 10, "distill.batch": 2 + number % 5} | parameters
+    given.setdefault("distill.importance.enabled", False)
+    if value is None:
+        return TrialRecord(number, given, "failed", reason="the loss became nan")
+    return TrialRecord(number, given, "finished", value, (value,) * 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(open_location(str(tmp_path)), "searches/x-000000000000", "0" * 64)
+
+
+# -- spaces
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"type": "float", "low": 3.0, "high": 0.3}, "needs low <= high"),
+        ({"type": "int", "low": 3}, "needs low <= high"),
+        ({"type": "float", "low": 0.0, "high": 1.0, "log": True}, "must begin above 0"),
+        ({"type": "float", "low": -1.0, "high": 1.0, "log": True}, "must begin above 0"),
+        ({"type": "int", "low": 0.5, "high": 2.0}, "whole numbers"),
+        ({"type": "choice"}, "a choice needs choices"),
+        ({"type": "choice", "choices": []}, "a choice needs choices"),
+        ({"type": "choice", "choices": [1], "low": 1.0}, "no low, high or log"),
+        ({"type": "float", "low": 0.1, "high": 1.0, "choices": [1]}, "no choices"),
+        ({"type": "float", "low": 0.1, "hihg": 1.0}, "distill.lr_images.hihg is not a setting"),
+        ({"type": "gaussian"}, "'float', 'int' or 'choice'"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused(spec: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(f"distill.lr_images: {json.dumps(spec)}\n")
+    with pytest.raises(InputError, match=r"distill\.lr_images") as caught:
+        loading.load("digits-ipc1", (), str(path))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("condition", ["distill.importance.enabled", "distill.importance.lr", "distill.student_lr"])
+def test_a_condition_on_what_is_not_chosen_before_is_refused(condition: str) -> None:
+    late = {"distill.importance.lr": {**SPACE["distill.importance.lr"], "when": {condition: [True]}}}
+    with pytest.raises(InputError, match=f"so {condition} must come before it"):
+        settings({**late, "distill.importance.enabled": SPACE["distill.importance.enabled"]})
+
+
+@pytest.mark.parametrize("name", ["space.txt", "pad_filters"])
+def test_a_space_is_a_yaml_file(name: str) -> None:
+    with pytest.raises(InputError, match=r"must be a \.yaml file"):
+        loading.load("digits-ipc1", (), name)
+
+
+def test_types_of_a_space_become_optunas() -> None:
+    given = settings().space
+    assert trials.distribution(given["distill.lr_images"]) == optuna.distributions.FloatDistribution(0.3, 3.0, log=True)
+    assert trials.distribution(given["distill.batch"]) == optuna.distributions.IntDistribution(2, 6)
+    assert trials.distribution(given["distill.importance.enabled"]).choices == (True, False)  # type: ignore[attr-defined]
+    zero = ParameterSpec(type="float", low=0.0, high=0.0)
+    assert trials.distribution(zero) == optuna.distributions.FloatDistribution(0.0, 0.0)
+
+
+def test_conditional_parameters_are_chosen_only_where_they_apply() -> None:
+    given = settings()
+    made = [
+        trials.suggest(trials.study(given, [record(k, 0.5) for k in range(n)], 0).ask(), given.space) for n in range(9)
+    ]
+    assert {chosen["distill.importance.enabled"] for chosen in made} == {True, False}
+    for chosen in made:
+        assert ("distill.importance.lr" in chosen) == chosen["distill.importance.enabled"]
+        assert 0.3 <= chosen["distill.lr_images"] <= 3 and chosen["distill.batch"] in range(2, 7)
+        assert isinstance(chosen["distill.batch"], int) and isinstance(chosen["distill.importance.enabled"], bool)
+
+
+# -- storage
+
+
+def test_records_come_back_as_they_were(folder: Folder) -> None:
+    made = [record(11, 0.5), record(0, None), record(2, 1 / 3, **{"distill.importance.enabled": True})]
+    for one in made:
+        trials.write(folder, one)
+    assert trials.read(folder) == {0: made[1], 2: made[2], 11: made[0]}
+    assert list(trials.read(folder)) == [0, 2, 11]
+    assert trials.missing(trials.read(folder), 5) == [1, 3, 4]
+
+
+def test_a_torn_record_is_a_trial_that_was_never_finished(folder: Folder, tmp_path: Path) -> None:
+    trials.write(folder, record(0, 0.5))
+    trials.begin(folder, 0, {"distill.lr_images": 0.1 + 0.2})
+    (path,) = tmp_path.rglob("trial-*")
+    path.write_bytes(path.read_bytes()[:-3])
+    assert trials.read(folder) == {} and trials.read_begun(folder) == {0: {"distill.lr_images": 0.1 + 0.2}}
+
+
+def test_the_study_that_is_rebuilt_holds_the_same_trials() -> None:
+    given = settings()
+    with_lr = {"distill.importance.enabled": True, "distill.importance.lr": 0.3}
+    made = [record(2, None), record(0, 0.4), record(1, 0.6, **with_lr)]
+    found = trials.study(given, made, 0).trials
+    assert [trial.params for trial in found] == [made[1].parameters, made[2].parameters, made[0].parameters]
+    assert [trial.value for trial in found] == [0.4, 0.6, None]
+    assert [trial.state for trial in found] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
+    assert "distill.importance.lr" in found[1].distributions and "distill.importance.lr" not in found[0].distributions
+    assert trials.study(given, made, 0).direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+# -- what is suggested
+
+
+def next_one(given: SearchSettings, made: list[TrialRecord], seed: int = 0) -> dict[str, Any]:
+    return trials.suggest(trials.study(given, made, seed).ask(), given.space)
+
+
+@pytest.mark.parametrize("startup", [2, 10])
+def test_a_continued_study_does_not_repeat_its_suggestions(startup: int) -> None:
+    given, made = settings(startup_trials=startup), [record(k, 0.5) for k in range(8)]
+    found = [next_one(given, made[:n]) for n in range(8)]
+    assert len({one["distill.lr_images"] for one in found}) == 8
+
+
+def test_a_suggestion_depends_on_the_trials_and_the_seed_alone() -> None:
+    given, made = settings(startup_trials=2), [record(k, k / 10) for k in range(5)]
+    assert next_one(given, made) == next_one(given, made[::-1])
+    assert next_one(given, made) != next_one(given, made, seed=1)
+
+
+# -- the best, and what mattered
+
+
+def test_the_best_has_the_highest_value_and_of_equals_the_first() -> None:
+    made = [record(0, None), record(3, 0.7), record(1, 0.7), record(2, 0.6)]
+    found = trials.best(made)
+    assert found is not None and found.number == 1
+    zero = trials.best([record(0, None), record(1, 0.0)])
+    assert zero is not None and zero.number == 1
+    assert trials.best([record(0, None)]) is None and trials.best([]) is None
+
+
+def test_importances_take_three_finished_trials_with_different_values() -> None:
+    given = settings()
+    assert trials.importances(given, [record(0, 0.1), record(1, 0.2), record(2, None)], 0) == {}
+    assert trials.importances(given, [record(k, 0.5) for k in range(5)], 0) == {}
+    made = [record(k, (k % 5) / 10) for k in range(12)]  # the value is that of distill.batch
+    found = trials.importances(given, made, 0)
+    assert sum(found.values()) == pytest.approx(1) and max(found, key=lambda name: found[name]) == "distill.batch"
+    assert found == trials.importances(given, made, 0)

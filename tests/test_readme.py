@@ -1,0 +1,43 @@
+"""The README tells the truth: what it names is there, and nothing in it is left to fill in."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from padray import loading
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_module_and_folder_of_padray_is_in_the_tree_once():
+    tree = next(block for block in README.split("```")[1::2] if block.startswith("\npadray/"))
+    named = [
+        name for line in tree.splitlines() if line.startswith("  ") for name in re.findall(r"[a-z_]+(?:\.py|/)", line)
+    ]
+    there = [path.name + ("/" if path.is_dir() else "") for path in (ROOT / "padray").iterdir()]
+    assert sorted(named) == sorted(set(there) - {"__init__.py", "__pycache__/", "presets/"})
+
+
+def test_every_preset_is_named():
+    assert all(f"`{name}`" in README for name in loading.preset_names())
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"\b(?:tests|search_spaces|jobs)/[\w/]+\.(?:py|json|yaml)", README)))
+)
+def test_every_file_that_is_named_exists(path):
+    assert (ROOT / path).is_file()
+
+
+def test_every_setting_that_is_named_exists():
+    known = {key for key, _ in loading.effective(loading.load("demo").config)}
+    named = re.findall(r"`((?:data|schedule|distill|evaluation|cluster|search|experts|storage)\.[a-z_.]+)`", README)
+    assert named
+    assert all(any(f"{key}.".startswith(f"{name}.") for key in known) for name in named)
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.findall(r"^[A-Z]{4,}$", README, re.M)
+    assert not re.findall(r"RAYLINES|TODO|FIXME|XXX", README)
