@@ -153,8 +153,11 @@ def _search(context: Context, work: SearchWork) -> None:
     total = work.config.search.trials
     done = total - len(trials.missing(records, total))
     context.notify(Progress("search", done, total))
+    name = work.identity.folder
+    trials.publish(work.config.search, list(records.values()), name)  # also: a bad address is told before any work
     for record in context.runner.search(work, context):
         records[record.number] = record
+        trials.publish(work.config.search, list(records.values()), name)
         done += 1
         best = trials.best(list(records.values()))
         told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")

@@ -4,7 +4,9 @@ The storage is the truth: a study is only ever made from finished trials, so the
 kill. A trial that was lost is not there and is simply asked for again.
 """
 
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,12 +14,15 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from padray.draws import seed_for
+from padray.errors import InputError
 from padray.space import ParameterSpec, SearchSettings
 from padray.store.artifacts import Folder, StoredObject
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+STUDY_URL = "PADRAY_STUDY_URL"
 Parameters = dict[str, Any]
 
 
@@ -102,6 +107,27 @@ def study(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -
     for record in sorted(records, key=lambda record: record.number):
         made.add_trial(frozen(record, settings.space))
     return made
+
+
+def publish(settings: SearchSettings, records: Sequence[TrialRecord], name: str) -> None:
+    """Show the study to other tools (optuna-dashboard) in the database at PADRAY_STUDY_URL, if that is set.
+
+    The URL may hold a password, so it is no setting: settings are stored. Raises InputError if it cannot be used.
+    """
+    url = os.environ.get(STUDY_URL)
+    if not url:
+        return
+    try:
+        storage = optuna.storages.RDBStorage(url)
+        with contextlib.suppress(KeyError):  # the trials in padray's storage are the truth; this is a copy
+            optuna.delete_study(study_name=name, storage=storage)
+        shown = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        shown.add_trials([frozen(record, settings.space) for record in records])
+    except (ImportError, ValueError, SQLAlchemyError) as error:
+        kind = type(error).__name__
+        raise InputError(
+            f"{STUDY_URL} cannot be used ({kind}): give a database URL such as sqlite:///study.db"
+        ) from None
 
 
 def suggest(trial: optuna.Trial, space: dict[str, ParameterSpec]) -> Parameters:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from padray import cli, fingerprint, loading
@@ -282,3 +283,22 @@ def test_the_objective_is_the_validation_split(finished, monkeypatch) -> None:
     assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) == best
     monkeypatch.setattr(stored, "load_dataset", permuted("validation"))
     assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) != best
+
+
+def test_the_study_is_shown_in_a_database(again, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    monkeypatch.setenv(trials.STUDY_URL, url)
+    made = again("search.trials=4")
+    for _ in range(2):  # a second run shows the same trials, not twice as many
+        _, outcome = made.tune()
+        shown = optuna.load_study(study_name=outcome.identity.folder, storage=url)
+        assert [trial.value for trial in shown.trials] == [record.value for record in outcome.records]
+        assert shown.best_params == outcome.best.parameters
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////proc/none/study.db"])
+def test_a_database_that_cannot_be_used_is_told_without_its_address(search, monkeypatch, url):
+    monkeypatch.setenv(trials.STUDY_URL, url)
+    with pytest.raises(InputError, match="cannot be used") as caught:
+        search().tune()
+    assert url not in str(caught.value)
