@@ -13,7 +13,7 @@ import ray
 
 from padray.cluster.lost import LOST, Losses, Refused, attempt, finish
 from padray.config import ClusterSettings
-from padray.stages.base import Done, Make, Unit, Work
+from padray.stages.base import Done, Lost, Make, Unit, Work
 
 
 @ray.remote(max_restarts=0)
@@ -63,8 +63,8 @@ class _Crew:
             ray.kill(actor)
 
 
-def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int) -> Iterator[Done]:
-    """Make all units on actors; yield them as they finish.
+def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int) -> Iterator[Done | Lost]:
+    """Make all units on actors; yield them as they finish, and those that were lost.
 
     Raises:
         InputError, WorkError: a unit failed by itself (raised after all others are made), or too many workers died.
@@ -84,6 +84,7 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
                 losses.add(unit.id if unit else "no unit yet", error)
                 if unit is not None:
                     waiting.appendleft(unit)
+                    yield Lost(unit, type(error).__name__)
                 if len(waiting) > len(crew.idle()):
                     crew.hire()
                 continue

@@ -8,7 +8,7 @@ from padray.config import Config
 from padray.distill.loop import Metrics
 from padray.errors import InputError
 from padray.search.study import SearchWork
-from padray.stages.base import Context, Distilling, Done, Searching, Unit, Work
+from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.distill import DistillWork
 from padray.store.location import Location
 
@@ -31,7 +31,7 @@ class RayRunner:
             session.check_storage(self.location)
             self.connected = True
 
-    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         if not units:
             return iter(())
         self._connect()

@@ -8,7 +8,7 @@ import ray
 
 from padray.cluster.lost import LOST, Losses, Refused, attempt, finish
 from padray.config import ClusterSettings
-from padray.stages.base import Done, Make, Unit, Work
+from padray.stages.base import Done, Lost, Make, Unit, Work
 
 _prepared: dict[str, Make] = {}  # per worker process: tasks of one sweep share the dataset that is loaded
 
@@ -25,7 +25,7 @@ def _cell(sweep: str, work: Work, unit: Unit) -> Done | Refused:
     return attempt(work, lambda: _prepare(sweep, work), unit)
 
 
-def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int) -> Iterator[Done]:
+def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int) -> Iterator[Done | Lost]:
     """Make all cells as tasks; yield them as they finish. A cell whose worker or node is lost is queued again.
 
     Raises:
@@ -44,6 +44,7 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
             except LOST as error:
                 losses.add(unit.id, error)
                 running[task.remote(name, shared, unit)] = unit
+                yield Lost(unit, type(error).__name__)
                 continue
             if isinstance(result, Refused):
                 refused.append(result)

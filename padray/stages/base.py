@@ -40,6 +40,14 @@ class Done:
     numerics: dict[str, Any]  # of the process that made it, which may have another device than the driver's
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A unit whose worker or machine was lost; it is made again."""
+
+    unit: Unit
+    reason: str
+
+
 Make = Callable[[Unit], StoredObject]
 
 
@@ -87,8 +95,8 @@ class Runner(Protocol):
     name: str
     startup_s: float  # seconds that the runner has spent on starting itself
 
-    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
-        """Make all units; yield them as they finish."""
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
+        """Make all units; yield them as they finish, and what was lost on the way."""
 
     def distill(self, work: Distilling) -> Iterator[Metrics]:
         """Carry a distillation to its end; yield the metrics of its iterations."""
@@ -111,7 +119,7 @@ class InlineRunner:
     name = "inline"
     startup_s = 0.0
 
-    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done]:
+    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         if units:
             make = work.prepare()
             for unit in units:
@@ -221,12 +229,15 @@ def make_missing(
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
-        for finished in context.runner.map(work, missing):
+        for outcome in context.runner.map(work, missing):
+            events += _events(outcome)
+            if isinstance(outcome, Lost):
+                context.notify(Progress(stage, done, total, f"{outcome.unit.id} was lost and is made again"))
+                continue
             done += 1
-            found[finished.unit.id] = finished.object
-            numerics[finished.unit.id] = finished.numerics
-            events.append(_event(finished))
-            context.notify(Progress(stage, done, total, finished.unit.id))
+            found[outcome.unit.id] = outcome.object
+            numerics[outcome.unit.id] = outcome.numerics
+            context.notify(Progress(stage, done, total, outcome.unit.id))
     finally:
         if events:
             record_events(context, stage, events)
@@ -246,11 +257,16 @@ def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:
     return {item.stem: item for item in items}
 
 
-def _event(done: Done) -> dict[str, Any]:
-    return {
-        "event": "finished", "stage": done.unit.stage, "unit": done.unit.id, "fingerprint": done.unit.fingerprint,
-        "seconds": done.seconds, "bytes": done.object.size, "host": done.host, "at": time.time(),
-    }  # fmt: skip
+def _events(outcome: Done | Lost) -> list[dict[str, Any]]:
+    """What the events table says of a unit: that it was lost, or when it was started and finished."""
+    unit, now = outcome.unit, time.time()
+    about = {"stage": unit.stage, "unit": unit.id, "fingerprint": unit.fingerprint}
+    if isinstance(outcome, Lost):
+        return [{"event": "lost", "at": now, "reason": outcome.reason, **about}]
+    about["host"] = outcome.host
+    took = {"seconds": outcome.seconds, "bytes": outcome.object.size}
+    started = {"event": "started", "at": now - outcome.seconds, **about}
+    return [started, {"event": "finished", "at": now, **took, **about}]
 
 
 def record_events(context: Context, stage: str, events: list[dict[str, Any]]) -> None:

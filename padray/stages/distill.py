@@ -97,7 +97,7 @@ class _Bench:
         with torch.no_grad():
             correct = torch.zeros((0, len(labels)), dtype=torch.bool)
             if settings.init == "correct":
-                correct = torch.stack([self._logits(end, images).argmax(dim=1) == labels for end in ends])
+                correct = self._correct(ends, images, labels)
             chosen = synthetic.choose_samples(labels, correct, settings.ipc, self.seed, self.dataset.classes)
             targets = synthetic.class_labels(self.dataset.classes, settings.ipc)
             if settings.labels.kind == "soft":
@@ -109,6 +109,16 @@ class _Bench:
         if settings.importance.enabled:
             weights = torch.full((network.size,), settings.importance.init, dtype=self.numerics.dtype)
         return distill.state.start(Learned(images[chosen].clone(), targets, lr), weights)
+
+    def _correct(self, ends: list[torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Which samples each expert gets right (E, N), for the first experts that together fill every class."""
+        rows: list[torch.Tensor] = []
+        for end in ends:
+            rows.append(self._logits(end, images).argmax(dim=1) == labels)
+            filled = labels[torch.stack(rows).any(dim=0)].bincount(minlength=self.dataset.classes)
+            if int(filled.min()) >= self.config.distill.ipc:
+                break  # later experts would change nothing, and there may be a hundred
+        return torch.stack(rows)
 
     def _logits(self, theta_P: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         theta_P, parts = theta_P.to(self.device), torch.split(images, 1000)

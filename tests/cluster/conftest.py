@@ -87,11 +87,16 @@ def objects(root: Path, below: str = "") -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
+def events(root: Path, stage: str, kind: str) -> list[dict[str, str]]:
+    """What happened to the units of a stage: started, finished or lost."""
+    lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in lines]
+    return [event for event in found if event["stage"] == stage and event["event"] == kind]
+
+
 def finished_units(root: Path, stage: str) -> list[str]:
     """The units of a stage that were finished, as fingerprint/unit, as often as the events tell it."""
-    lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
-    events = [json.loads(line) for line in lines]
-    return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events if event["stage"] == stage]
+    return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events(root, stage, "finished")]
 
 
 def command(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

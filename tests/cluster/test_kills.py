@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from padray import loading
-from tests.cluster.conftest import command, finished_units, objects, ray_processes, wait_for
+from tests.cluster.conftest import command, events, finished_units, objects, ray_processes, wait_for
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.ray
@@ -72,6 +72,7 @@ def test_an_expert_s_actor_killed_costs_its_unit_alone(local_ray, chain, undistu
     assert "experts" not in context.reused
     units = finished_units(root, "experts")
     assert len(units) == len(set(units)) == 6
+    assert [event["unit"] in " ".join(units) for event in events(root, "experts", "lost")] == [True]
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert objects(root, "experts") == objects(undisturbed[0], "experts")
 

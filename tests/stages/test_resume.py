@@ -20,7 +20,8 @@ def padray(tiny: Path, root: Path, crash_at: str = "") -> subprocess.CompletedPr
 def made(root: Path) -> list[str]:
     """The units that were made, in order, as the events tell."""
     lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
-    return [json.loads(line)["unit"] for line in lines]
+    events = [json.loads(line) for line in lines]
+    return [event["unit"] for event in events if event["event"] == "finished"]
 
 
 @pytest.fixture(scope="module")
