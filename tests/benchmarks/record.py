@@ -21,8 +21,9 @@ def main() -> None:
     command = [sys.executable, "-m", "padray.cli", "run", name, "--runner", "inline", "--json", *options]
     done = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     settings = [option for option in options if "=" in option and not option.startswith("data.path")]
+    files = ["data.path=FOLDER"] if any(option.startswith("data.path") for option in options) else []
     result = {
-        "command": " ".join(["padray run", name, "--runner inline", *(f"--set {text}" for text in settings)]),
+        "command": " ".join(["padray run", name, "--runner inline", *(f"--set {text}" for text in settings + files)]),
         "evaluation": done["evaluation"],
         "set": done["set"],
         "seconds": {stage: round(seconds, 1) for stage, seconds in done["seconds"].items()},
