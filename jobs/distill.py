@@ -1,6 +1,6 @@
 """The synthetic set, as a Ray job.
 
-ray job submit --address URL --working-dir . -- python -m jobs.distill CONFIG --storage s3://bucket/prefix
+ray job submit --address URL --working-dir . -- python -m jobs.distill CONFIG --storage SHARED
 """
 
 from padray.job import main

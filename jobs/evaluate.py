@@ -1,6 +1,6 @@
 """The cross-architecture sweep, as a Ray job.
 
-ray job submit --address URL --working-dir . -- python -m jobs.evaluate CONFIG --storage s3://bucket/prefix
+ray job submit --address URL --working-dir . -- python -m jobs.evaluate CONFIG --storage SHARED
 """
 
 from padray.job import main

@@ -1,6 +1,6 @@
 """Expert trajectories as shards in storage, as a Ray job.
 
-ray job submit --address URL --working-dir . -- python -m jobs.experts CONFIG --storage s3://bucket/prefix
+ray job submit --address URL --working-dir . -- python -m jobs.experts CONFIG --storage SHARED
 """
 
 from padray.job import main

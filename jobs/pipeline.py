@@ -1,6 +1,6 @@
 """The whole chain, whatever is missing, as a Ray job.
 
-ray job submit --address URL --working-dir . -- python -m jobs.pipeline CONFIG --storage s3://bucket/prefix
+ray job submit --address URL --working-dir . -- python -m jobs.pipeline CONFIG --storage SHARED
 """
 
 from padray.job import main

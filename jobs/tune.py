@@ -1,6 +1,6 @@
 """A search over filters and learning rates, as a Ray job.
 
-ray job submit --address URL --working-dir . -- python -m jobs.tune CONFIG --storage s3://bucket/prefix
+ray job submit --address URL --working-dir . -- python -m jobs.tune CONFIG --storage SHARED
 """
 
 from padray.job import main

@@ -63,6 +63,8 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
     stored = [name for name in names if sweep.is_set(name, location)]
     if not stored and len(names) == 1:
         return run_chain(context(names[0], request), "evaluate", console)
+    if request.fresh:
+        raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]
     runner = _runner(request.runner, sets[0].config, location)
     with console.progress() as notify:

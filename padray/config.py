@@ -174,7 +174,8 @@ class DistillSettings(Section):
 class ControlSettings(Section):
     """The controls trained by the protocol of the set: random real samples, and the full data if asked for.
 
-    Their learning rate is the best of `lrs` on the validation split, judged by the first `tuning_seeds` seeds.
+    Their learning rate is the best of `lrs` on the validation split (on the training split where there is none),
+    judged by the first `tuning_seeds` seeds.
     """
 
     lrs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.1)

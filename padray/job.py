@@ -10,13 +10,11 @@ def check_paths(arguments: list[str]) -> None:
     """Refuse relative paths: a job's working directory is a temporary copy. Raises InputError."""
     storage = _value(arguments, "--storage")
     if storage is None:
-        raise InputError("a job needs --storage: an absolute folder that all nodes see, or s3://…")
+        raise InputError("a job needs --storage: an absolute folder that all nodes see")
     values = [("--storage", storage), *_overrides(arguments, "data.path"), *_overrides(arguments, "storage.root")]
     for name, value in values:
         if "://" not in value and not Path(value).is_absolute():
-            raise InputError(
-                f"{name} {value} is relative, which means nothing in a job; give an absolute path or s3://…"
-            )
+            raise InputError(f"{name} {value} is relative, which means nothing in a job; give an absolute path")
 
 
 def _value(arguments: list[str], option: str) -> str | None:

@@ -14,7 +14,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class Numerics:
-    """What, besides the settings, the bytes of a result depend on. Equal numerics give equal bytes."""
+    """What, besides the settings, a result's bytes depend on; on CPUs of one kind equal numerics give equal bytes."""
 
     device: str
     threads: int
@@ -32,7 +32,10 @@ class Numerics:
     def use(self) -> torch.device:
         """Set this process's threads and give the device. Raises InputError where the device is missing."""
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("compute.device is cuda, but PyTorch sees no GPU here; use cpu or auto")
+            raise InputError(
+                "this asks for a GPU (compute.device, or the checkpoint to go on from), but PyTorch sees none here; "
+                "use a machine with one, or --fresh with compute.device=cpu"
+            )
         torch.set_num_threads(self.threads)
         return torch.device(self.device)
 

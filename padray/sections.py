@@ -7,7 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 FULL_AUGMENTATION = "color_crop_cutout_flip_scale_rotate"
 AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

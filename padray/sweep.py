@@ -41,7 +41,7 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
         fits = "nothing" if not fitting else f"{len(fitting)} sets ({', '.join(folder for folder, _ in fitting[:4])})"
         raise InputError(f"{fits} in {location.uri} fits {name!r}; `padray ls` lists what is there")
     folder, manifest = fitting[0]
-    settings = {key: value for key, value in manifest.settings.items() if key != "name"}
+    settings = {key: value for key, value in manifest.settings.items() if key not in {"name", "search"}}
     for override in overrides:
         if not override.startswith(("evaluation.", "compute.", "cluster.")):
             raise InputError(f"--set {override}: of a stored set only evaluation, compute and cluster can be changed")
@@ -77,5 +77,6 @@ def run(sets: Sequence[StoredSet], location: Location, runner: Runner, notify: N
 
     if runner.name == "inline":
         return {stored.label: one(stored) for stored in sets}
+    runner.open()
     with ThreadPoolExecutor(max_workers=len(sets)) as pool:
         return dict(zip([stored.label for stored in sets], pool.map(one, sets), strict=True))

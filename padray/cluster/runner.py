@@ -1,5 +1,6 @@
 """The Ray runner: what pipeline.py is handed instead of the in-process one."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,9 +24,12 @@ class RayRunner:
         self.config, self.location = config, location
         self.startup_s = 0.0
         self.connected = False
+        self.guard = threading.Lock()
 
-    def _connect(self) -> None:
-        if not self.connected:
+    def open(self) -> None:
+        with self.guard:  # several sets are evaluated from several threads
+            if self.connected:
+                return
             self.startup_s += session.connect()
             session.check_room(self.config)
             session.check_storage(self.location)
@@ -34,7 +38,7 @@ class RayRunner:
     def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         if not units:
             return iter(())
-        self._connect()
+        self.open()
         from padray.cluster import experts, sweep  # they import Ray, whose environment is settled only now
 
         run = sweep.run if units[0].stage == "evaluate" else experts.run
@@ -42,14 +46,14 @@ class RayRunner:
 
     def distill(self, work: Distilling) -> Iterator[Metrics]:
         assert isinstance(work, DistillWork)
-        self._connect()
+        self.open()
         from padray.cluster import trainer
 
         return trainer.run(work)
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:
         assert isinstance(work, SearchWork)
-        self._connect()
+        self.open()
         from padray.cluster import tuning
 
         return tuning.run(work)

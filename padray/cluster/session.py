@@ -136,5 +136,5 @@ def check_storage(location: Location) -> None:
     if blind:
         raise InputError(
             f"{blind} of {len(nodes)} Ray nodes do not see the storage folder {location.root}; "
-            f"use storage that all nodes share: s3://… or a network folder"
+            f"use a network folder that all nodes share"
         )

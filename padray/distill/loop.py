@@ -83,7 +83,7 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
         "student_lr": float(state.learned.lr), "layers": _mean([c.layers for c in contributions]).tolist(),
     }  # fmt: skip
     if state.weights is not None:
-        metrics |= importance.diagnostics(state.weights)
+        metrics |= importance.diagnostics(state.weights[problem.mask(state.weights.device)])
     if not used:
         return State(state.iteration + 1, state.learned, state.momentum, state.weights, state.best), metrics
     learned, momentum = _descend(settings, state, used)
@@ -95,8 +95,10 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
     weights = state.weights
     if weights is not None:
         gradient = _mean([c.weights for c in used if c.weights is not None])
-        weights = importance.update(weights, gradient, settings.importance.lr)
-    return State(state.iteration + 1, learned, momentum, weights, state.best), metrics
+        weights = importance.update(weights, gradient, settings.importance.lr, problem.mask(weights.device))
+    stepped = State(state.iteration + 1, learned, momentum, weights, state.best)
+    _check_state(stepped)
+    return stepped, metrics
 
 
 def _descend(settings: DistillSettings, state: State, used: list[Contribution]) -> tuple[Learned, Learned]:
@@ -132,6 +134,17 @@ def _check_finite(state: State, contributions: list[Contribution]) -> None:
                     f"the {name} is not finite in iteration {state.iteration} (student lr {lr:.3g}): "
                     f"lower distill.lr_images, distill.labels.lr or distill.lr_student_lr"
                 )
+
+
+def _check_state(state: State) -> None:
+    """Refuse to go on from, or to store, what is not finite; each part names its own setting."""
+    parts = {
+        "distill.lr_images": state.learned.images, "distill.labels.lr": state.learned.labels,
+        "distill.lr_student_lr": state.learned.lr, "distill.importance.lr": state.weights,
+    }  # fmt: skip
+    for setting, part in parts.items():
+        if part is not None and not bool(torch.isfinite(part).all()):
+            raise WorkError(f"iteration {state.iteration} left values that are not finite: lower {setting}")
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 The matching loss for weights w is sum (w d)^2 / D with d the student's distance to the expert, so descent on w
 can only shrink weights, most where the mismatch is largest, and w = 0 would be a perfect score. The constraint
-`mean1` rules that out by scaling the weights back to a mean of one after every step. The paper leaves the
+`mean1` rules that out by scaling the matched weights back to a mean of one after every step. The paper leaves the
 constraint and the weights' learning rate open: both are ours. Source: IADD Eq. 6-8.
 """
 
 import torch
 
 
-def update(weights_P: torch.Tensor, gradient_P: torch.Tensor, lr: float) -> torch.Tensor:
-    """One descent step on the weights, kept non-negative and scaled back to mean one."""
+def update(weights_P: torch.Tensor, gradient_P: torch.Tensor, lr: float, mask_P: torch.Tensor) -> torch.Tensor:
+    """One descent step on the matched weights, kept non-negative and scaled back to mean one.
+
+    Parameters that FIEM leaves out (mask false) have no gradient; in the mean they would let all others shrink.
+    """
     stepped = (weights_P - lr * gradient_P).clamp_min(0)
-    return stepped / stepped.mean()
+    return torch.where(mask_P, stepped / stepped[mask_P].mean(), weights_P)
 
 
 def effective_fraction(weights_P: torch.Tensor) -> float:

@@ -40,7 +40,7 @@ class SearchWork:
 
     def context(self, config: Config, runner: Runner) -> Context:
         """A silent context for a trial's chain."""
-        return Context(self.name, config, self.inputs.location(), runner)
+        return Context(self.name, config, self.inputs.location(), runner, stored_data=self.inputs.data)
 
     def record(self, number: int, parameters: Parameters, prepare: Callable[[Config], None]) -> TrialRecord:
         """Distil with these parameters in this process and judge the set; an error of ours is a failed trial.
@@ -105,6 +105,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     found = data.make(context)
     identity = fingerprint.search_identity(config, found)
     context.present(identity)
+    context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
     work = SearchWork(context.name, config, Inputs(context.location.uri, found), identity)
     before = len(trials.read(work.folder()))
     _search(context, work)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
+
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.distill.loop import Metrics
-from padray.errors import InputError
+from padray.errors import InputError, WorkError
 from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages import stored
@@ -95,6 +97,9 @@ class Runner(Protocol):
     name: str
     startup_s: float  # seconds that the runner has spent on starting itself
 
+    def open(self) -> None:
+        """Be ready for work; called from the main thread where the work comes from several."""
+
     def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         """Make all units; yield them as they finish, and what was lost on the way."""
 
@@ -108,7 +113,14 @@ class Runner(Protocol):
 def make_unit(work: Work, make: Make, unit: Unit) -> Done:
     """Make one unit and note what it took, and where."""
     began = time.monotonic()
-    item = make(unit)
+    try:
+        item = make(unit)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise WorkError(
+                f"{unit.stage} {unit.id} does not fit into memory: lower its batch or its network's width"
+            ) from None
+        raise
     seconds, numerics = time.monotonic() - began, decide(work.config.compute).record()
     return Done(unit, item, seconds, socket.gethostname(), numerics)
 
@@ -118,6 +130,9 @@ class InlineRunner:
 
     name = "inline"
     startup_s = 0.0
+
+    def open(self) -> None:
+        pass
 
     def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         if units:
@@ -147,6 +162,7 @@ class Context:
     notify: Notify = _ignore
     fresh: bool = False
     overrides: tuple[str, ...] = ()
+    stored_data: Identity | None = None  # where the dataset is known, its source files are not asked for
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     artifacts: dict[str, str] = field(default_factory=dict)
@@ -230,7 +246,7 @@ def make_missing(
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
         for outcome in context.runner.map(work, missing):
-            events += _events(outcome)
+            events += events_of(outcome)
             if isinstance(outcome, Lost):
                 context.notify(Progress(stage, done, total, f"{outcome.unit.id} was lost and is made again"))
                 continue
@@ -257,7 +273,7 @@ def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:
     return {item.stem: item for item in items}
 
 
-def _events(outcome: Done | Lost) -> list[dict[str, Any]]:
+def events_of(outcome: Done | Lost) -> list[dict[str, Any]]:
     """What the events table says of a unit: that it was lost, or when it was started and finished."""
     unit, now = outcome.unit, time.time()
     about = {"stage": unit.stage, "unit": unit.id, "fingerprint": unit.fingerprint}

@@ -13,7 +13,7 @@ from padray.distill.state import State
 from padray.errors import InputError
 from padray.numerics import Numerics
 from padray.stages import stored
-from padray.store.artifacts import Folder, StoredObject
+from padray.store.artifacts import Folder, StoredObject, split_key
 
 _KEEP = 2  # the newest may be the one that is torn
 
@@ -31,7 +31,7 @@ class Checkpoint:
 def newest(folder: Folder, until: int) -> Checkpoint | None:
     """The valid checkpoint with the most iterations, at most `until`; None if there is none."""
     for item in reversed(folder.loose("checkpoint-")):
-        if int(item.stem.rsplit("-", 1)[1]) > until:
+        if _iterations(item.stem) > until:
             continue
         state, facts = states.decode(folder.get(item))
         if facts["fingerprint"] != folder.fingerprint:
@@ -40,11 +40,24 @@ def newest(folder: Folder, until: int) -> Checkpoint | None:
     return None
 
 
-def prune(folder: Folder) -> None:
-    """Delete all checkpoints but the newest ones and those that the manifest lists."""
+def _iterations(name: str) -> int:
+    return int(name.rsplit("-", 1)[1])
+
+
+def is_passed(item: StoredObject, until: int) -> bool:
+    """Whether an object is a checkpoint at or below `until`, which a newer one replaces."""
+    return item.stem.startswith("checkpoint-") and _iterations(item.stem) <= until
+
+
+def prune(folder: Folder, until: int) -> None:
+    """Delete the checkpoints up to `until`, but the newest ones and those that the manifest lists.
+
+    Later ones belong to a longer run of the same distillation, which may want to go on from them.
+    """
     manifest = folder.manifest()
     listed = {item.key for item in manifest.objects} if manifest else set()
-    for key in folder.keys("checkpoint-")[:-_KEEP]:
+    earlier = [key for key in folder.keys("checkpoint-") if _iterations(split_key(key)[0]) <= until]
+    for key in earlier[:-_KEEP]:
         if key not in listed:
             folder.location.delete(key)
 
@@ -74,4 +87,4 @@ class Trail:
             "history": [asdict(part) for part in self.parts],
         }  # fmt: skip
         self.folder.put(f"checkpoint-{state.iteration:06d}", "safetensors", states.encode(state, facts))
-        prune(self.folder)
+        prune(self.folder, state.iteration)

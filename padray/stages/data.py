@@ -20,8 +20,8 @@ def identify(context: Context) -> Identity:
 def make(context: Context) -> Identity:
     """Store the dataset if it is not there."""
     began = time.monotonic()
-    identity = identify(context)
-    manifest = context.present(identity)
+    identity = context.stored_data or identify(context)
+    manifest = context.folder(identity).require() if context.stored_data else context.present(identity)
     reused = manifest is not None
     if manifest is None:
         context.notify(Progress("data", 0, 1, identity.name))

@@ -1,5 +1,6 @@
 """Stage `distill`: from snapshots to a synthetic set, with checkpoints to go on from."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,17 @@ from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
 from padray.numerics import Numerics, decide
 from padray.stages import checkpoints
-from padray.stages.base import Context, Inputs, Progress, require_units
-from padray.store.artifacts import Folder, Manifest
+from padray.stages.base import (
+    Context,
+    Done,
+    Inputs,
+    Progress,
+    Unit,
+    events_of,
+    record_events,
+    require_units,
+)
+from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 from padray.store.shards import read_row
 from padray.store.stream import Request, stream
@@ -203,7 +213,10 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
         work = DistillWork(context.config, Inputs(context.location.uri, data), experts, identity)
         for metrics in context.runner.distill(work):
             context.notify(Progress("distill", metrics["iteration"] + 1, iterations, describe(metrics)))
-        _commit(context, identity, experts, present)
+        made = _commit(context, identity, experts, present)
+        unit = Unit("distill", made.stem, identity.fingerprint)
+        took = Done(unit, made, time.monotonic() - began, socket.gethostname(), {})
+        record_events(context, "distill", events_of(took))
     context.finished(identity, began, reused)
     return identity
 
@@ -214,15 +227,16 @@ def describe(metrics: Metrics) -> str:
     return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}"
 
 
-def _commit(context: Context, identity: Identity, experts: Identity, before: Manifest | None) -> None:
+def _commit(context: Context, identity: Identity, experts: Identity, before: Manifest | None) -> StoredObject:
     """List the new set beside earlier ones, the history, and the checkpoint to go on from; drop older checkpoints."""
     folder, iterations = context.folder(identity), context.config.distill.iterations
     last = checkpoints.newest(folder, iterations)
     assert last is not None, "the last iteration always leaves a checkpoint"
-    earlier = [item for item in (before.objects if before else ()) if not item.stem.startswith("checkpoint-")]
+    earlier = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     made = folder.loose(f"set-{iterations:06d}")[-1]
     objects = {item.key: item for item in (*earlier, *last.parts, made, last.item)}
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
     numerics = last.facts["numerics"]  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))
-    checkpoints.prune(folder)
+    checkpoints.prune(folder, iterations)
+    return made

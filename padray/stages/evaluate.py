@@ -8,8 +8,9 @@ from typing import Any
 from padray import fingerprint
 from padray.config import Config
 from padray.data.datasets import Dataset
+from padray.errors import WorkError
 from padray.evaluation import table
-from padray.evaluation.protocol import Cell, Judges, Source, judge, random_samples, recipe_for, samples_of_set
+from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, random_samples, recipe_for, samples_of_set
 from padray.experts.training import Draws, Samples
 from padray.fingerprint import Identity
 from padray.numerics import decide
@@ -71,7 +72,10 @@ class EvaluationWork:
         epochs = evaluation.controls.full_epochs if cell.source == "full" else evaluation.epochs
         unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
         draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
-        score = judge(training, cell.network, recipe_for(evaluation, epochs, lr), draws, dataset, judges)
+        try:
+            score = judge(training, cell.network, recipe_for(evaluation, epochs, lr), draws, dataset, judges)
+        except WorkError:  # it diverged: a result as good as any other, and none to stop the others for
+            score = Score(0.0, 0.0)
         return {
             "source": cell.source, "architecture": cell.network.label, "seed": cell.seed, "lr": lr,
             "validation": score.validation, "test": score.test, "samples": len(training.images), "epochs": epochs,

@@ -53,9 +53,17 @@ def test_an_expert_that_stood_still_is_named():
 
 def test_weights_shrink_most_where_the_mismatch_is_largest_and_keep_their_mean():
     weights, gradient = torch.ones(3), torch.tensor([0.0, 0.1, 0.4])
-    stepped = importance.update(weights, gradient, lr=1.0)
+    stepped = importance.update(weights, gradient, 1.0, everything(3))
     assert stepped.mean() == pytest.approx(1.0)
     assert stepped[0] > stepped[1] > stepped[2] > 0
+
+
+def test_weights_that_fiem_leaves_out_stay_and_do_not_let_the_others_collapse():
+    weights, mask = torch.ones(4), SELECTIONS["depth"](4, 0.5)
+    for _ in range(500):
+        weights = importance.update(weights, weights * torch.tensor([0, 0, 0.1, 0.3]), 0.1, mask)
+    assert weights[:2].tolist() == [1, 1]
+    assert weights[mask].mean() == pytest.approx(1.0)
 
 
 def test_effective_fraction_shows_collapse():

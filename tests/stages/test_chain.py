@@ -156,3 +156,33 @@ def test_a_stored_set_keeps_its_making(finished):
     request = commands.Request(("distill.ipc=2",), str(root), "inline")
     with pytest.raises(InputError, match="only evaluation"):
         commands.evaluate([outcome.identities["distill"].fingerprint], request, Console(as_json=True))
+
+
+def test_fewer_iterations_than_before_are_made_too_and_the_longer_run_goes_on(finished, tmp_path):
+    settings, _, _ = finished
+    root = tmp_path / "shorter"
+    longer = run(settings, root, until="distill")[1]
+    shorter = run(settings, root, "distill.iterations=5", until="distill")[1]
+    straight = run(settings, tmp_path / "straight", "distill.iterations=5", until="distill")[1]
+    assert shorter.set_digest == straight.set_digest
+    told = []
+    context = commands.context(str(settings), commands.Request(("distill.iterations=14",), str(root), "inline"))
+    context.notify = told.append
+    pipeline.run(context, "distill")
+    assert min(p.done for p in told if p.stage == "distill") == 13
+    assert run(settings, root, until="distill")[1].set_digest == longer.set_digest
+
+
+def test_a_control_that_diverges_is_a_result_and_stops_nothing(finished, tmp_path):
+    settings, _, _ = finished
+    override = "evaluation.controls.lrs=[0.01, 1e30]"
+    rows = run(settings, tmp_path / "diverged", override)[1].rows
+    assert {row["lr"] for row in rows if row["source"] == "random"} == {0.01}
+
+
+def test_a_known_dataset_needs_no_source_files(finished, monkeypatch):
+    settings, root, outcome = finished
+    context = commands.context(str(settings), commands.Request((), str(root), "inline"))
+    context.stored_data = outcome.identities["data"]
+    monkeypatch.setattr("padray.data.sources.source_digest", lambda settings: pytest.fail("the source was read"))
+    assert pipeline.run(context, "distill").set_digest == outcome.set_digest
