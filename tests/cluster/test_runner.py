@@ -10,7 +10,7 @@ import pytest
 
 from padray.config import ClusterSettings, Config
 from padray.errors import InputError, WorkError
-from padray.stages.base import Make, Unit
+from padray.stages.base import Done, Lost, Make, Unit
 from padray.store.artifacts import StoredObject
 from tests.cluster.conftest import finished_units, make_context, objects
 
@@ -147,7 +147,9 @@ def test_an_error_that_nobody_thought_of_is_not_tried_again(spread, tmp_path):
 
 
 def test_a_unit_whose_process_dies_goes_to_another(spread, tmp_path):
-    done = list(spread(failing_work(tmp_path, "unit-1", "once"), UNITS, ClusterSettings(), 1))
+    told = list(spread(failing_work(tmp_path, "unit-1", "once"), UNITS, ClusterSettings(), 1))
+    assert [item.unit.id for item in told if isinstance(item, Lost)] == ["unit-1"]
+    done = [item for item in told if isinstance(item, Done)]
     assert sorted(item.unit.id for item in done) == ["unit-0", "unit-1", "unit-2", "unit-3"]
     assert attempts(tmp_path)["unit-1"] == 2
     assert all(item.numerics["threads"] == 1 for item in done)
