@@ -17,6 +17,7 @@ FLOORS = (
     {"errors"},
     {"sections", "draws"},
     {"space"},
+    {"settings"},
     {"config"},
     {"numerics", "fingerprint", "loading", "store"},
     {"data", "networks"},

@@ -41,7 +41,7 @@ def test_numbers_are_finite(section, key, value):
         ("distill", "ipc", 1.0),
         ("distill", "momentum_images", 1.0),
         ("distill", "student_lr", 0.0),
-        ("distill", "init", "noise"),
+        ("distill", "init", "mean"),
         ("distill", "augment", "spin"),
         ("distill", "augment", "none_crop"),
         ("distill", "augment", None),

@@ -1,0 +1,134 @@
+"""The settings of what is embedded: trajectory matching, its windows, filters, weights and labels."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from padray.sections import FULL_AUGMENTATION, Augmentation, Count, NotNegative, Positive, Section
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class WindowSettings(Section):
+    """DATM's start epochs: drawn from [min_start, bound), the bound growing from start to max_start.
+
+    `interval` is the number of iterations per epoch of growth; without it the bound is max_start from the start.
+    """
+
+    min_start: Annotated[int, Field(ge=0)] = 0
+    start: Count = 20
+    max_start: Count = 20
+    interval: Count | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "WindowSettings":
+        if not self.min_start < self.start <= self.max_start:
+            raise ValueError(
+                f"windows must satisfy min_start < start <= max_start "
+                f"(got {self.min_start}, {self.start}, {self.max_start})"
+            )
+        return self
+
+
+class SelectionSettings(Section):
+    """FIEM: which parameters enter the matching loss. `ratio` is alpha, the share that is left out.
+
+    depth: the first alpha, the shallow ones (PAD Eq. 4). layer: the same, cut between tensors. deep: the last alpha
+    (Table 5b). loss: those with the smallest errors, anew in every iteration (Table 4c). none: nothing.
+    """
+
+    strategy: Literal["none", "depth", "layer", "deep", "loss"] = "depth"
+    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class PruningSettings(Section):
+    """DDPP-style pruning of parameters that are hard to match; its exact rule is not public, so these are ours.
+
+    ratio: out go parameters whose student and teacher values, smaller over larger magnitude (0 where their signs
+    differ), have a ratio below `threshold`. abs_error_quantile: out goes the share `threshold` with the largest
+    absolute errors.
+    """
+
+    rule: Literal["none", "ratio", "abs_error_quantile"] = "none"
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class ImportanceSettings(Section):
+    """IADD: learned weights of the parameters. What is here besides `init` and `lr` is ours; the paper is silent.
+
+    granularity: a weight per parameter (scalar), per output channel of each tensor, or per tensor. constraint: what
+    the weights are after each step: free (none), of mean 1, of root mean square 1 (l2), P times a softmax, or within
+    `clamp`. order: weights and set descend together, or in turns (even iterations the set, odd ones the weights).
+    """
+
+    enabled: bool = False
+    init: Positive = 1.0
+    lr: Positive = 1.0
+    momentum: Momentum = 0.0
+    constraint: Literal["mean1", "none", "l2", "softmax", "clamp"] = "mean1"
+    clamp: tuple[NotNegative, Positive] = (0.1, 10.0)
+    granularity: Literal["scalar", "channel", "tensor"] = "scalar"
+    weighted_denominator: bool = False
+    order: Literal["together", "alternate"] = "together"
+
+    @model_validator(mode="after")
+    def _clamp_in_order(self) -> "ImportanceSettings":
+        low, high = self.clamp
+        if not low < high:
+            raise ValueError(f"clamp is [smallest, largest] (got {[low, high]})")
+        if self.constraint == "clamp" and not low <= self.init <= high:
+            raise ValueError(f"init {self.init:g} lies outside clamp {[low, high]}")
+        return self
+
+
+class LabelSettings(Section):
+    """Soft labels (raw logits, learned, DATM) or hard class indices (MTT)."""
+
+    kind: Literal["soft", "hard"] = "soft"
+    lr: NotNegative = 2.0
+    momentum: Momentum = 0.9
+
+
+class ValidationSettings(Section):
+    """How the iterates are judged on the validation split while distilling; 0 seeds means not at all."""
+
+    every: Count = 500
+    seeds: Annotated[int, Field(ge=0)] = 3
+    epochs: Count = 300
+
+
+class DistillSettings(Section):
+    """Trajectory matching: what is distilled, against which part of the experts, and how fast.
+
+    gradient: the exact adjoint (`exact`), the same by keeping all graphs (`unroll`, N times the memory), or the
+    published approximation (`tesla`). ema_decay: the images' moving average (FTD) is judged and stored; 0 is off.
+    keep_lr_positive: the student's lr is left alone (`no`), kept at 1e-6 or more (`clamp`), or descends in its
+    logarithm (`log`).
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_every", "seed"})
+    ipc: Count = 10
+    iterations: Count = 10_000
+    student_steps: Count = 80
+    expert_epochs: Count = 2
+    batch: Count = 100
+    trajectories: Count = 1
+    lr_images: NotNegative = 100.0
+    lr_student_lr: NotNegative = 1e-5
+    student_lr: Positive = 0.01
+    momentum_images: Momentum = 0.5
+    momentum_student_lr: Momentum = 0.5
+    keep_lr_positive: Literal["no", "clamp", "log"] = "no"
+    max_loss: Positive = 1.0
+    ema_decay: Momentum = 0.0
+    gradient: Literal["exact", "unroll", "tesla"] = "exact"
+    init: Literal["correct", "real", "noise"] = "correct"
+    augment: Augmentation = FULL_AUGMENTATION
+    checkpoint_every: Count = 100
+    windows: WindowSettings = WindowSettings()
+    selection: SelectionSettings = SelectionSettings()
+    pruning: PruningSettings = PruningSettings()
+    importance: ImportanceSettings = ImportanceSettings()
+    labels: LabelSettings = LabelSettings()
+    validation: ValidationSettings = ValidationSettings()
+    seed: int | None = None

@@ -1,0 +1,74 @@
+"""The settings of the proof: protocol, networks and controls."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from padray.sections import (
+    FULL_AUGMENTATION,
+    Architecture,
+    Augmentation,
+    Count,
+    NetworkSettings,
+    NotNegative,
+    Positive,
+    Section,
+)
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ControlSettings(Section):
+    """What is trained by the protocol of the set beside it: random real samples always, the rest if asked for.
+
+    random_soft: random real samples whose labels come from the experts as the set's did. hard_labels: the set's
+    images with the class of each instead of what was learned. full: all training data. A control's learning rate
+    is the best of `lrs` on the validation split (on the training split where there is none), judged by the first
+    `tuning_seeds` seeds.
+    """
+
+    lrs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.1)
+    tuning_seeds: Count = 2
+    random_soft: bool = False
+    hard_labels: bool = False
+    full: bool = False
+    full_epochs: Count = 100
+
+
+class TeacherSettings(Section):
+    """Knowledge-distillation evaluation (PAD Table 9): a teacher trained on real data labels each mixed batch.
+
+    The student minimises KL(teacher || student) of outputs softened by `temperature`, with AdamW at `lr` and a
+    cosine that ends at half of it; the score is the best over the last fifth of the epochs (METHOD: RDED's recipe).
+    """
+
+    network: Architecture = NetworkSettings(norm="batch")
+    epochs: Count = 60
+    teacher_lr: Positive = 0.01
+    temperature: Positive = 20.0
+    mix: Literal["cutmix", "mixup", "none"] = "cutmix"
+    lr: Positive = 0.001
+    weight_decay: NotNegative = 0.01
+
+
+class EvaluationSettings(Section):
+    """Fresh networks trained on the set, tested on real data.
+
+    protocol: `standard` is MTT's, 1001 epochs with a tenth of the learning rate after index 501 (other lengths decay
+    at the same place); `teacher` is knowledge distillation. metric: what the learning rates of controls and the
+    best iterate are chosen by; both are always reported.
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
+    architectures: tuple[Architecture, ...] = ()
+    protocol: Literal["standard", "teacher"] = "standard"
+    metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
+    seeds: Count = 5
+    epochs: Count = 1001
+    batch: Count = 128
+    momentum: Momentum = 0.9
+    weight_decay: NotNegative = 5e-4
+    augment: Augmentation = FULL_AUGMENTATION
+    controls: ControlSettings = ControlSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    seed: int | None = None

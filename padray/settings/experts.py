@@ -1,0 +1,130 @@
+"""The settings of what is extracted: difficulty scores, the schedule that they give, and the experts."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from padray.sections import (
+    FULL_AUGMENTATION,
+    Architecture,
+    Augmentation,
+    Count,
+    NetworkSettings,
+    NotNegative,
+    Positive,
+    Section,
+)
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Epoch = Annotated[int, Field(ge=0)]
+
+EASY_REMOVAL: dict[str, tuple[tuple[int, float], ...]] = {
+    "paper": ((41, 0.1),),  # PAD's text: 10 %, once
+    "script": ((41, 0.1), (61, 0.2)),  # the published script: 20 % in all from epoch 61 on
+}
+
+
+def _named_removal(value: Any) -> Any:
+    """Stages by their name; lists become tuples, since types are strict."""
+    if isinstance(value, str) and value in EASY_REMOVAL:
+        return EASY_REMOVAL[value]
+    return tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
+
+
+class ScoreSettings(Section):
+    """Difficulty scores: the method, and how the scoring networks are trained. Higher scores are harder samples.
+
+    `method: file` reads a ranking instead: `path` is a `.npy` or Parquet file (see experts/ranking.py), and `digest`
+    the SHA-256 of its bytes, which padray fills in, so that workers need no file to know which ranking is meant.
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"networks", "seed", "path"})
+    method: Literal[
+        "el2n", "grand", "loss", "least_confidence", "entropy", "margin", "forgetting", "random", "file"
+    ] = "el2n"
+    path: str | None = None
+    digest: str | None = None
+    networks: Count = 10
+    network: Architecture = NetworkSettings()
+    epochs: Count = 20
+    batch: Count = 256
+    lr: Positive = 0.01
+    momentum: Share = 0.9
+    weight_decay: NotNegative = 5e-4
+    augment: Augmentation = FULL_AUGMENTATION
+    seed: int | None = None
+
+    @model_validator(mode="after")
+    def _path_of_file(self) -> "ScoreSettings":
+        if (self.method == "file") != (self.path is not None):
+            raise ValueError("method: file and path go together: path names the .npy or Parquet file of the ranking")
+        return self
+
+
+class ScheduleSettings(Section):
+    """FIEX: which samples the experts see in epoch e (PAD section 3.2; details in experts/schedule.py).
+
+    `easy_removal` lists [first epoch, share of the easiest left out] stages, or is `paper` or `script`. With
+    `removal_end_epoch` its single stage is gradual: the share grows linearly from 0 at the stage's epoch to the
+    whole at that one. `prune_hardest` and `prune_easiest` leave a fixed share out of every epoch, before all else.
+    """
+
+    initial_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    addition_end_epoch: Epoch = 0
+    easy_removal: Annotated[tuple[tuple[Epoch, Share], ...], BeforeValidator(_named_removal)] = ()
+    removal_end_epoch: Epoch | None = None
+    prune_hardest: Share = 0.0
+    prune_easiest: Share = 0.0
+
+    @model_validator(mode="after")
+    def _stages_in_order(self) -> "ScheduleSettings":
+        starts = [epoch for epoch, _ in self.easy_removal]
+        if sorted(set(starts)) != starts:
+            raise ValueError(f"easy_removal must list its start epochs in rising order (got {starts})")
+        if self.removal_end_epoch is not None and (len(starts) != 1 or self.removal_end_epoch <= starts[0]):
+            raise ValueError(
+                f"removal_end_epoch makes one stage of easy_removal gradual and must come after it "
+                f"(got removal_end_epoch {self.removal_end_epoch} and stages from {starts})"
+            )
+        if self.prune_hardest + self.prune_easiest >= 1:
+            raise ValueError("prune_hardest and prune_easiest together must leave something: their sum must be below 1")
+        return self
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether any epoch leaves a sample out."""
+        added = self.initial_ratio < 1 and self.addition_end_epoch > 0
+        return added or any(r for _, r in self.easy_removal) or self.prune_hardest > 0 or self.prune_easiest > 0
+
+
+class ExpertSettings(Section):
+    """How an expert is trained: from a fresh network, one snapshot before training and after every epoch.
+
+    With `rho` above 0 each step is GSAM's (FTD, DATM, PAD; see experts/sharpness.py), otherwise plain SGD's.
+    `keep_epochs` stores only the snapshots of epochs [first, last] and of the last epoch of training.
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"count", "seed"})
+    count: Count = 100
+    epochs: Count = 100
+    batch: Count = 256
+    lr: Positive = 0.01
+    momentum: Share = 0.0
+    weight_decay: NotNegative = 0.0
+    rho: NotNegative = 0.0
+    gsam_alpha: NotNegative = 0.3
+    adaptive: bool = True
+    augment: Augmentation = FULL_AUGMENTATION
+    keep_epochs: tuple[Epoch, Epoch] | None = None
+    seed: int | None = None
+
+    @model_validator(mode="after")
+    def _kept_in_order(self) -> "ExpertSettings":
+        if self.keep_epochs is not None and not self.keep_epochs[0] <= self.keep_epochs[1] <= self.epochs:
+            raise ValueError(f"keep_epochs is [first, last] within 0..{self.epochs} (got {list(self.keep_epochs)})")
+        return self
+
+    def keeps(self, epoch: int) -> bool:
+        """Whether the snapshot after `epoch` epochs is stored."""
+        kept = self.keep_epochs
+        return kept is None or kept[0] <= epoch <= kept[1] or epoch == self.epochs
