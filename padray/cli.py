@@ -95,6 +95,59 @@ def tune(
     console.result(commands.tune(commands.context(config, request), console))
 
 
+@app.command("study")
+def study(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="A study, e.g. search_spaces/study_table3b.yaml.")],
+    profile: Annotated[str, typer.Option("--profile", help="A size of the study; small fits 2 CPU cores.")] = "full",
+    overrides: Overrides = None,
+    storage: Storage = None,
+    runner: RunnerName = "ray",
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Make a table of a paper: its grid of cells, with the printed numbers beside ours."""
+    from padray import commands
+
+    console = Console(as_json)
+    request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
+    console.study(commands.make_study(path, profile, request, console))
+
+
+@app.command("export")
+def export(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A stored set: the start of its folder or name.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
+    layout: Annotated[str, typer.Option("--to", metavar="pt|ddranking|imagefolder|hf", help="The layout.")],
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Write a set as others read it."""
+    from padray import commands
+
+    Console(as_json).exchanged(commands.take(name, layout, destination, storage))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder, or a .pt file in it.")],
+    kind: Annotated[str, typer.Option("--from", metavar="pt|mtt-buffer", help="A distilled set, or experts.")],
+    config: Annotated[str, typer.Option("--config", help="Settings that say which dataset, whitening and network.")],
+    overrides: Overrides = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="logits|probabilities", help="What labels that are numbers are.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="The learned learning rate, where no file holds it.")] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Store a set, or experts, that others made."""
+    from padray import commands
+    from padray.exchange.sets import Told
+
+    console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, "inline")
+    console.exchanged(commands.bring(source, kind, config, Told(labels, lr), request, console))
+
+
 @config_app.command("show")
 def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json = False) -> None:
     """Every setting with its origin, and the fingerprints."""

@@ -9,11 +9,15 @@ from padray.config import Config, StorageSettings
 from padray.console import Console
 from padray.data.sources import source_digest
 from padray.errors import InputError
+from padray.exchange import incoming, outgoing
+from padray.exchange.sets import Told
 from padray.loading import Loaded
 from padray.search import study
 from padray.stages.base import Context, InlineRunner, Runner
 from padray.store.artifacts import Manifest, all_manifests
 from padray.store.location import Location, open_location
+from padray.studies import study as studies
+from padray.studies.study import Asked
 
 DEFAULT_ROOT = StorageSettings().root
 
@@ -82,6 +86,33 @@ def tune(context: Context, console: Console) -> dict[str, Any]:
     with console.progress() as notify:
         context.notify = notify
         return study.summary(context, study.tune(context))
+
+
+def make_study(path: str, profile: str, request: Request, console: Console) -> dict[str, Any]:
+    """Make a study's table; what `--json` prints. Raises InputError for a study that cannot be made."""
+    asked = Asked(path, profile, request.overrides)
+    parts = studies.prepare(asked)
+    config = next((cell.config for cell in parts[2] if cell.config), None)
+    if config is None:
+        raise InputError(f"{path}: no cell of this study is available")
+    location = open_location(request.storage or config.storage.root)
+    runner = _runner(request.runner, config, location)
+    with console.progress() as notify:
+        context = Context(asked.name, config, location, runner, notify, fresh=request.fresh)
+        return studies.run(context, asked, parts)
+
+
+def bring(source: str, kind: str, name: str, told: Told, request: Request, console: Console) -> dict[str, Any]:
+    """Import a set or experts of others by the settings `name`; what `--json` prints."""
+    where = context(name, request)
+    with console.progress() as where.notify:
+        return incoming.bring(where, source, kind, told)
+
+
+def take(name: str, layout: str, destination: str, storage: str | None) -> dict[str, Any]:
+    """Export a stored set; what `--json` prints."""
+    location = _existing(storage)
+    return outgoing.export_set(location, sweep.named(name, location), layout, destination)
 
 
 def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:

@@ -83,6 +83,11 @@ class Config(Section):
             raise ValueError("distill.selection.ratio needs distill.selection.strategy: depth, layer, deep or loss")
         return self
 
+    @property
+    def needs_scores(self) -> bool:
+        """Whether the experts are still to be trained by a schedule that leaves samples out."""
+        return self.schedule.needs_scores and self.experts.imported is None
+
     def seed_of(self, stage: Literal["scores", "experts", "distill", "evaluation", "search"]) -> int:
         """The stage's own seed, or the common one."""
         own: int | None = getattr(self, stage).seed

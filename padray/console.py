@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from padray.evaluation.table import percent
+from padray.evaluation.table import percent, shows_balanced
 from padray.stages.base import Progress
 
 _PLAIN_EVERY_S = 10.0
@@ -70,6 +70,35 @@ class Console:
             self.out.print(f"report: {summary['report']}")
         return None
 
+    def study(self, made: dict[str, Any]) -> None:
+        """A study's table, with the paper's numbers in its cells."""
+        if self.as_json:
+            return self._print_json(
+                {key: made[key] for key in ("study", "title", "source", "sample", "cells", "table")}
+            )
+        table = Table(*made["head"], title=f"{made['title']}\nbeside {made['source']}")
+        for row in made["body"]:
+            table.add_row(*row)
+        self.out.print(table)
+        self.out.print(made["sample"])
+        self.out.print(f"table: {made['table']}")
+        return None
+
+    def exchanged(self, told: dict[str, Any]) -> None:
+        """What was brought in or taken out, where it is, what is worth knowing of it, and what to do next."""
+        if self.as_json:
+            return self._print_json(told)
+        if "exported" in told:
+            already = "already there: " if told["reused"] else ""
+            self.out.print(f"{already}{told['exported']} as {told['layout']} in {told['destination']}")
+            self.out.print(f"files: {len(told['files'])}; metadata.json says what the others do not")
+            return None
+        self.out.print(f"{told['imported']}: {told['artifact']}")
+        for note in told["notes"]:
+            self.out.print(f"note: {note}")
+        self.out.print(f"next: {told['use']}")
+        return None
+
     def settings(self, described: dict[str, Any]) -> None:
         """Every setting with its origin, then where the artefacts will be."""
         if self.as_json:
@@ -122,10 +151,14 @@ def _accuracies(rows: list[dict[str, Any]]) -> Table:
     sources = list(dict.fromkeys(row["source"] for row in rows))
     named = any("set" in row for row in rows)
     head = ["set", "network"] if named else ["network"]
-    table = Table(*head, *sources, title="test accuracy in %, mean ± std over n networks")
+    kinds = {"": "", "balanced_": ", balanced"} if shows_balanced(rows) else {"": ""}
+    columns = [(source, kind) for source in sources for kind in kinds]
+    names = [f"{source}{kinds[kind]}" for source, kind in columns]
+    table = Table(*head, *names, title="test accuracy in %, mean ± std over n networks")
     for made, network in dict.fromkeys((row.get("set", ""), row["architecture"]) for row in rows):
-        cells = {r["source"]: percent(r) for r in rows if (r.get("set", ""), r["architecture"]) == (made, network)}
-        table.add_row(*([made] if named else []), network, *(cells.get(source, "-") for source in sources))
+        cells = {r["source"]: r for r in rows if (r.get("set", ""), r["architecture"]) == (made, network)}
+        shown = [percent(cells[source], kind) if source in cells else "-" for source, kind in columns]
+        table.add_row(*([made] if named else []), network, *shown)
     return table
 
 

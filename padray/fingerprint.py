@@ -14,11 +14,15 @@ from typing import Any
 from padray.config import Config
 from padray.sections import Section
 
-STAGE_VERSIONS = dict.fromkeys(("data", "scores", "experts", "distill", "set", "evaluation", "search", "report"), 1)
+STAGE_VERSIONS = dict.fromkeys(
+    ("data", "scores", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
+) | {"scores": 2, "distill": 2, "evaluation": 2, "search": 2}
 FOLDERS = {
     "data": "datasets", "scores": "scores", "experts": "experts", "distill": "distilled", "evaluation": "evaluations",
-    "search": "searches", "report": "reports",
+    "search": "searches", "report": "reports", "study": "studies",
 }  # fmt: skip
+# Settings of the evaluation that do not judge what is made while distilling and searching.
+_NOT_JUDGING = frozenset({"protocol", "teacher", "controls"})
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,29 @@ def data_identity(config: Config, source_digest: str) -> Identity:
 
 
 def scores_identity(config: Config, data: Identity) -> Identity:
-    own = {**meaning(config.scores), **_common(config, "scores")}
-    name = f"{data.name}-{config.scores.method}-{config.scores.network.label}"
-    return Identity("scores", name, fingerprint("scores", own, {"data": data.fingerprint}))
+    """The scores' folder. A table has a column for each method, so the method is no part of it; a file is its bytes."""
+    settings, inputs = config.scores, {"data": data.fingerprint}
+    if settings.method == "file":
+        ranking = {"method": "file", "digest": settings.digest}
+        return Identity("scores", f"{data.name}-file", fingerprint("scores", ranking, inputs))
+    own = {**meaning(settings, without=frozenset({"method"})), **_common(config, "scores")}
+    return Identity("scores", f"{data.name}-{settings.network.label}", fingerprint("scores", own, inputs))
 
 
 def experts_identity(config: Config, data: Identity) -> Identity:
-    """The experts' folder; a schedule that leaves samples out also means the scores and how many networks gave them."""
+    """The experts' folder; a schedule that leaves samples out also means its scores: which, of how many networks."""
+    if config.experts.imported is not None:  # nothing of how others trained them is known
+        known = {"imported": config.experts.imported, **meaning(config.compute), "network": meaning(config.network)}
+        name = f"{data.name}-{config.network.label}-imported"
+        return Identity("experts", name, fingerprint("experts", known, {"data": data.fingerprint}))
     own: dict[str, Any] = {
         **meaning(config.experts), **_common(config, "experts"), "network": meaning(config.network),
     }  # fmt: skip
     inputs: dict[str, Any] = {"data": data.fingerprint}
     if config.schedule.needs_scores:
-        own["schedule"] = meaning(config.schedule)
-        inputs |= {"scores": scores_identity(config, data).fingerprint, "scoring_networks": config.scores.networks}
+        own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}
+        networks = 0 if config.scores.method == "file" else config.scores.networks
+        inputs |= {"scores": scores_identity(config, data).fingerprint, "scoring_networks": networks}
     return Identity("experts", f"{data.name}-{config.network.label}", fingerprint("experts", own, inputs))
 
 
@@ -78,7 +91,7 @@ def distill_identity(config: Config, experts: Identity) -> Identity:
     """The distillation's folder; it means the ids of its experts, since how many there are decides which are drawn."""
     own = {**meaning(config.distill), **_common(config, "distill"), "network": meaning(config.network)}
     if config.distill.validation.seeds:  # iterates are judged by the evaluation's protocol, with epochs of their own
-        own["judging"] = meaning(config.evaluation, without=frozenset({"epochs", "controls"}))
+        own["judging"] = meaning(config.evaluation, without=_NOT_JUDGING | {"epochs"})
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(config.experts.count))}
     return Identity("distill", f"{experts.name}-ipc{config.distill.ipc}", fingerprint("distill", own, inputs))
 
@@ -89,11 +102,26 @@ def set_fingerprint(distill: Identity, iterations: int) -> str:
 
 
 def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str, Any]) -> Identity:
-    """One source of training samples (a set, random real samples, the full data) under one protocol."""
-    own = {**meaning(config.evaluation, without=frozenset({"controls"})), **_common(config, "evaluation")}
+    """One source of training samples (a set, random real samples, the full data) under one protocol.
+
+    Its cells hold all metrics, so the metric is no part of it, but where it chooses a student's epoch.
+    """
+    taught = config.evaluation.protocol == "teacher"
+    without = {"controls"} if taught else {"controls", "teacher", "metric"}
+    own = {**meaning(config.evaluation, without=frozenset(without)), **_common(config, "evaluation")}
     if source == "full":
         own["epochs"] = config.evaluation.controls.full_epochs
     return Identity("evaluation", f"{source}-{name}", fingerprint("evaluation", own | {"source": source}, inputs))
+
+
+def teacher_identity(config: Config, data: Identity) -> Identity:
+    """The teacher of a dataset; what its students learn by is no part of it."""
+    evaluation, teacher = config.evaluation, config.evaluation.teacher
+    recipe = meaning(evaluation, without=_NOT_JUDGING | {"epochs", "batch", "metric"})
+    own = meaning(teacher, without=frozenset({"temperature", "mix", "lr", "weight_decay"}))
+    content = {**recipe, **_common(config, "evaluation"), "teacher": own, "source": "teacher"}
+    name = f"teacher-{data.name}-{teacher.network.label}"
+    return Identity("evaluation", name, fingerprint("evaluation", content, {"data": data.fingerprint}))
 
 
 def search_identity(config: Config, data: Identity) -> Identity:
@@ -101,7 +129,7 @@ def search_identity(config: Config, data: Identity) -> Identity:
     own: dict[str, Any] = {**meaning(config.search), **_common(config, "search")}
     for name in ("network", "scores", "schedule", "experts", "distill"):
         own[name] = meaning(getattr(config, name))
-    own |= {"evaluation": meaning(config.evaluation, without=frozenset({"controls"}))}
+    own |= {"evaluation": meaning(config.evaluation, without=_NOT_JUDGING)}
     own |= {"iterations": config.distill.iterations, "experts_count": config.experts.count, "seeds": _seeds(config)}
     own["space"] = [[key, spec.model_dump(mode="json")] for key, spec in config.search.space.items()]  # in its order
     name = f"{data.name}-{config.network.label}-ipc{config.distill.ipc}"
@@ -117,6 +145,6 @@ def chain(config: Config, source_digest: str) -> dict[str, Identity]:
     data = data_identity(config, source_digest)
     experts = experts_identity(config, data)
     found = {"data": data}
-    if config.schedule.needs_scores:
+    if config.needs_scores:
         found["scores"] = scores_identity(config, data)
     return {**found, "experts": experts, "distill": distill_identity(config, experts)}

@@ -11,7 +11,9 @@ def check_paths(arguments: list[str]) -> None:
     storage = _value(arguments, "--storage")
     if storage is None:
         raise InputError("a job needs --storage: an absolute folder that all nodes see")
-    values = [("--storage", storage), *_overrides(arguments, "data.path"), *_overrides(arguments, "storage.root")]
+    values = [("--storage", storage)]
+    for key in ("data.path", "scores.path", "storage.root"):
+        values += _overrides(arguments, key)
     for name, value in values:
         if "://" not in value and not Path(value).is_absolute():
             raise InputError(f"{name} {value} is relative, which means nothing in a job; give an absolute path")

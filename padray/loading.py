@@ -1,6 +1,7 @@
 """Settings from a preset or a YAML file, with `--set` on top, and where each value came from."""
 
 import difflib
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
     """The configuration called `name` (a preset, or a path to a YAML file) with `section.key=value` overrides.
 
     Raises:
-        InputError: unknown name, key, type or range; a duplicate key; YAML that cannot be parsed.
+        InputError: unknown name, key, type or range; a duplicate key; YAML that cannot be parsed; a ranking that is
+            not there, or another one than `scores.digest` says.
     """
     text, source = _read(name)
     tree = _parse(text, source)
@@ -54,7 +56,10 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
         origins = {k: v for k, v in origins.items() if not f"{k}.".startswith(f"{'.'.join(path)}.")}
         origins[".".join(path)] = "--set"
     label = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    return Loaded(label, _check(tree, origins, source), origins)
+    config = _with_digest(_check(tree, origins, source))
+    if config.scores.path is not None:
+        origins.setdefault("scores.digest", "the bytes of scores.path")
+    return Loaded(label, config, origins)
 
 
 def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:
@@ -70,9 +75,12 @@ def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Co
 def with_values(config: Config, values: dict[str, Any], source: str) -> Config:
     """The configuration with some dotted settings changed. Raises InputError if one is unknown or does not fit."""
     tree = config.model_dump(mode="json")
+    if "scores.path" in values:  # another file, so another digest
+        tree["scores"]["digest"] = None
     for key, value in values.items():
         _put(tree, key.split("."), value, f"{key}={value}")
-    return _check(tree, dict.fromkeys(values, source), source)
+    checked = _check(tree, dict.fromkeys(values, source), source)
+    return _with_digest(checked) if "scores.path" in values else checked
 
 
 def as_yaml(config: Config) -> str:
@@ -161,6 +169,26 @@ def _check(tree: Tree, origins: dict[str, str], source: str) -> Config:
         return Config.model_validate_json(text)
     except ValidationError as error:
         raise InputError(_sentence(error, origins, source)) from None
+
+
+def _with_digest(config: Config) -> Config:
+    """With the digest of the ranking's bytes. A file that is not here must have its digest among the settings."""
+    scores = config.scores
+    if scores.path is None:
+        return config
+    try:
+        with Path(scores.path).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        if scores.digest is not None:  # then it may be stored already; the scores stage says so if it is not
+            return config
+        raise InputError(f"scores.path: cannot read the ranking {scores.path}: {error.strerror}") from None
+    if scores.digest not in (None, digest):
+        raise InputError(
+            f"scores.path: {scores.path} is not the ranking that scores.digest means (its SHA-256 is {digest}); "
+            f"leave scores.digest out, or give that file"
+        )
+    return config.model_copy(update={"scores": scores.model_copy(update={"digest": digest})})
 
 
 _PLAIN = {"model_type": "must hold settings of its own", "tuple_type": "must be a list"}

@@ -43,7 +43,7 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     found = {"data": data.make(context)}
     check_networks(context, found["data"])
     outcome = Outcome(found, [])
-    if "scores" in wanted and (context.config.schedule.needs_scores or until == "scores"):
+    if "scores" in wanted and (context.config.needs_scores or until == "scores"):
         found["scores"] = scores.make(context, found["data"])
     if "experts" in wanted:
         found["experts"] = experts.make(context, found["data"], found.get("scores"))
@@ -70,7 +70,11 @@ def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
     channels, height, width = context.folder(stored_data).require().facts["shape"]
     config = context.config
-    for network in (config.network, config.scores.network, *config.evaluation.architectures):
+    scoring = [config.scores.network] if config.needs_scores else []
+    asked = [config.network, *scoring, *config.evaluation.architectures]
+    if config.evaluation.protocol == "teacher":
+        asked.append(config.evaluation.teacher.network)
+    for network in asked:
         networks.check(network, (channels, height, width))
 
 

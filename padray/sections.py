@@ -31,16 +31,22 @@ class Section(BaseModel):
 
 _SHAPES: dict[str, tuple[int | None, int | None]] = {  # width and depth where a network has that choice
     "convnet": (128, 3), "mlp": (128, 2), "lenet": (None, None), "alexnet": (None, None), "vgg11": (64, None),
-    "resnet18": (64, None),
+    "resnet18": (64, None), "resnet34": (64, None), "vit": (64, 4), "convnet1d": (32, 3),
 }  # fmt: skip
+_MOST_DEPTH = {"convnet": 5, "mlp": 5, "vit": 12, "convnet1d": 6}
+HEAD_WIDTH = 16  # of the vit's attention: one head for each so many numbers of a token
 
 
 class NetworkSettings(Section):
-    """A network family and its shape. `width` and `depth` left out mean the family's usual ones."""
+    """A network family and its shape. `width` and `depth` left out mean the family's usual ones.
 
-    name: Literal["convnet", "resnet18", "vgg11", "alexnet", "lenet", "mlp"] = "convnet"
+    depth: blocks of convnet (1 to 5), convnet1d (1 to 6) and vit (1 to 12), hidden layers of mlp (1 to 5). width:
+    channels of a convnet or of a first stage, hidden units of mlp, numbers per token of vit (a multiple of 16).
+    """
+
+    name: Literal["convnet", "resnet18", "resnet34", "vgg11", "alexnet", "lenet", "mlp", "vit", "convnet1d"] = "convnet"
     width: Count | None = None
-    depth: Annotated[int, Field(ge=1, le=5)] | None = None
+    depth: Count | None = None
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
     pooling: Literal["avg", "max", "none"] = "avg"
 
@@ -54,6 +60,15 @@ class NetworkSettings(Section):
                     raise ValueError(f"{name} has no {key} to choose; leave it out")
                 value = {**value, key: value.get(key) if value.get(key) is not None else usual}
         return value
+
+    @model_validator(mode="after")
+    def _within_its_family(self) -> "NetworkSettings":
+        most = _MOST_DEPTH.get(self.name)
+        if most is not None and self.depth is not None and self.depth > most:
+            raise ValueError(f"{self.name} has a depth of 1 to {most} (got {self.depth})")
+        if self.name == "vit" and self.width is not None and self.width % HEAD_WIDTH:
+            raise ValueError(f"vit has a width that is a multiple of {HEAD_WIDTH}, such as 64 (got {self.width})")
+        return self
 
     @property
     def label(self) -> str:

@@ -1,18 +1,23 @@
 """Several sets evaluated at once: every (set, network, seed) cell is handed to the runner in one go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 from padray import loading, pipeline
 from padray.config import Config
-from padray.errors import InputError
+from padray.errors import InputError, WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.stages import evaluate
 from padray.stages.base import Context, Notify, Runner
 from padray.store.artifacts import Manifest, all_manifests
 from padray.store.location import Location
+
+MOST_THREADS = 8  # sets that are evaluated at a time
+
+End = list[Row] | InputError | WorkError
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,7 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
     Raises:
         InputError: none or several fit, an override is not about the evaluation, or what it was made from is gone.
     """
-    fitting = _fitting(name, location)
-    if len(fitting) != 1:
-        fits = "nothing" if not fitting else f"{len(fitting)} sets ({', '.join(folder for folder, _ in fitting[:4])})"
-        raise InputError(f"{fits} in {location.uri} fits {name!r}; `padray ls` lists what is there")
-    folder, manifest = fitting[0]
+    folder, manifest = named(name, location)
     settings = {key: value for key, value in manifest.settings.items() if key not in {"name", "search"}}
     for override in overrides:
         if not override.startswith(("evaluation.", "compute.", "cluster.")):
@@ -48,10 +49,20 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
     config = loading.from_settings(settings, overrides, folder)
     by_fingerprint = {found.fingerprint: (path, found) for path, found in all_manifests(location)}
     experts = by_fingerprint.get(manifest.inputs.get("experts", ""))
-    data = by_fingerprint.get(experts[1].inputs.get("data", "")) if experts else None
+    makers = experts[1].inputs if experts else manifest.inputs  # an imported set has no experts
+    data = by_fingerprint.get(makers.get("data", ""))
     if data is None:
         raise InputError(f"the experts or the dataset that {folder} was made from are no longer in {location.uri}")
     return StoredSet(name, config, _identity("data", *data), _identity("distill", folder, manifest))
+
+
+def named(name: str, location: Location) -> tuple[str, Manifest]:
+    """The folder and manifest of the one set that `name` fits. Raises InputError if none does, or several."""
+    fitting = _fitting(name, location)
+    if len(fitting) != 1:
+        fits = "nothing" if not fitting else f"{len(fitting)} sets ({', '.join(folder for folder, _ in fitting[:4])})"
+        raise InputError(f"{fits} in {location.uri} fits {name!r}; `padray ls` lists what is there")
+    return fitting[0]
 
 
 def _fitting(name: str, location: Location) -> list[tuple[str, Manifest]]:
@@ -67,16 +78,54 @@ def _identity(stage: str, folder: str, manifest: Manifest) -> Identity:
     return Identity(stage, folder.split("/", 1)[-1].rsplit("-", 1)[0], manifest.fingerprint)
 
 
+class SomeFailed(WorkError):
+    """Some sets could not be evaluated; `tables` holds those of the others, `reasons` what was wrong, by label."""
+
+    def __init__(self, tables: dict[str, list[Row]], reasons: dict[str, str]) -> None:
+        self.tables, self.reasons = tables, reasons
+        first = next(iter(reasons))
+        super().__init__(
+            f"{len(reasons)} of {len(tables) + len(reasons)} sets could not be evaluated, the others were and their "
+            f"results are kept; the first, {first}: {reasons[first]}"
+        )
+
+
 def run(sets: Sequence[StoredSet], location: Location, runner: Runner, notify: Notify) -> dict[str, list[Row]]:
-    """The tables of all sets, by label. On a cluster their cells are queued together; in one process one by one."""
+    """The tables of all sets, by label. On a cluster their cells are queued together; in one process one by one.
 
-    def one(stored: StoredSet) -> list[Row]:
+    Raises:
+        SomeFailed: some sets could not be evaluated.
+        InputError, WorkError: none of them could; the first one's reason.
+    """
+    locks = {stored.data: Lock() for stored in sets}
+
+    def one(stored: StoredSet) -> End:
         context = Context(stored.label, stored.config, location, runner, notify)
-        pipeline.check_networks(context, stored.data)
-        return evaluate.make(context, stored.data, stored.distilled)
+        try:
+            pipeline.check_networks(context, stored.data)
+            with locks[stored.data]:  # controls are made by one thread; the others find them
+                evaluate.make_controls(context, stored.data, stored.distilled)
+            return evaluate.make(context, stored.data, stored.distilled)
+        except (InputError, WorkError) as error:
+            return error
 
-    if runner.name == "inline":
-        return {stored.label: one(stored) for stored in sets}
+    ends = [one(stored) for stored in sets] if runner.name == "inline" else _together(one, sets, runner)
+    tables: dict[str, list[Row]] = {}
+    errors: dict[str, InputError | WorkError] = {}
+    for stored, end in zip(sets, ends, strict=True):
+        if isinstance(end, list):
+            tables[stored.label] = end
+        else:
+            errors[stored.label] = end
+    if errors and not tables:
+        raise next(iter(errors.values()))
+    if errors:
+        raise SomeFailed(tables, {label: str(error) for label, error in errors.items()})
+    return tables
+
+
+def _together(one: Callable[[StoredSet], End], sets: Sequence[StoredSet], runner: Runner) -> list[End]:
+    """Several sets at a time; when this is interrupted, those that wait are not begun (`map` sees to it)."""
     runner.open()
-    with ThreadPoolExecutor(max_workers=len(sets)) as pool:
-        return dict(zip([stored.label for stored in sets], pool.map(one, sets), strict=True))
+    with ThreadPoolExecutor(max_workers=min(len(sets), MOST_THREADS)) as pool:
+        return list(pool.map(one, sets))

@@ -207,7 +207,7 @@ def test_samples_that_are_not_finite_are_told_with_their_row(run, root, monkeypa
     images = np.zeros((4, 1, 8, 8), dtype=np.float32)
     images[2, 0, 3, 3] = value
     split = RawSplit(images, np.array([0, 1, 0, 1]))
-    monkeypatch.setattr(sources, "read", lambda _: RawDataset(split, split, ("a", "b"), "0" * 64))
+    monkeypatch.setattr(sources, "read", lambda _: RawDataset(split, split, ("a", "b")))
     refused(run("run", PRESET, "--storage", str(root)), root, "row 2 (from 0) of the train samples", "NaN")
     assert written(root) == []
 

@@ -3,7 +3,12 @@
 After a preset was added, or a recipe changed on purpose, this prints the new `PINNED`:
 
     .venv/bin/python -c "import runpy, pprint; pprint.pp(runpy.run_path('tests/test_fingerprint.py')['folders']())"
+
+Those of the papers' presets and of the studies' bases are in pinned_folders.json; `['pin']()` writes that file.
 """
+
+import json
+from pathlib import Path
 
 import pytest
 
@@ -13,39 +18,42 @@ from padray.data.sources import source_digest
 from padray.fingerprint import Identity
 from padray.stages import evaluate
 
+PINNED_FOLDERS = Path(__file__).with_name("pinned_folders.json")
 FAKE_DIGEST = "0" * 64  # in place of that of files, which are not here
 PINNED = {
     "cifar10-narrow-ipc1": {
         "data": "datasets/cifar10-2424599227af",
-        "distill": "distilled/cifar10-convnet3w32-ipc1-ca39518b4b34",
-        "evaluate distilled": "evaluations/distilled-cifar10-convnet3w32-ipc1-0bd65d95e389",
-        "evaluate random": "evaluations/random-cifar10-ipc1-d1527a1d54c6",
+        "distill": "distilled/cifar10-convnet3w32-ipc1-47a842913601",
+        "evaluate distilled": "evaluations/distilled-cifar10-convnet3w32-ipc1-167d0fb942fb",
+        "evaluate random": "evaluations/random-cifar10-ipc1-3268ab0239e7",
         "experts": "experts/cifar10-convnet3w32-777d700c1c6a",
     },
     "demo": {
         "data": "datasets/digits-bbd2e1bc13d8",
-        "distill": "distilled/digits-convnet2w16-ipc1-64ac36d46670",
-        "evaluate distilled": "evaluations/distilled-digits-convnet2w16-ipc1-df8f5eadeefc",
-        "evaluate random": "evaluations/random-digits-ipc1-d1cef248ecfa",
-        "experts": "experts/digits-convnet2w16-f4d01a857e84",
-        "scores": "scores/digits-el2n-convnet2w16-66a6e29c8914",
+        "distill": "distilled/digits-convnet2w16-ipc1-8b6add4319a7",
+        "evaluate distilled": "evaluations/distilled-digits-convnet2w16-ipc1-30bcc64d8777",
+        "evaluate random": "evaluations/random-digits-ipc1-e04e839c6c22",
+        "experts": "experts/digits-convnet2w16-6505b6b9b626",
+        "scores": "scores/digits-convnet2w16-fe9516ae968d",
     },
     "digits-ipc1": {
         "data": "datasets/digits-bbd2e1bc13d8",
-        "distill": "distilled/digits-convnet2w32-ipc1-9af7c1fde9ee",
-        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc1-0e39039e7feb",
-        "evaluate random": "evaluations/random-digits-ipc1-d379dba264e5",
+        "distill": "distilled/digits-convnet2w32-ipc1-2f9962d678ed",
+        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc1-8e007368211d",
+        "evaluate random": "evaluations/random-digits-ipc1-78c45ed9f021",
         "experts": "experts/digits-convnet2w32-e7736b9018f1",
     },
     "digits-ipc10": {
         "data": "datasets/digits-13f123d30761",
-        "distill": "distilled/digits-convnet2w32-ipc10-878bc2005713",
-        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc10-8c121379e468",
-        "evaluate full": "evaluations/full-digits-a79d1cb16417",
-        "evaluate random": "evaluations/random-digits-ipc10-5df8b21f2207",
+        "distill": "distilled/digits-convnet2w32-ipc10-8d29422eccfc",
+        "evaluate distilled": "evaluations/distilled-digits-convnet2w32-ipc10-a36975ec9617",
+        "evaluate full": "evaluations/full-digits-bba85525fe38",
+        "evaluate random": "evaluations/random-digits-ipc10-634a63d6c148",
         "experts": "experts/digits-convnet2w32-d2d3799ac94e",
     },
 }
+SPELT_OUT = frozenset(PINNED)
+PINNED |= json.loads(PINNED_FOLDERS.read_text()) if PINNED_FOLDERS.is_file() else {}
 
 
 def identities(config: Config, digest: str = FAKE_DIGEST) -> dict[str, Identity]:
@@ -64,6 +72,12 @@ def folders() -> dict[str, dict[str, str]]:
         digest = source_digest(config.data) if built_in else FAKE_DIGEST
         found[name] = {stage: identity.folder for stage, identity in identities(config, digest).items()}
     return found
+
+
+def pin() -> None:
+    """Pin the presets that are not spelt out here."""
+    others = {name: found for name, found in folders().items() if name not in SPELT_OUT}
+    PINNED_FOLDERS.write_text(json.dumps(others, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.mark.parametrize("name", loading.preset_names())
@@ -121,6 +135,9 @@ def changed(*overrides: str, base: tuple[str, ...] = BASE) -> set[str]:
         ("distill.seed=1", FROM_DISTILL),
         ("evaluation.epochs=100", EVALUATE),
         ("evaluation.seed=1", EVALUATE),
+        ("evaluation.metric=balanced_accuracy", FROM_DISTILL),
+        ("evaluation.protocol=teacher", EVALUATE),
+        ("evaluation.teacher.temperature=4", set()),
         ("compute.precision=float64", FROM_SCORES),
         ("seed=1", FROM_SCORES),
     ],

@@ -1,5 +1,6 @@
 """The README tells the truth: what it names is there, and nothing in it is left to fill in."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -20,8 +21,19 @@ def test_every_module_and_folder_of_padray_is_in_the_tree_once():
     assert sorted(named) == sorted(set(there) - {"__init__.py", "__pycache__/", "presets/"})
 
 
-def test_every_preset_is_named():
-    assert all(f"`{name}`" in README for name in loading.preset_names())
+def spelt_out(pattern: str) -> list[str]:
+    """`a-{x,y}` is `a-x` and `a-y`."""
+    parts = re.split(r"\{(.*?)\}", pattern)
+    choices = [part.split(",") if place % 2 else [part] for place, part in enumerate(parts)]
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
+
+
+def test_every_preset_is_named_and_every_name_is_a_preset():
+    table = next(block for block in README.split("\n\n") if block.startswith("| preset |"))
+    named = [
+        name for line in table.splitlines() for pattern in re.findall(r"`(.+?)`", line) for name in spelt_out(pattern)
+    ]
+    assert sorted(named) == loading.preset_names()
 
 
 @pytest.mark.parametrize(

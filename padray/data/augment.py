@@ -38,10 +38,13 @@ class Augmentation:
 def draw(strategy: str, samples: int, shape: Shape, generator: torch.Generator) -> Augmentation:
     """One operation of `strategy` (names joined by `_`, or `none`) and its parameters for `samples` samples.
 
-    With `samples` = 1 the parameters fit a batch of any size. `none` draws nothing from the generator.
+    With `samples` = 1 the parameters fit a batch of any size. `none` draws nothing from the generator. Raises
+    InputError for unknown names, and for samples of one row (tables and series), which are no images.
     """
     if strategy == "none":
         return Augmentation("none")
+    if shape[1] == 1:
+        raise InputError(f"augmentation {strategy!r} is for images, and these samples are {shape}; set it to none")
     names = strategy.split("_")
     unknown = [name for name in names if name not in _OPS]
     if unknown:

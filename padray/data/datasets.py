@@ -1,7 +1,7 @@
 """The dataset as every stage uses it: samples, labels, splits and the preprocessing of its training split.
 
-Legend: N samples, C channels, H rows, W columns, K classes. Raw samples are kept (uint8, or float32) and
-preprocessed when a split is asked for.
+Legend: N samples, C channels, H rows, W columns, K classes. Raw samples are kept (images as uint8, tables and
+series as float32) and preprocessed when a split is asked for.
 """
 
 import math
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from padray.config import DataSettings
 from padray.data import whitening
+from padray.data.listing import Content
 from padray.data.sources import RawDataset
 from padray.data.whitening import Preprocessing
 from padray.draws import generator
@@ -44,13 +45,18 @@ class Dataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
-    def split(self, name: str) -> tuple[Tensor, Tensor]:
-        """Preprocessed float32 images (n, C, H, W) and labels (n,) of one split, in the order of its indices."""
+    @property
+    def content(self) -> Content:
+        """What the samples are."""
+        return self.preprocessing.content
+
+    def split(self, name: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Preprocessed images (n, C, H, W) of `dtype` and labels (n,) of one split, in the order of its indices."""
         rows = self.splits[name]
-        images = torch.empty(len(rows), *self.shape)
+        images = torch.empty(len(rows), *self.shape, dtype=dtype)
         for first in range(0, len(rows), _CHUNK):
             chunk = self.images[rows[first : first + _CHUNK]]
-            images[first : first + _CHUNK] = self.preprocessing.apply(whitening.to_unit(chunk))
+            images[first : first + _CHUNK] = self.preprocessing.apply(whitening.to_unit(chunk, dtype))
         return images, self.labels[rows]
 
     def per_class(self, name: str) -> Tensor:
@@ -70,7 +76,8 @@ def make(settings: DataSettings, raw: RawDataset) -> Dataset:
     known = len(raw.train.labels)
     train, validation = _split(labels[:known], raw.class_names, settings.validation, settings.split_seed)
     splits = {"train": train, "validation": validation, "test": torch.arange(known, len(labels))}
-    return Dataset(images, labels, raw.class_names, splits, whitening.fit(settings, images[train]))
+    preprocessing = whitening.fit(settings, images, raw.content, train)
+    return Dataset(images, labels, raw.class_names, splits, preprocessing)
 
 
 def _check_finite(images: Tensor, part: str) -> None:

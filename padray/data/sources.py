@@ -1,11 +1,13 @@
 """Real data in, arrays out: one reader for every dataset that padray knows.
 
-Legend: N samples, C channels, H rows, W columns. Every fault of the data is an `InputError` of one sentence:
-what, where, what would be right. Nothing is ever downloaded.
+Legend: N samples, C channels, H rows, W columns. A series of T steps is (C, 1, T), a row of a table with F columns
+(F, 1, 1). Every fault of the data is an `InputError` of one sentence: what, where, what would be right. Nothing is
+ever downloaded.
 """
 
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,55 +15,62 @@ import numpy as np
 from PIL import Image
 
 from padray.config import DataSettings
-from padray.data.layouts import Encoded, Listing, Source, listings, locate
-from padray.draws import generator
+from padray.data import builtin
+from padray.data.layouts import listings, locate
+from padray.data.listing import HOLDS, Content, Encoded, Listing, Source
 from padray.errors import InputError
 
-_DIGITS = "sklearn-digits-1797"
 _GREY = frozenset({"1", "L", "LA", "La"})
 
 
 @dataclass(frozen=True, eq=False)
 class RawSplit:
-    """Decoded samples: `images` (N, C, H, W) uint8 in 0..255, `labels` (N,) int64."""
+    """Decoded samples: images (N, C, H, W) uint8 in 0..255, tables and series float32; `labels` (N,) int64.
+
+    `place` says where they come from: file names or the like.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    place: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """Train and test as they were found; `digest` is the SHA-256 (hex) of the source's bytes."""
+    """Train, as far as it is wanted, and test as it was found."""
 
     train: RawSplit
     test: RawSplit
     class_names: tuple[str, ...]
-    digest: str
+    content: Content = "image"
 
 
 def source_digest(settings: DataSettings) -> str:
-    """SHA-256 (hex) over the source's files, nothing decoded; for digits, which are built in, over a constant."""
-    if _is_digits(settings):
-        return hashlib.sha256(_DIGITS.encode()).hexdigest()
-    return _digest(locate(settings))
+    """SHA-256 (hex) over the source's files, nothing decoded; over a constant for what is built in."""
+    return builtin.digest(settings.dataset) if builtin.is_built_in(settings) else _digest(locate(settings))
 
 
 def read(settings: DataSettings) -> RawDataset:
     """The dataset of `settings`. Raises InputError for anything that cannot be used."""
-    if _is_digits(settings):
-        train, test, names = _digits()
-        digest = source_digest(settings)
+    if builtin.is_built_in(settings):
+        train, test, names = builtin.listings(settings.dataset)
     else:
-        source = locate(settings)
-        train, test, names = listings(source, settings)
-        digest = _digest(source)
+        train, test, names = listings(locate(settings), settings)
     for listing in (train, test):
         _check_labels(listing, names)
-    kept = _first_of_each_class(train.labels, settings.limit_per_class)
-    images = _decode(train, kept, settings.size)
-    test_images = _decode(test, np.arange(len(test.labels)), settings.size)
-    images, test_images = _alike(images, test_images)
-    return RawDataset(RawSplit(images, train.labels[kept]), RawSplit(test_images, test.labels), names, digest)
+    kept = _kept(train.labels, settings)
+    if train.content != "image":
+        _check_for_images(settings, train)
+        samples, test_samples = _stack(train, kept), _stack(test, np.arange(len(test.labels)))
+        _check_lengths(test_samples.shape[1:], samples.shape[1:], "the test split")
+    else:
+        samples = _decode(train, kept, settings.size)
+        test_samples = _decode(test, np.arange(len(test.labels)), settings.size)
+        samples, test_samples = _alike(samples, test_samples)
+    return RawDataset(
+        RawSplit(samples, train.labels[kept], train.place), RawSplit(test_samples, test.labels, test.place), names,
+        train.content,
+    )  # fmt: skip
 
 
 def _digest(source: Source) -> str:
@@ -76,40 +85,6 @@ def _digest(source: Source) -> str:
             raise InputError(f"{name} in {source.root} cannot be read ({error.strerror}); check its rights") from error
         total.update(f"{name}\0{digest}\n".encode())
     return total.hexdigest()
-
-
-# -- scikit-learn's digits
-
-
-def _is_digits(settings: DataSettings) -> bool:
-    return settings.dataset == "digits" and settings.path is None
-
-
-def _digits() -> tuple[Listing, Listing, tuple[str, ...]]:
-    """1797 grey 8x8 images, grey levels 0..16 spread over 0..255; 20 % of each class are always the same test split."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
-    is_test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        rows = np.flatnonzero(labels == label)
-        is_test[rows[_permutation(len(rows), label)[: round(0.2 * len(rows))]]] = True
-
-    def listing(rows: np.ndarray, name: str) -> Listing:
-        part = pixels[rows]
-        return Listing(name, labels[rows], lambda chosen: iter(part[chosen]), lambda row: f"row {row} of {name}")
-
-    train, test = listing(np.flatnonzero(~is_test), "digits (train)"), listing(np.flatnonzero(is_test), "digits (test)")
-    return train, test, tuple(str(i) for i in range(10))
-
-
-def _permutation(count: int, label: int) -> np.ndarray:
-    import torch  # here, so that reading files does not load it
-
-    order: np.ndarray = torch.randperm(count, generator=generator(0, "digits-test-split", label)).numpy()
-    return order
 
 
 # -- labels
@@ -135,11 +110,51 @@ def _check_labels(listing: Listing, names: tuple[str, ...]) -> None:
         )
 
 
-def _first_of_each_class(labels: np.ndarray, limit: int | None) -> np.ndarray:
-    """Rising rows of the first `limit` samples of each class; all rows without a limit."""
-    if limit is None:
-        return np.arange(len(labels))
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:limit] for label in np.unique(labels)]))
+# -- which training samples are wanted
+
+
+def _kept(labels: np.ndarray, settings: DataSettings) -> np.ndarray:
+    """Rising rows of the first samples of each class: at most the limit, and of these a long tail's share."""
+    classes, least = int(labels.max()) + 1, 2 if settings.validation else 1  # one to train on, one to validate with
+    rows = []
+    for label in range(classes):
+        found = np.flatnonzero(labels == label)[: settings.limit_per_class]
+        rows.append(found[: max(least, tail_count(len(found), label, classes, settings.imbalance))])
+    return np.sort(np.concatenate(rows))
+
+
+def tail_count(count: int, label: int, classes: int, imbalance: float) -> int:
+    """How many of `count` samples a class keeps: floor(n imbalance^(-c / (K - 1))). Source: Cui et al. 2019."""
+    share: float = imbalance ** (-label / max(1, classes - 1))
+    return math.floor(count * share + 1e-9)  # 1000 / 10 is just below 100 in floating point
+
+
+# -- the numbers of tables and series
+
+
+def _check_for_images(settings: DataSettings, listing: Listing) -> None:
+    if settings.size is not None:
+        raise InputError(f"data.size resizes images, and {listing.place} holds {HOLDS[listing.content]}; leave it out")
+
+
+def _stack(listing: Listing, rows: np.ndarray) -> np.ndarray:
+    """The samples of `rows`, (N, C, H, W) float32; all must have one shape."""
+    stacked = np.empty((0, 0, 0, 0), dtype=np.float32)
+    for index, (row, sample) in enumerate(zip(rows, listing.samples(rows), strict=True)):
+        assert isinstance(sample, np.ndarray), "tables and series are listed as numbers"
+        if not index:
+            stacked = np.empty((len(rows), *sample.shape), dtype=np.float32)
+        _check_lengths(sample.shape, stacked.shape[1:], listing.where(int(row)))
+        stacked[index] = sample
+    return stacked
+
+
+def _check_lengths(found: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
+    if found != expected:
+        raise InputError(
+            f"{where} has {found[-1]} steps in {found[0]} channel(s), but {expected[-1]} in {expected[0]} came before; "
+            f"cut or fill all series to one length"
+        )
 
 
 # -- pixels
@@ -148,7 +163,7 @@ def _first_of_each_class(labels: np.ndarray, limit: int | None) -> np.ndarray:
 def _decode(listing: Listing, rows: np.ndarray, size: int | None) -> np.ndarray:
     """The images of `rows`, (N, C, H, W) uint8: C is 1 if all are grey, else 3."""
     decoded = np.empty((0, 1, 0, 0), dtype=np.uint8)
-    for index, (row, encoded) in enumerate(zip(rows, listing.images(rows), strict=True)):
+    for index, (row, encoded) in enumerate(zip(rows, listing.samples(rows), strict=True)):
         pixels = _pixels(encoded, size, listing.where(int(row)))
         if not index:
             decoded = np.empty((len(rows), *pixels.shape), dtype=np.uint8)

@@ -3,7 +3,8 @@
 Legend: N samples, C channels, H rows, W columns, D = C*H*W. ZCA is that of MTT, DATM and PAD (kornia's
 `ZCAWhitening(eps=0.1)`): images in [0, 1] without mean/std normalisation, Sigma = (X-mu)^T (X-mu) / (N-1) =
 U diag(S) U^T, z = (x-mu) U diag((S+eps)^-1/2) U^T. `eps` is added to the eigenvalues and is large beside most
-of them; the result is meant to be far from unit covariance.
+of them; the result is meant to be far from unit covariance. The features of tables and the channels of series have
+scales of their own: there x is divided by each one's deviation before, which the stored matrices contain.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 
 from padray.config import DataSettings
+from padray.data.listing import Content
 from padray.errors import InputError
 
 _CHUNK_BYTES = 64 * 2**20  # of float64 rows held at once while fitting
+_CONSTANT = 1e-9  # float32 values that differ deviate by a larger share of their mean
 _KINDS: dict[str, tuple[str, ...]] = {
     "none": (),
     "normalize": ("mean", "std"),
@@ -26,7 +29,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """A fitted transform.
+    """A fitted transform, and what it was fitted on.
 
     `values` are float32: mean and std (C,) for normalize; mean (D,), whiten and unwhiten (D, D) for zca.
     """
@@ -34,6 +37,7 @@ class Preprocessing:
     kind: str = "none"
     values: dict[str, Tensor] = field(default_factory=dict)
     eps: float | None = None
+    content: Content = "image"
 
     def __post_init__(self) -> None:
         expected = _KINDS.get(self.kind)
@@ -43,7 +47,7 @@ class Preprocessing:
             raise InputError(f"preprocessing {self.kind!r} needs the tensors {expected}, got {tuple(self.values)}")
 
     def apply(self, images_NCHW: Tensor) -> Tensor:
-        """Images (N, C, H, W), floats in [0, 1], in the space that networks see; same shape and dtype."""
+        """Samples (N, C, H, W), images as floats in [0, 1], in the space that networks see; same shape and dtype."""
         values = self._like(images_NCHW)
         if self.kind == "normalize":
             return (images_NCHW - values["mean"].view(-1, 1, 1)) / values["std"].view(-1, 1, 1)
@@ -52,41 +56,50 @@ class Preprocessing:
         return images_NCHW
 
     def invert(self, z_NCHW: Tensor) -> Tensor:
-        """Images to look at: `apply` undone, clamped to [0, 1]."""
+        """Samples to look at: `apply` undone; images are clamped to [0, 1]."""
         values = self._like(z_NCHW)
         if self.kind == "normalize":
             z_NCHW = z_NCHW * values["std"].view(-1, 1, 1) + values["mean"].view(-1, 1, 1)
         elif self.kind == "zca":
             z_NCHW = (z_NCHW.flatten(1) @ values["unwhiten"] + values["mean"]).view(z_NCHW.shape)
-        return z_NCHW.clamp(0, 1)
+        return z_NCHW.clamp(0, 1) if self.content == "image" else z_NCHW
 
     def tensors(self) -> dict[str, Tensor]:
         """What has to be stored with an artefact, beside `meta()`."""
         return dict(self.values)
 
     def meta(self) -> dict[str, Any]:
-        """The kind and, for zca, eps; plain JSON values."""
-        return {"kind": self.kind} if self.eps is None else {"kind": self.kind, "eps": self.eps}
+        """The kind, for zca eps, and the content unless it is images; plain JSON values."""
+        found = {"kind": self.kind} if self.eps is None else {"kind": self.kind, "eps": self.eps}
+        return found if self.content == "image" else {**found, "content": self.content}
 
     @classmethod
     def from_tensors(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Preprocessing":
         """The inverse of `meta()` and `tensors()`."""
-        return cls(meta["kind"], dict(tensors), meta.get("eps"))
+        return cls(meta["kind"], dict(tensors), meta.get("eps"), meta.get("content", "image"))
 
     def _like(self, images: Tensor) -> dict[str, Tensor]:
         return {name: value.to(images) for name, value in self.values.items()}
 
 
-def fit(settings: DataSettings, images_NCHW: Tensor) -> Preprocessing:
-    """The preprocessing of `settings`, from training images: uint8, or floats already in [0, 1].
+def fit(
+    settings: DataSettings, images_NCHW: Tensor, content: Content = "image", rows: Tensor | None = None
+) -> Preprocessing:
+    """The preprocessing of `settings`, from training samples: uint8, or floats (images already in [0, 1]).
 
-    Raises InputError for constants of the wrong number, a constant channel, or too few images for ZCA.
+    Args:
+        rows: the training samples among `images_NCHW`; all of them if not given. They are never copied together.
+
+    Raises:
+        InputError: constants of the wrong number, an image channel that is constant, or too few samples for ZCA.
     """
+    training = _Training(images_NCHW, torch.arange(len(images_NCHW)) if rows is None else rows, content)
     if settings.preprocessing == "normalize":
-        return _fit_normalize(settings, images_NCHW)
+        values = _fit_normalize(settings, training)
+        return Preprocessing("normalize", values, content=content)
     if settings.preprocessing == "zca":
-        return _fit_zca(images_NCHW, settings.zca_eps)
-    return Preprocessing()
+        return Preprocessing("zca", _fit_zca(training, settings.zca_eps), settings.zca_eps, content)
+    return Preprocessing(content=content)
 
 
 def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -94,56 +107,75 @@ def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return images.to(dtype) / 255 if images.dtype == torch.uint8 else images.to(dtype)
 
 
-def _chunks(images: Tensor) -> Iterator[Tensor]:
-    """The images as float64 rows (n, C, H, W) in [0, 1], few enough at a time."""
-    rows = max(1, _CHUNK_BYTES // (8 * images[0].numel()))
-    for chunk in torch.split(images, rows):
-        yield to_unit(chunk, torch.float64)
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """The samples to fit on: `rows` of all."""
+
+    images: Tensor
+    rows: Tensor
+    content: Content
+
+    def chunks(self) -> Iterator[Tensor]:
+        """The samples as float64 rows (n, C, H, W), images in [0, 1], few enough at a time."""
+        count = max(1, _CHUNK_BYTES // (8 * self.images[0].numel()))
+        for rows in torch.split(self.rows, count):
+            yield to_unit(self.images[rows], torch.float64)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (C,) over all values of all samples."""
+        channels = self.images.shape[1]
+        count = len(self.rows) * self.images[0].numel() // channels
+        mean = sum((c.sum(dim=(0, 2, 3)) for c in self.chunks()), torch.zeros(())) / count
+        squares = sum(((c - mean.view(-1, 1, 1)).square().sum(dim=(0, 2, 3)) for c in self.chunks()), torch.zeros(()))
+        return mean, (squares / count).sqrt()
+
+    def scales(self) -> Tensor:
+        """What divides each feature or channel (C,): its deviation, or 1 where it is constant."""
+        mean, std = self.statistics()
+        return torch.where(std > _CONSTANT * mean.abs(), std, torch.ones_like(std))
 
 
-def _fit_normalize(settings: DataSettings, images: Tensor) -> Preprocessing:
+def _fit_normalize(settings: DataSettings, training: _Training) -> dict[str, Tensor]:
     if (settings.mean is None) != (settings.std is None):
         raise InputError("data.mean and data.std belong together; give both, or neither to have them computed")
     if settings.mean is None or settings.std is None:
-        mean, std = _channel_statistics(images)
+        mean, std = training.statistics()
+        if training.content != "image":
+            std = training.scales()
+        elif bool((std < 1e-9).any()):
+            raise InputError(
+                f"channel {int(std.argmin())} of the training images has one value everywhere, so it cannot be scaled "
+                f"to unit deviation; use data.preprocessing: none, or give data.mean and data.std"
+            )
     else:
         mean, std = (torch.tensor(v, dtype=torch.float64) for v in (settings.mean, settings.std))
-    channels = images.shape[1]
+    channels = training.images.shape[1]
     if not len(mean) == len(std) == channels:
         raise InputError(
             f"data.mean has {len(mean)} and data.std {len(std)} numbers, but the images have {channels} channel(s); "
             f"give one number per channel"
         )
-    return Preprocessing("normalize", {"mean": mean.float(), "std": std.float()})
+    return {"mean": mean.float(), "std": std.float()}
 
 
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) over all pixels of all images."""
-    pixels = images.numel() // images.shape[1]
-    mean = sum((c.sum(dim=(0, 2, 3)) for c in _chunks(images)), torch.zeros(())) / pixels
-    squares = sum(((c - mean.view(-1, 1, 1)).square().sum(dim=(0, 2, 3)) for c in _chunks(images)), torch.zeros(()))
-    std = (squares / pixels).sqrt()
-    if bool((std < 1e-9).any()):
-        raise InputError(
-            f"channel {int(std.argmin())} of the training images has one value everywhere, so it cannot be scaled "
-            f"to unit deviation; use data.preprocessing: none, or give data.mean and data.std"
-        )
-    return mean, std
-
-
-def _fit_zca(images: Tensor, eps: float) -> Preprocessing:
-    samples, dimension = images.shape[0], images[0].numel()
+def _fit_zca(training: _Training, eps: float) -> dict[str, Tensor]:
+    """mean, whiten and unwhiten; a float64 matrix is dropped as soon as its float32 one is there."""
+    samples, shape = len(training.rows), training.images.shape[1:]
     if samples < 2:
         raise InputError(f"data.preprocessing: zca needs at least 2 training images (got {samples})")
-    mean = sum((c.flatten(1).sum(dim=0) for c in _chunks(images)), torch.zeros(())) / samples
-    sigma = torch.zeros(dimension, dimension, dtype=torch.float64)
-    for chunk in _chunks(images):
-        centred = chunk.flatten(1) - mean
+    scale = torch.ones(shape[0], dtype=torch.float64) if training.content == "image" else training.scales()
+    scale_D = scale.view(-1, 1, 1).expand(shape).flatten()
+    mean = sum((c.flatten(1).sum(dim=0) for c in training.chunks()), torch.zeros(())) / samples
+    sigma = torch.zeros(len(scale_D), len(scale_D), dtype=torch.float64)
+    for chunk in training.chunks():
+        centred = (chunk.flatten(1) - mean) / scale_D
         sigma.addmm_(centred.T, centred)
     spectrum, basis = torch.linalg.eigh(sigma.div_(samples - 1))
+    del sigma
     spectrum = spectrum.clamp(min=0) + eps  # rounding may leave eigenvalues just below zero
-    values = {"mean": mean, "whiten": _symmetric(basis, spectrum**-0.5), "unwhiten": _symmetric(basis, spectrum**0.5)}
-    return Preprocessing("zca", {name: value.float().contiguous() for name, value in values.items()}, eps)
+    whiten = _symmetric(basis, spectrum**-0.5).div_(scale_D[:, None]).float().contiguous()
+    unwhiten = _symmetric(basis, spectrum**0.5).mul_(scale_D).float().contiguous()
+    return {"mean": mean.float(), "whiten": whiten, "unwhiten": unwhiten}
 
 
 def _symmetric(basis: Tensor, spectrum: Tensor) -> Tensor:

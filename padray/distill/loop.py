@@ -7,19 +7,23 @@ made them does not matter. Sources: MTT Algorithm 1, DATM (soft labels, guard), 
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from padray.config import DistillSettings
+from padray.distill import descent
 from padray.distill.state import State
 from padray.draws import generator
 from padray.errors import WorkError
-from padray.matching import importance, student
+from padray.matching import student
+from padray.matching.gradients import GRADIENTS
+from padray.matching.importance import Importance, weigh
 from padray.matching.objective import Metric, match
-from padray.matching.selection import SELECTIONS
-from padray.matching.student import Learned
+from padray.matching.selection import Selection, select
+from padray.matching.student import Gradient, Learned
 from padray.networks.flat import FlatNetwork
 
 Metrics = dict[str, Any]
@@ -27,10 +31,10 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contribution:
-    """One trajectory's loss (), gradients, and the relative error of every tensor of the network (L,)."""
+    """One trajectory's loss (), gradients of set and weights (G,), and the relative error of every tensor (L,)."""
 
     loss: torch.Tensor
-    gradient: student.Gradient
+    gradient: Gradient
     weights: torch.Tensor | None
     layers: torch.Tensor
 
@@ -43,16 +47,23 @@ class Problem:
     network: FlatNetwork
     seed: int
 
-    def mask(self, device: torch.device) -> torch.Tensor:
-        """The parameters that FIEM lets into the loss, (P,)."""
-        selection = self.settings.selection
-        return SELECTIONS[selection.strategy](self.network.size, selection.ratio).to(device)
+    @cached_property
+    def selection(self) -> Selection:
+        """The parameters that are compared."""
+        device = self.network.flatten().device
+        return select(self.settings.selection, self.settings.pruning, self.network.spans, device)
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        """How the compared parameters are weighted; None without IADD."""
+        settings = self.settings.importance
+        return weigh(settings, self.network.spans, self.selection.fixed) if settings.enabled else None
 
 
 def contribute(
     problem: Problem, state: State, trajectory: int, start_P: torch.Tensor, target_P: torch.Tensor
 ) -> Contribution:
-    """Train a student from `start_P`, compare it with `target_P`, and take the exact gradient of the loss."""
+    """Train a student from `start_P`, compare it with `target_P`, and take the gradient of the loss."""
     settings, learned = problem.settings, state.learned
     draw = generator(problem.seed, "distill", f"student-{trajectory}", state.iteration)
     _, channels, height, width = learned.images.shape
@@ -60,11 +71,22 @@ def contribute(
     steps = student.draw_steps(
         len(learned.images), settings.student_steps, settings.batch, settings.augment, shape, draw
     )
-    trajectory_P = student.train_student(problem.network, start_P, learned, steps)
-    metric = Metric(problem.mask(start_P.device), state.weights, problem.network.spans)
-    found = match(trajectory_P[-1], start_P, target_P, metric)
-    gradient = student.adjoint(problem.network, trajectory_P, learned, steps, found.end)
-    return Contribution(found.loss, gradient, found.weights, found.layers)
+    ran = GRADIENTS[settings.gradient](problem.network, start_P, learned, steps)
+    found = match(ran.end, start_P, target_P, _metric(problem, state))
+    set_descends, _ = descent.turns(settings, state.iteration)
+    gradient = ran.back(found.end) if set_descends else Gradient.zero(learned)
+    of_weights = None
+    if problem.importance is not None and state.weights is not None and found.weights is not None:
+        of_weights = problem.importance.gradient(state.weights, found.weights)
+    return Contribution(found.loss, gradient, of_weights, found.layers)
+
+
+def _metric(problem: Problem, state: State) -> Metric:
+    importance, weights_P = problem.importance, None
+    if importance is not None and state.weights is not None:
+        weights_P = importance.weights(state.weights)
+    weighted = problem.settings.importance.weighted_denominator
+    return Metric(problem.selection, problem.network.spans, weights_P, weighted)
 
 
 def step(problem: Problem, state: State, contributions: list[Contribution]) -> tuple[State, Metrics]:
@@ -82,38 +104,30 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
         "iteration": state.iteration, "loss": sum(losses) / len(losses), "skipped": len(contributions) - len(used),
         "student_lr": float(state.learned.lr), "layers": _mean([c.layers for c in contributions]).tolist(),
     }  # fmt: skip
-    if state.weights is not None:
-        metrics |= importance.diagnostics(state.weights[problem.mask(state.weights.device)])
+    importance, stepped = problem.importance, replace(state, iteration=state.iteration + 1)
+    if importance is not None and state.weights is not None:
+        metrics |= importance.diagnostics(state.weights)
     if not used:
-        return State(state.iteration + 1, state.learned, state.momentum, state.weights, state.best), metrics
-    learned, momentum = _descend(settings, state, used)
-    if not float(learned.lr) > 0:
+        return stepped, metrics
+    set_descends, weights_descend = descent.turns(settings, state.iteration)
+    if set_descends:
+        stepped = descent.descend_set(settings, stepped, _mean_gradient([c.gradient for c in used]))
+    if importance is not None and weights_descend:
+        gradient_G = _mean([c.weights for c in used if c.weights is not None])
+        stepped = descent.descend_weights(importance, stepped, gradient_G)
+    if not float(stepped.learned.lr) > 0:
         raise WorkError(
-            f"the student's lr became {float(learned.lr):.3g} in iteration {state.iteration}: "
-            f"lower distill.lr_student_lr ({settings.lr_student_lr:g})"
+            f"the student's lr became {float(stepped.learned.lr):.3g} in iteration {state.iteration}: "
+            f"lower distill.lr_student_lr ({settings.lr_student_lr:g}) or set distill.keep_lr_positive"
         )
-    weights = state.weights
-    if weights is not None:
-        gradient = _mean([c.weights for c in used if c.weights is not None])
-        weights = importance.update(weights, gradient, settings.importance.lr, problem.mask(weights.device))
-    stepped = State(state.iteration + 1, learned, momentum, weights, state.best)
     _check_state(stepped)
     return stepped, metrics
 
 
-def _descend(settings: DistillSettings, state: State, used: list[Contribution]) -> tuple[Learned, Learned]:
-    """SGD with momentum on images, labels and the student's lr; the momenta are the second result."""
-    old, momenta = state.learned, state.momentum
-    images = settings.momentum_images * momenta.images + _mean([c.gradient.images for c in used])
-    lr = settings.momentum_student_lr * momenta.lr + _mean([c.gradient.lr for c in used])
-    labels, new_labels = momenta.labels, old.labels
-    if old.soft:
-        labels = settings.labels.momentum * labels + _mean(
-            [c.gradient.labels for c in used if c.gradient.labels is not None]
-        )
-        new_labels = old.labels - settings.labels.lr * labels
-    learned = Learned(old.images - settings.lr_images * images, new_labels, old.lr - settings.lr_student_lr * lr)
-    return learned, Learned(images, labels, lr)
+def _mean_gradient(parts: list[Gradient]) -> Gradient:
+    labels = [part.labels for part in parts if part.labels is not None]
+    images, lr = _mean([part.images for part in parts]), _mean([part.lr for part in parts])
+    return Gradient(images, _mean(labels) if labels else None, lr)
 
 
 def _mean(parts: list[torch.Tensor]) -> torch.Tensor:
@@ -176,7 +190,7 @@ def run(problem: Problem, state: State, until: int, ports: Ports) -> Iterator[Me
             own.append(contribute(problem, state, trajectory, start_P, target_P))
         state, metrics = step(problem, state, ports.exchange(own))
         if validation.seeds and state.iteration % validation.every == 0:
-            accuracy = ports.judge(state.learned)
+            accuracy = ports.judge(state.candidate)
             state = state.judged(accuracy)
             metrics["validation_accuracy"] = accuracy
         yield metrics
@@ -186,5 +200,12 @@ def run(problem: Problem, state: State, until: int, ports: Ports) -> Iterator[Me
 def result(state: State) -> tuple[int, Learned]:
     """What a distillation gives: the best judged iterate, or the last one where none was judged."""
     if state.best is None or math.isnan(state.best.accuracy):
-        return state.iteration, state.learned
+        return state.iteration, state.candidate
     return state.best.iteration, state.best.learned
+
+
+def warning(problem: Problem, state: State) -> str | None:
+    """What whoever uses the set of this state must know: that IADD's weights have collapsed."""
+    if problem.importance is None or state.weights is None:
+        return None
+    return problem.importance.warning(state.weights)

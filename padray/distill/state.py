@@ -1,4 +1,8 @@
-"""The state of a distillation: all that the next iteration depends on, and all that a checkpoint holds."""
+"""The state of a distillation: all that the next iteration depends on, and all that a checkpoint holds.
+
+Format 2 of the checkpoint added the images' moving average and the weights' momentum; format 1 is read as having
+neither. Legend: G weights of IADD.
+"""
 
 import json
 from dataclasses import dataclass, replace
@@ -11,7 +15,7 @@ from padray.errors import InputError
 from padray.matching.student import Learned
 from padray.store.shards import metadata_of
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -25,25 +29,41 @@ class Best:
 
 @dataclass(frozen=True)
 class State:
-    """What has been learned after `iteration` iterations, the optimisers' momenta, and the best iterate."""
+    """What has been learned after `iteration` iterations, the optimisers' momenta, and the best iterate.
+
+    Attributes:
+        weights: what IADD descends on (G,), see matching/importance.py; with `weights_momentum` (G,).
+        average: the images' moving average (FTD).
+    """
 
     iteration: int
     learned: Learned
     momentum: Learned
     weights: torch.Tensor | None = None
+    weights_momentum: torch.Tensor | None = None
+    average: torch.Tensor | None = None
     best: Best | None = None
+
+    @property
+    def candidate(self) -> Learned:
+        """What is judged and stored of this iterate: with the images' moving average where there is one."""
+        return self.learned if self.average is None else replace(self.learned, images=self.average)
 
     def judged(self, accuracy: float) -> "State":
         """This state with the accuracy of its iterate known; the earlier one wins a tie."""
         if self.best is not None and self.best.accuracy >= accuracy:
             return self
-        return replace(self, best=Best(self.iteration, accuracy, self.learned))
+        return replace(self, best=Best(self.iteration, accuracy, self.candidate))
 
 
-def start(learned: Learned, weights: torch.Tensor | None) -> State:
-    """The state before the first iteration."""
+def start(learned: Learned, weights: torch.Tensor | None, averaged: bool = False) -> State:
+    """The state before the first iteration; `averaged`: keep a moving average of the images."""
     still = Learned(*(torch.zeros_like(part) for part in (learned.images, learned.labels, learned.lr)))
-    return State(0, learned, still, weights)
+    weights_momentum = None if weights is None else torch.zeros_like(weights)
+    return State(0, learned, still, weights, weights_momentum, learned.images.clone() if averaged else None)
+
+
+_PARTS = ("weights", "weights_momentum", "average")  # those that not every state has
 
 
 def _tensors(prefix: str, learned: Learned) -> dict[str, torch.Tensor]:
@@ -57,8 +77,7 @@ def _learned(prefix: str, tensors: dict[str, torch.Tensor]) -> Learned:
 def encode(state: State, facts: dict[str, Any]) -> bytes:
     """A checkpoint's bytes. `facts` (fingerprint, numerics, history so far) go into its header."""
     tensors = _tensors("learned", state.learned) | _tensors("momentum", state.momentum)
-    if state.weights is not None:
-        tensors["weights"] = state.weights
+    tensors |= {name: value for name in _PARTS if (value := getattr(state, name)) is not None}
     facts = {**facts, "checkpoint_format": CHECKPOINT_FORMAT, "iteration": state.iteration}
     if state.best is not None:
         tensors |= _tensors("best", state.best.learned)
@@ -75,7 +94,10 @@ def decode(content: bytes) -> tuple[State, dict[str, Any]]:
         facts = metadata_of(content)
         tensors = safetensors.torch.load(content)
         version, iteration, best = facts.pop("checkpoint_format"), facts.pop("iteration"), facts.pop("best", None)
-        state = State(iteration, _learned("learned", tensors), _learned("momentum", tensors), tensors.get("weights"))
+        parts: dict[str, Any] = {name: tensors[name] for name in _PARTS if name in tensors}
+        if version == 1 and "weights" in parts:
+            parts["weights_momentum"] = torch.zeros_like(parts["weights"])
+        state = State(iteration, _learned("learned", tensors), _learned("momentum", tensors), **parts)
         if best is not None:
             state = replace(state, best=Best(best["iteration"], best["accuracy"], _learned("best", tensors)))
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
@@ -92,5 +114,5 @@ def to_device(state: State, device: torch.device) -> State:
         return Learned(learned.images.to(device), learned.labels.to(device), learned.lr.to(device))
 
     best = None if state.best is None else replace(state.best, learned=moved(state.best.learned))
-    weights = None if state.weights is None else state.weights.to(device)
-    return State(state.iteration, moved(state.learned), moved(state.momentum), weights, best)
+    parts = {name: value.to(device) for name in _PARTS if (value := getattr(state, name)) is not None}
+    return State(state.iteration, moved(state.learned), moved(state.momentum), best=best, **parts)

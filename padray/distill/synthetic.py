@@ -111,8 +111,18 @@ def soft_labels(logits_EMK: torch.Tensor, labels_M: torch.Tensor) -> torch.Tenso
     right = logits_EMK.argmax(dim=2) == labels_M
     votes = torch.where(right.any(dim=0), right, torch.ones_like(right)).to(logits_EMK.dtype)
     mean = (logits_EMK * votes[:, :, None]).sum(dim=0) / votes.sum(dim=0)[:, None]
-    plain = _SURE * F.one_hot(labels_M, logits_EMK.shape[2]).to(mean.dtype)
+    plain = plain_logits(labels_M, logits_EMK.shape[2]).to(mean.dtype)
     return torch.where((mean.argmax(dim=1) == labels_M)[:, None], mean, plain)
+
+
+def plain_logits(labels_M: torch.Tensor, classes: int) -> torch.Tensor:
+    """Soft labels that name the sample's class and nothing else, (M, K)."""
+    return _SURE * F.one_hot(labels_M, classes)
+
+
+def noise(count: int, shape: tuple[int, int, int], seed: int) -> torch.Tensor:
+    """Images to start from where nothing real may show: standard normal in the preprocessed space, (M, C, H, W)."""
+    return torch.randn(count, *shape, generator=generator(seed, "distill", "noise"), dtype=torch.float64)
 
 
 def class_labels(classes: int, ipc: int) -> torch.Tensor:

@@ -1,29 +1,31 @@
 """One cell of an evaluation: a fresh network, trained on some samples, tested on real ones.
 
-The protocol is MTT's: SGD with momentum and weight decay, augmentation, a tenth of the learning rate and a new
-optimiser in the second half, one test at the end. The lr is the set's learned one; controls bring theirs.
+The standard protocol is MTT's: SGD with momentum and weight decay, augmentation, a tenth of the learning rate and a
+new optimiser in the second half, one test at the end. The lr is the set's learned one; controls bring theirs.
+The other protocol, a teacher, is in teaching.py.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
+from torch import nn
 
 from padray import networks
 from padray.config import EvaluationSettings
 from padray.data.datasets import Dataset
-from padray.distill.synthetic import choose_samples
 from padray.draws import seed_for
-from padray.experts.training import Draws, Recipe, Samples, accuracy, train
+from padray.evaluation.accuracy import Accuracy, measure
+from padray.evaluation.controls import samples_of_set
+from padray.experts.training import Draws, Recipe, Samples, train
 from padray.matching.student import Learned
 from padray.sections import NetworkSettings
 
-Source = Literal["distilled", "random", "full"]
+Source = Literal["distilled", "random", "random_soft", "hard_labels", "full"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A network and a seed; `lr` is None where the set brings its own."""
+    """A network and a seed; `lr` is None where the set or the protocol brings its own."""
 
     source: Source
     network: NetworkSettings
@@ -37,53 +39,48 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Score:
-    """Accuracies in [0, 1] on the validation split (None without one) and on the test split."""
+class Judges:
+    """The real samples that a trained network is judged on; `unseen`: no network is trained on the held ones."""
 
-    validation: float | None
-    test: float
-
-
-def recipe_for(settings: EvaluationSettings, epochs: int, lr: float) -> Recipe:
-    """The protocol's recipe: with MTT's 1001 epochs the decay comes with epoch 501."""
-    return Recipe(
-        epochs, settings.batch, lr, settings.momentum, settings.weight_decay, settings.augment,
-        decay_epoch=(epochs - 1) // 2 + 1,
-    )  # fmt: skip
-
-
-def samples_of_set(learned: Learned, device: torch.device) -> Samples:
-    """A set as training samples: soft labels through their softmax, hard ones as they are."""
-    labels = learned.labels.softmax(dim=1) if learned.soft else learned.labels
-    return Samples(learned.images.to(device), labels.to(device))
-
-
-def random_samples(train_split: Samples, ipc: int, classes: int, seed: int) -> Samples:
-    """The control: `ipc` random real samples of each class, a fresh stratified draw for every seed."""
-    nobody = torch.zeros((0, len(train_split.labels)), dtype=torch.bool)
-    ids = choose_samples(train_split.labels.cpu(), nobody, ipc, seed_for(seed, "evaluation", "random"), classes)
-    return Samples(train_split.images[ids], train_split.labels[ids])
+    held: Samples
+    test: Samples | None
+    unseen: bool = True
 
 
 @dataclass(frozen=True)
-class Judges:
-    """The real samples that a trained network is judged on."""
+class Score:
+    """Accuracies on the held samples and on the test split (None where it was not asked for)."""
 
-    validation: Samples | None
-    test: Samples | None
+    held: Accuracy
+    test: Accuracy | None
+
+
+def recipe_for(settings: EvaluationSettings, epochs: int, lr: float) -> Recipe:
+    """The standard recipe. MTT decays after epoch index 501 of 0..1000, so index 502 is the first with a tenth."""
+    return Recipe(
+        epochs, settings.batch, lr, settings.momentum, settings.weight_decay, settings.augment,
+        decay_epoch=(epochs - 1) // 2 + 2,
+    )  # fmt: skip
+
+
+def fresh(network: NetworkSettings, dataset: Dataset, draws: Draws, like: Samples) -> nn.Module:
+    """A new network for this training, where its samples are and of their type."""
+    seed = seed_for(draws.seed, draws.stage, draws.unit, "network")
+    return networks.build(network, dataset.shape, dataset.classes, seed).to(like.images.device, like.images.dtype)
 
 
 def judge(
     training: Samples, network: NetworkSettings, recipe: Recipe, draws: Draws, dataset: Dataset, judges: Judges
 ) -> Score:
-    """Train a fresh network on `training` and take its accuracies."""
-    seed = seed_for(draws.seed, draws.stage, draws.unit, "network")
-    model = networks.build(network, dataset.shape, dataset.classes, seed)
-    model = model.to(training.images.device, training.images.dtype)
+    """Train a fresh network on `training` and take its accuracies.
+
+    Raises:
+        WorkError: the loss is not finite.
+    """
+    model = fresh(network, dataset, draws, training)
     for _ in train(model, training, recipe, draws):
         pass
-    validation = accuracy(model, judges.validation) if judges.validation is not None else None
-    return Score(validation, accuracy(model, judges.test) if judges.test is not None else float("nan"))
+    return Score(measure(model, judges.held), measure(model, judges.test) if judges.test is not None else None)
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,17 @@ class Trial:
 
 
 def validation_accuracies(learned: Learned, network: NetworkSettings, dataset: Dataset, trial: Trial) -> list[float]:
-    """Accuracies on the validation split of `trial.seeds` fresh networks trained on what has been learned."""
+    """What `evaluation.metric` says on validation of `trial.seeds` fresh networks trained on what has been learned.
+
+    Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
+    """
     device, dtype = learned.images.device, learned.images.dtype
-    images, labels = dataset.split("validation")
-    held = Judges(Samples(images.to(device, dtype), labels.to(device)), None)
+    images, labels = dataset.split("validation", dtype)
+    judges = Judges(Samples(images.to(device, dtype), labels.to(device)), None)
     training = samples_of_set(learned, device)
     recipe = recipe_for(trial.settings, trial.epochs, float(learned.lr))
     found = []
     for k in range(trial.seeds):
         draws = replace(trial.draws, unit=f"{trial.draws.unit}-{k}")
-        found.append(judge(training, network, recipe, draws, dataset, held).validation or 0.0)
+        found.append(judge(training, network, recipe, draws, dataset, judges).held.by(trial.settings.metric))
     return found

@@ -1,12 +1,15 @@
 """FIEX, PAD's filter of what the experts see: sample indices of epoch e, as a pure function of the scores.
 
-Easy samples come first; until the addition end epoch (AEE) the kept share of each class grows linearly from the
-initial ratio (IR) to one; from each removal stage's first epoch on, that share of the easiest is left out.
+Before all else a fixed share of each class may be left out for good, at its easy and at its hard end; what follows
+applies to what remains. Easy samples come first; until the addition end epoch (AEE) the kept share of each class
+grows linearly from the initial ratio (IR) to one. From each removal stage's first epoch on, that share of the
+easiest is left out; a gradual stage reaches its share linearly, at the removal end epoch.
 Fractions apply to each class's own size, are floored, and leave at least one sample.
-Source: PAD section 3.2 and Table 10.
+Source: PAD section 3.2, Tables 8 and 10.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -17,13 +20,41 @@ _ROUNDING = 1e-9  # 0.7 * 10 must floor to 7 although it is 6.999... in binary
 
 def kept_range(size: int, epoch: int, settings: ScheduleSettings) -> tuple[int, int]:
     """The kept positions [start, stop) of a class of `size` samples sorted from easy to hard."""
+    easiest, hardest = _part(settings.prune_easiest, size), _part(settings.prune_hardest, size)
+    left = max(1, size - easiest - hardest)
+    first = min(easiest, size - left)
+    start, stop = _scheduled(left, epoch, settings)
+    return first + start, first + stop
+
+
+def _scheduled(size: int, epoch: int, settings: ScheduleSettings) -> tuple[int, int]:
+    """The same for a class that nothing is pruned from."""
     ramp = settings.addition_end_epoch
     if epoch <= ramp and ramp > 0:
         share = min(1.0, settings.initial_ratio + (1 - settings.initial_ratio) * epoch / ramp)
-        return 0, max(1, math.floor(share * size + _ROUNDING))
-    removed = [ratio for first, ratio in settings.easy_removal if epoch >= first]
-    dropped = math.floor((removed[-1] if removed else 0.0) * size + _ROUNDING)
-    return min(dropped, size - 1), size
+        return 0, max(1, _part(share, size))
+    return min(_part(_removed(epoch, settings), size), size - 1), size
+
+
+def _removed(epoch: int, settings: ScheduleSettings) -> float:
+    """The share of the easiest that is left out in `epoch`; of several stages the last one begun holds."""
+    begun = [(first, share) for first, share in settings.easy_removal if epoch >= first]
+    if not begun:
+        return 0.0
+    first, share = begun[-1]
+    if settings.removal_end_epoch is None:
+        return share
+    return share * min(1.0, (epoch - first) / (settings.removal_end_epoch - first))
+
+
+def _part(share: float, size: int) -> int:
+    return math.floor(share * size + _ROUNDING)
+
+
+def counts_of_epochs(sizes: Sequence[int], epochs: int, settings: ScheduleSettings) -> torch.Tensor:
+    """How many samples the experts see in each epoch of classes of these sizes, (E, K) int64."""
+    ranges = [[kept_range(size, epoch, settings) for size in sizes] for epoch in range(epochs)]
+    return torch.tensor([[stop - start for start, stop in row] for row in ranges], dtype=torch.int64)
 
 
 def rank(scores_N: torch.Tensor, labels_N: torch.Tensor, classes: int) -> list[torch.Tensor]:

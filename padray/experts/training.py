@@ -14,11 +14,17 @@ from torch.nn import functional as F
 from padray.data import augment
 from padray.draws import generator
 from padray.errors import WorkError
+from padray.experts import sharpness
+from padray.experts.sharpness import Sharpness
+from padray.networks.flat import FlatNetwork
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. From epoch `decay_epoch` on, the lr is a tenth and the momentum starts anew."""
+    """How a network is trained. From epoch `decay_epoch` on, the lr is a tenth and the momentum starts anew.
+
+    With `sharpness` SGD descends along GSAM's direction, otherwise along the gradient.
+    """
 
     epochs: int
     batch: int
@@ -27,6 +33,7 @@ class Recipe:
     weight_decay: float
     augment: str
     decay_epoch: int | None = None
+    sharpness: Sharpness | None = None
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,13 @@ def train(
             setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
             raise WorkError(
                 f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
-                f"lower {setting} ({recipe.lr:g})"
+                f"lower {setting} ({recipe.lr:g}){_or_rho(draws, recipe)}"
             )
         yield loss
+
+
+def _or_rho(draws: Draws, recipe: Recipe) -> str:
+    return f" or {draws.stage}.rho ({recipe.sharpness.rho:g})" if recipe.sharpness else ""
 
 
 def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
@@ -87,17 +98,29 @@ def _train_epoch(
     draw: torch.Generator,
 ) -> float:
     network.train()
+    flat = FlatNetwork(network)
     _, channels, height, width = samples.images.shape
     shape = (channels, height, width)
     loss = torch.zeros(())
     for batch in torch.split(ids[torch.randperm(len(ids), generator=draw)], recipe.batch):
-        images = samples.images[batch]
         change = augment.draw(recipe.augment, len(batch), shape, draw)
-        loss = F.cross_entropy(network(augment.apply(change, images)), samples.labels[batch])
+        seen = Samples(augment.apply(change, samples.images[batch]), samples.labels[batch])
+        loss = F.cross_entropy(network(seen.images), seen.labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.sharpness is not None:
+            _turn(flat, seen, recipe.sharpness)
         optimiser.step()
     return float(loss.detach())
+
+
+def _turn(flat: FlatNetwork, seen: Samples, settings: Sharpness) -> None:
+    """Put GSAM's direction in the gradient's place. The flat view leaves parameters and statistics as they are."""
+
+    def loss_at(theta_P: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(flat(theta_P, seen.images), seen.labels)
+
+    flat.set_gradient(sharpness.direction(flat.flatten(), flat.gradient(), loss_at, settings))
 
 
 @torch.no_grad()

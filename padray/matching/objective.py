@@ -1,7 +1,8 @@
 """The matching loss of one trajectory and its derivatives at the student's end.
 
-L = sum m (w r)^2 / sum m d^2 with r = theta_N - target, d = theta_0 - target, mask m (FIEM) and weights w (IADD;
-the denominator is not weighted). Sources: MTT Eq. 2, PAD Eq. 4, IADD Eq. 6. Legend: P parameters, L tensors.
+L = sum m (w r)^2 / D with r = theta_N - target, d = theta_0 - target, mask m (FIEM, pruning) and weights w (IADD).
+D = sum m d^2, or sum m (w d)^2 where the denominator is weighted too, which is ours. m is a constant.
+Sources: MTT Eq. 2, PAD Eq. 4, IADD Eq. 6. Legend: P parameters, L tensors.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from padray.errors import WorkError
+from padray.matching.selection import Selection
 from padray.networks.flat import Span
 
 
@@ -24,29 +26,39 @@ class Match:
 
 @dataclass(frozen=True)
 class Metric:
-    """How distances are measured: the mask (P,), the weights (P,) or None, and the tensors' spans."""
+    """How distances are measured: what is compared, the tensors' spans, the weights (P,) or None, and their reach."""
 
-    mask: torch.Tensor
-    weights: torch.Tensor | None
+    selection: Selection
     spans: tuple[Span, ...]
+    weights: torch.Tensor | None = None
+    weighted_denominator: bool = False
 
 
 def match(end_P: torch.Tensor, start_P: torch.Tensor, target_P: torch.Tensor, metric: Metric) -> Match:
     """Compare where the student arrived with where the expert did.
 
     Raises:
-        WorkError: the expert did not move between the two snapshots where it is compared.
+        WorkError: the expert did not move between the two snapshots where it is compared, or nothing is compared.
     """
+    mask_P, weights_P = metric.selection.mask(end_P, target_P), metric.weights
     residual, moved = end_P - target_P, start_P - target_P
-    denominator = (moved[metric.mask] ** 2).sum()
+    denominator = (moved[mask_P] ** 2).sum()
     if not denominator > 0:
         raise WorkError("an expert did not move between the matched epochs: raise experts.lr or distill.expert_epochs")
-    masked = residual * metric.mask
-    weighted = masked if metric.weights is None else masked * metric.weights
+    masked = residual * mask_P
+    layers = _by_layer(residual, moved, metric.spans)
+    if weights_P is None:
+        return Match((masked**2).sum() / denominator, 2 * masked / denominator, None, layers)
+    if metric.weighted_denominator:
+        denominator = ((moved * weights_P)[mask_P] ** 2).sum()
+        if not denominator > 0:
+            raise WorkError("IADD's weights are zero wherever the expert moved: lower distill.importance.lr")
+    weighted = masked * weights_P
     loss = (weighted**2).sum() / denominator
-    weights = None if metric.weights is None else 2 * metric.weights * masked**2 / denominator
-    end = 2 * (weighted if metric.weights is None else weighted * metric.weights) / denominator
-    return Match(loss, end, weights, _by_layer(residual, moved, metric.spans))
+    of_weights = 2 * weights_P * masked**2 / denominator
+    if metric.weighted_denominator:
+        of_weights = of_weights - 2 * loss * weights_P * (moved * mask_P) ** 2 / denominator
+    return Match(loss, 2 * (weighted * weights_P) / denominator, of_weights, layers)
 
 
 def _by_layer(residual_P: torch.Tensor, moved_P: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:

@@ -1,9 +1,7 @@
-"""N student steps on the synthetic set, and the exact gradient of what they reach with the memory of one step.
+"""N student steps on the synthetic set: theta_{i+1} = theta_i - lr * g_i.
 
-Forward, theta_{i+1} = theta_i - lr * g_i with g_i = grad_theta loss(theta_i; augment_i(x_i), y_i); all N + 1
-vectors are kept, no graph is. Backward, with lambda_N = dL/dtheta_N given, for i = N-1 .. 0 step i's gradient is
-made again with its graph, s = -lr * <lambda_{i+1}, g_i> is differentiated for images and labels, and
-lambda_i = lambda_{i+1} + ds/dtheta_i (METHOD: the adjoint of the unrolled student; trajectory matching as in MTT).
+g_i = grad_theta loss(theta_i; augment_i(x_i), y_i), as in MTT. How a loss at the end is differentiated through the
+steps is told in gradients.py.
 
 Legend: N synthetic samples, C H W, K classes, P parameters, B samples of a step.
 """
@@ -47,6 +45,12 @@ class Gradient:
     labels: torch.Tensor | None
     lr: torch.Tensor
 
+    @staticmethod
+    def zero(learned: Learned) -> "Gradient":
+        """The gradient of what does not depend on `learned`."""
+        labels = torch.zeros_like(learned.labels) if learned.soft else None
+        return Gradient(torch.zeros_like(learned.images), labels, torch.zeros_like(learned.lr))
+
 
 def draw_steps(
     count: int, steps: int, batch: int, strategy: str, shape: tuple[int, int, int], draw: torch.Generator
@@ -75,41 +79,3 @@ def train_student(
         (gradient,) = torch.autograd.grad(loss_of_step(network, start, learned, step), start)
         trajectory.append(trajectory[-1] - learned.lr.detach() * gradient)
     return trajectory
-
-
-def adjoint(
-    network: FlatNetwork, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], end_P: torch.Tensor
-) -> Gradient:
-    """The exact gradient of a loss whose derivative for the student's last parameters is `end_P`."""
-    lr = learned.lr.detach()
-    images = torch.zeros_like(learned.images)
-    labels = torch.zeros_like(learned.labels) if learned.soft else None
-    lr_gradient = torch.zeros_like(lr)
-    lambda_P = end_P
-    for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
-        inner, of_images, of_labels, of_theta = _one_step(network, theta_P, learned, step, lambda_P)
-        lr_gradient -= inner
-        seen = step.indices.to(images.device)  # drawn on the CPU, like everything
-        images.index_add_(0, seen, of_images, alpha=-float(lr))
-        if labels is not None and of_labels is not None:
-            labels.index_add_(0, seen, of_labels, alpha=-float(lr))
-        lambda_P = lambda_P - lr * of_theta
-    return Gradient(images, labels, lr_gradient)
-
-
-def _one_step(
-    network: FlatNetwork, theta_P: torch.Tensor, learned: Learned, step: Step, lambda_P: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """<lambda, g_i> and its derivatives for this step's images, labels (if soft) and start parameters."""
-    theta = theta_P.clone().requires_grad_()
-    images = learned.images[step.indices].detach().requires_grad_()
-    labels = learned.labels[step.indices].detach()
-    wanted = [images, theta]
-    if learned.soft:
-        wanted.append(labels.requires_grad_())
-    everything = torch.arange(len(images), device=images.device)
-    loss = loss_of_step(network, theta, Learned(images, labels, learned.lr), Step(everything, step.augmentation))
-    (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
-    inner = gradient @ lambda_P
-    parts = torch.autograd.grad(inner, wanted)
-    return inner.detach(), parts[0], parts[2] if learned.soft else None, parts[1]

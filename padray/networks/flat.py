@@ -4,6 +4,7 @@ Axes: P parameters (in the order of `module.parameters()`), N images, C channels
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,7 +35,8 @@ def spans_of(module: nn.Module) -> tuple[Span, ...]:
 class FlatNetwork:
     """logits_NK = flat(theta_P, images_NCHW). Differentiable in both, twice.
 
-    The module lends its structure, its mode (train or eval) and its buffers, and is changed by `load` and `to` only.
+    The module lends its structure, its mode (train or eval) and its buffers, and is changed by `load`,
+    `set_gradient` and `to` only.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,7 +52,12 @@ class FlatNetwork:
         """The module's parameters as a new vector (P,)."""
         return torch.cat([parameter.detach().reshape(-1) for parameter in self.module.parameters()])
 
-    def __call__(self, theta_P: Tensor, images_NCHW: Tensor) -> Tensor:
+    def buffers(self) -> dict[str, Tensor]:
+        """Copies of the module's buffers, e.g. a batch norm's running statistics, by name."""
+        return {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
+
+    def __call__(self, theta_P: Tensor, images_NCHW: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The logits (N, K); `buffers`, by name, stand in for the module's own."""
         # One split has one backward, a cat; a slice per parameter would have a zero-filled vector each.
         parts = torch.split_with_sizes(theta_P, self._sizes)
         state = {
@@ -58,7 +65,8 @@ class FlatNetwork:
             for span, part in zip(self.spans, parts, strict=True)
         }
         if self._has_buffers:  # a batch norm in train mode writes into its statistics: into these copies
-            state.update((name, buffer.clone()) for name, buffer in self.module.named_buffers())
+            state.update(self.buffers())
+            state.update((name, buffer.clone()) for name, buffer in (buffers or {}).items())
         logits_NK: Tensor = functional_call(self.module, state, (images_NCHW,), tie_weights=self._tied)
         return logits_NK
 
@@ -68,6 +76,18 @@ class FlatNetwork:
             parts = torch.split_with_sizes(theta_P, self._sizes)
             for parameter, part in zip(self.module.parameters(), parts, strict=True):
                 parameter.copy_(part.view_as(parameter))
+
+    def gradient(self) -> Tensor:
+        """The gradients that lie at the module's parameters as a new vector (P,)."""
+        gradients = [parameter.grad for parameter in self.module.parameters()]
+        return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
+
+    def set_gradient(self, gradient_P: Tensor) -> None:
+        """Copy a vector into the gradients that lie at the module's parameters, in place."""
+        parts = torch.split_with_sizes(gradient_P, self._sizes)
+        for parameter, part in zip(self.module.parameters(), parts, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.copy_(part.view_as(parameter))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast the module, as `nn.Module.to` does."""

@@ -15,15 +15,13 @@ Sizes. Every family is written for 3x32x32; these rules, and no others, fit it t
 5. From 64 pixels on the first convolution of ResNet, AlexNet and LeNet has stride 2, and VGG ends in a pool of
    kernel 1 and stride 2.
 
-Height and width may differ; the smaller one decides.
+Height and width may differ; the smaller one decides. A series is one row of steps, (C, 1, T): its length decides.
 """
 
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-
-from padray.errors import InputError
 
 Shape = tuple[int, int, int]  # C, H, W
 LARGE_PIXELS = 64
@@ -41,14 +39,15 @@ def is_large(shape: Shape) -> bool:
 
 
 def make_norm(kind: str, shape: Shape) -> nn.Module:
-    """The norm of a map (C, H, W). "instance" has one group a channel: affine, eps 1e-5, no running statistics."""
+    """The norm of a map (C, H, W). "instance" has one group a channel: affine, eps 1e-5, no running statistics.
+
+    "group" needs channels divisible by `GROUPS`, which `networks.check` has seen to.
+    """
     channels = shape[0]
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "layer":
         return nn.LayerNorm(shape)
-    if kind == "group" and channels % GROUPS:
-        raise InputError(f"norm: group needs a width divisible by {GROUPS} (got {channels} channels)")
     return nn.GroupNorm(GROUPS if kind == "group" else channels, channels)
 
 
@@ -97,11 +96,11 @@ class Stack:
         self.add(f"linear{index}", nn.Linear(self.numel, width))
         self.add(f"relu_linear{index}", nn.ReLU())
 
-    def pool(self, name: str, kind: str = "max", last: bool = False) -> None:
-        """Append a pool of 2x2 (rule 3); "none" appends nothing."""
-        left = min(self.shape[1:]) // 2
+    def pool(self, name: str, kind: str = "max", last: bool = False, kernel: tuple[int, int] = (2, 2)) -> None:
+        """Append a pool (rule 3, over the sides that the kernel halves); "none" appends nothing."""
+        left = min(side // 2 for side, halved in zip(self.shape[1:], kernel, strict=True) if halved > 1)
         if kind != "none" and left >= (1 if last else 2):
-            self.add(name, nn.AvgPool2d(2) if kind == "avg" else nn.MaxPool2d(2))
+            self.add(name, nn.AvgPool2d(kernel) if kind == "avg" else nn.MaxPool2d(kernel))
 
     def sequential(self) -> nn.Sequential:
         """The layers as one module."""

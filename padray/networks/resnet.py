@@ -1,4 +1,4 @@
-"""ResNet18 (He et al. 2016) with the stem for small images: one 3x3 convolution, no pool.
+"""ResNet18 and ResNet34 (He et al. 2016) with the stem for small images: one 3x3 convolution, no pool.
 
 Shapes at 3x32x32, width 64: 64x32x32 -> 128x16x16 -> 256x8x8 -> 512x4x4 -> 512 -> K.
 Differs from the papers' code: 1. it ends in the mean of the whole map, which is their AvgPool4 wherever the map
@@ -11,7 +11,7 @@ from padray.networks.layers import Network, Shape, Stack, is_large
 from padray.sections import NetworkSettings
 
 STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # channels in widths, stride of the first block
-BLOCKS_PER_STAGE = 2
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # per stage, by the number of layers
 
 
 class Residual(nn.Module):
@@ -43,14 +43,24 @@ def _block(shape: Shape, channels: int, stride: int, norm: str) -> Residual:
 
 
 def resnet18(settings: NetworkSettings, shape: Shape, classes: int) -> Network:
-    """Stem, four stages of two residual blocks, mean over the map; `width` is that of the first stage."""
+    """Two residual blocks in each of the four stages; `width` is that of the first stage."""
+    return _resnet(18, settings, shape, classes)
+
+
+def resnet34(settings: NetworkSettings, shape: Shape, classes: int) -> Network:
+    """Three, four, six and three residual blocks in the stages; `width` is that of the first stage."""
+    return _resnet(34, settings, shape, classes)
+
+
+def _resnet(layers: int, settings: NetworkSettings, shape: Shape, classes: int) -> Network:
+    """Stem, four stages of residual blocks, mean over the map."""
     assert settings.width  # NetworkSettings fills it
     stack = Stack(shape)
     stack.conv("conv", settings.width, 3, padding=1, stride=2 if is_large(shape) else 1, bias=False)
     stack.norm("norm", settings.norm)
     stack.add("relu", nn.ReLU())
     for stage, (factor, stride) in enumerate(STAGES):
-        for block in range(BLOCKS_PER_STAGE):
+        for block in range(BLOCKS[layers][stage]):
             channels, first = factor * settings.width, block == 0
             stack.add(f"block{stage}_{block}", _block(stack.shape, channels, stride if first else 1, settings.norm))
     stack.add("mean", nn.AdaptiveAvgPool2d(1))

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from padray.report.info import AccuracyInfo, Floats, ImagesInfo, LayersInfo, LossInfo, Point, WeightsInfo
+from padray.report import values
+from padray.report.info import SOURCES, AccuracyInfo, Floats, ImagesInfo, LayersInfo, LossInfo, Point, WeightsInfo
 from padray.report.style import LIGHT, WIDTH, Theme, percent, place, png, sheet, shorten, shorten_start
 
 _INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
 _LEAST_COLUMN, _LEAST_NUMBER = 0.15, 0.28  # inches that a column needs for its name and for numbers
 _FLOOR = 1e-4  # weights below it are drawn there
-_LABELS = {"distilled": "distilled set", "random": "random real samples", "full": "full training split"}
 
 
 def draw_images(info: ImagesInfo, theme: Theme = LIGHT) -> bytes:
@@ -23,19 +23,23 @@ def draw_images(info: ImagesInfo, theme: Theme = LIGHT) -> bytes:
     names = [shorten(name, 20) for name in info.names]
     left = 0.2 + _INCH_PER_LETTER * max(map(len, names))
     cell = min(0.7, max(0.34, 4.6 / rows), (WIDTH - left) / columns)
-    beside, top, turned = left + columns * cell + 0.3, 0.3, False
+    panel = columns * cell if info.content == "image" else min(1.6 * max(columns, 2), 0.6 * (WIDTH - left))
+    beside, top, turned = left + panel + 0.3, 0.3, False
     width = min(cell, (WIDTH - beside - 0.02) / len(info.all_names))
     if info.labels is not None and width > _LEAST_COLUMN:
         longest = _INCH_PER_LETTER * min(20, max(map(len, info.all_names)))
         turned = longest > width
         top = 0.34 + (longest if turned else 0.15)
     with sheet(top + rows * cell + 0.04, theme, layout=None) as figure:
-        axes = place(figure, left, top, columns * cell, rows * cell)
-        _mosaic(axes, info.images, cell)
+        axes = place(figure, left, top, panel, rows * cell)
+        if info.content == "image":
+            _mosaic(axes, info.images, cell)
+        else:
+            values.paint(axes, info.content, info.images, theme)
         axes.set_yticks(np.arange(rows) + 0.5, names, color=theme.ink)
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
-        _heading(figure, left, "images", theme)
+        _heading(figure, left, values.NAMES[info.content], theme)
         if info.labels is not None:
             _heading(figure, beside, "mean soft label" + " in %" * (width >= _LEAST_NUMBER), theme)
             axes = place(figure, beside, top, len(info.all_names) * width, rows * cell)
@@ -189,7 +193,7 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.set_xlabel("test accuracy: mean ± std, and each network")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(
-            handles, [_LABELS[s] for s in info.sources], loc="outside upper left", ncols=3, handletextpad=0.1,
+            handles, [SOURCES[s] for s in info.sources], loc="outside upper left", ncols=3, handletextpad=0.1,
             columnspacing=1.5,
         )  # fmt: skip
         return png(figure)
@@ -204,10 +208,10 @@ def _point(axes: Axes, point: Point, y: float, theme: Theme) -> None:
 
 
 def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
-    """IADD: the range and the median of the weights, and the share of parameters that they leave in play."""
+    """IADD: range and median of the weights, the share of parameters that they leave in play, and their histogram."""
     blue = theme.sources["distilled"]
     with sheet(2.5, theme) as figure:
-        spread, share = figure.subplots(1, 2, sharex=True)
+        spread, share, map_ = figure.subplots(1, 3)
         spread.fill_between(
             info.iterations, np.maximum(info.low, _FLOOR), info.high, color=blue, alpha=0.22, linewidth=0
         )
@@ -217,7 +221,19 @@ def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
         share.plot(info.iterations, info.effective, color=blue, linewidth=1.8)
         share.set(xlabel="iteration", ylabel="effective share of parameters", ylim=(0, 1.04))
         share.yaxis.set_major_formatter(FuncFormatter(percent))
-        for axes in (spread, share):
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _weights_map(map_, info, theme)
+        for axes in (spread, share, map_):
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.margins(x=0.01)
         return png(figure)
+
+
+def _weights_map(axes: Axes, info: WeightsInfo, theme: Theme) -> None:
+    """The share of weights in each bin over iterations, cut to the bins that are ever used."""
+    shares_TB = info.counts / info.counts.sum(axis=1, keepdims=True)
+    used = np.flatnonzero(shares_TB.any(axis=0))
+    first, last = max(0, used[0] - 1), min(len(info.edges) - 1, used[-1] + 2)
+    across = np.append(info.iterations, info.iterations[-1] + 1)
+    axes.grid(False)
+    axes.pcolormesh(across, info.edges[first : last + 1], shares_TB.T[first:last], cmap=theme.ramp, vmin=0)
+    axes.set(xlabel="iteration", ylabel="log10 |w|")

@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from padray.config import ImportanceSettings, SelectionSettings
 from padray.distill.synthetic import SyntheticSet
 from padray.evaluation.table import Row
+from padray.matching.importance import HISTOGRAM_EDGES
+from padray.matching.selection import cut_index
 from padray.networks.flat import Span
+from padray.report import values
 
 Floats = NDArray[np.float64]
 History = Sequence[dict[str, Any]]
@@ -21,7 +25,10 @@ MAX_CLASSES = 20
 MAX_IMAGES = 10
 MAX_BINS = 200
 _MOST_NAMES = 6
-SOURCES = ("distilled", "random", "full")
+SOURCES = {
+    "distilled": "distilled set", "random": "random real samples", "random_soft": "random, labelled by experts",
+    "hard_labels": "the set, hard labels", "full": "full training split",
+}  # fmt: skip
 _SPACES = {
     "zca": "Turned back from ZCA whitening",
     "normalize": "Turned back from per-channel normalisation",
@@ -30,7 +37,10 @@ _SPACES = {
 
 
 class ImagesInfo(NamedTuple):
-    """Distilled images to look at, (K', I', H, W, 3) in [0, 1], and each class's mean soft label (K', K) or None."""
+    """Distilled images to look at, (K', I', H, W, 3) in [0, 1], and each class's mean soft label (K', K) or None.
+
+    Of tables and series `images` are the numbers that values.py paints, (K', I', C, T) or (K', I', 1, F).
+    """
 
     images: Floats
     labels: Floats | None
@@ -39,6 +49,7 @@ class ImagesInfo(NamedTuple):
     ipc: int
     at_bounds: float
     space: str
+    content: str = "image"
 
     @property
     def caption(self) -> str:
@@ -47,27 +58,39 @@ class ImagesInfo(NamedTuple):
         rows = f"All {len(self.all_names)} classes" if shown == len(self.all_names) else (
             f"The first {shown} of {len(self.all_names)} classes"
         )  # fmt: skip
-        rule = f"{self.space}, then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
+        clipped = f", then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
+        noun, rule = ("image", self.space + clipped) if self.content == "image" else ("sample", self.space)
         labels = "" if self.labels is None else f" Soft labels: the probabilities of all {len(self.all_names)} classes."
-        return f"{rows}, {per_class} of {self.ipc} image{'s' * (self.ipc > 1)} each. {rule}.{labels}"
+        return f"{rows}, {per_class} of {self.ipc} {noun}{'s' * (self.ipc > 1)} each. {rule}.{labels}"
 
 
 def images_info(synthetic: SyntheticSet) -> ImagesInfo:
     """One row per class: its first images, de-whitened and clipped, and what its soft labels say on average."""
     names, ipc, learned = tuple(map(str, synthetic.facts["class_names"])), synthetic.ipc, synthetic.learned
-    classes, shape = min(len(names), MAX_CLASSES), tuple(learned.images.shape[1:])
+    classes, content = min(len(names), MAX_CLASSES), synthetic.preprocessing.content
+    labels = None
+    if learned.soft:
+        mean = learned.labels.double().softmax(dim=1).view(len(names), ipc, -1).mean(dim=1)
+        labels = mean[:classes].numpy()
+    if content != "image":
+        found, rule = values.shown_values(synthetic)
+        shown = found.reshape(len(names), ipc, *found.shape[1:])[:classes, :MAX_IMAGES]
+        return ImagesInfo(shown, labels, names[:classes], names, ipc, 0.0, rule, content)
+    shown, at_bounds = _pixels(synthetic, classes)
+    return ImagesInfo(shown, labels, names[:classes], names, ipc, at_bounds, _SPACES[synthetic.preprocessing.kind])
+
+
+def _pixels(synthetic: SyntheticSet, classes: int) -> tuple[Floats, float]:
+    """The first images of the first classes (K', I', H, W, 3), and the share of their values that lie at a bound."""
+    learned, shape = synthetic.learned, tuple(synthetic.learned.images.shape[1:])
+    names, ipc = synthetic.facts["class_names"], synthetic.ipc
     images = learned.images.view(len(names), ipc, *shape)[:classes, :MAX_IMAGES]
     pixels = synthetic.preprocessing.invert(images.reshape(-1, *shape).float()).double()
     pixels = pixels.clamp(0, 1)  # preprocessing without an inverse leaves values as they are
     at_bounds = float(((pixels == 0) | (pixels == 1)).double().mean())
     if shape[0] != 3:  # no colours of their own: their mean in grey
         pixels = pixels.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    shown = pixels.permute(0, 2, 3, 1).reshape(classes, -1, *shape[1:], 3).numpy()
-    labels = None
-    if learned.soft:
-        mean = learned.labels.double().softmax(dim=1).view(len(names), ipc, -1).mean(dim=1)
-        labels = mean[:classes].numpy()
-    return ImagesInfo(shown, labels, names[:classes], names, ipc, at_bounds, _SPACES[synthetic.preprocessing.kind])
+    return pixels.permute(0, 2, 3, 1).reshape(classes, -1, *shape[1:], 3).numpy(), at_bounds
 
 
 class LossInfo(NamedTuple):
@@ -128,6 +151,18 @@ def running_median(values: Floats, window: int) -> Floats:
     return found
 
 
+def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> str:
+    """What FIEM leaves out of the loss, whatever its strategy."""
+    share = f"{100 * settings.ratio:.3g} % of the parameters"
+    if settings.ratio == 0 or settings.strategy in ("depth", "none"):
+        return cut_sentence(spans, cut_index(settings.ratio, spans[-1].stop) if settings.strategy == "depth" else 0)
+    return {
+        "layer": f"FIEM leaves out the tensors that begin within the first {share}.",
+        "deep": f"The last {share}, the deep ones, are left out of the loss.",
+        "loss": f"In every iteration the {share} with the smallest errors are left out of the loss.",
+    }[settings.strategy]
+
+
 class LayersInfo(NamedTuple):
     """Relative squared error per tensor and bin of iterations (L, B), NaN where no expert moved; and FIEM's cut.
 
@@ -142,15 +177,18 @@ class LayersInfo(NamedTuple):
     caption: str
 
 
-def layers_info(history: History, spans: Sequence[Span], cut: int) -> LayersInfo:
-    """Loss per tensor over iterations; `cut` is the first position of the flat parameters that is matched."""
+def layers_info(history: History, spans: Sequence[Span], settings: SelectionSettings) -> LayersInfo:
+    """Loss per tensor over iterations, and what FIEM leaves out of it."""
+    cut = cut_index(settings.ratio, spans[-1].stop) if settings.strategy == "depth" else 0
     layers = np.array([row["layers"] for row in history], dtype=np.float64)  # (T, L)
     bins = min(MAX_BINS, len(layers))
     edges = np.linspace(0, len(layers), bins + 1).astype(int)
     values = np.stack([_mean_moved(layers[a:b]) for a, b in itertools.pairwise(edges)], axis=1)
     first = float(history[0]["iteration"])
     names, sizes = tuple(span.name for span in spans), tuple(span.stop - span.start for span in spans)
-    return LayersInfo(values, edges + first, names, sizes, cut_position(spans, cut), cut_sentence(spans, cut))
+    return LayersInfo(
+        values, edges + first, names, sizes, cut_position(spans, cut), selection_sentence(settings, spans)
+    )
 
 
 def _mean_moved(layers_TL: Floats) -> Floats:
@@ -213,27 +251,39 @@ def accuracy_info(rows: Sequence[Row]) -> AccuracyInfo:
 
 
 class WeightsInfo(NamedTuple):
-    """IADD's weights over iterations, each (T,)."""
+    """IADD's weights over iterations, each (T,), their counts (T, B) between log10 `edges` (B+1,), and a warning."""
 
     iterations: Floats
     low: Floats
     median: Floats
     high: Floats
     effective: Floats
+    counts: Floats
+    edges: Floats
+    choices: str
+    warning: str
 
     @property
     def caption(self) -> str:
-        """What the weights did, and whose choice their constraint is."""
+        """What the weights did, whose choices made them so, and whether they have collapsed."""
+        told = f" {self.warning}." if self.warning else ""
         return (
-            f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %; the paper leaves "
-            f"the weights' constraint (mean 1) and their learning rate open, so both are ours."
+            f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %.{told} "
+            f"{self.choices} and their learning rate are ours, since the paper leaves them open. Right: the share of "
+            f"weights in each bin of log10 |w|."
         )
 
 
-def weights_info(history: History) -> WeightsInfo | None:
+def weights_info(history: History, settings: ImportanceSettings) -> WeightsInfo | None:
     """The columns of IADD's diagnostics; None where no weights were learned."""
     if not history or history[0].get("weight_median") is None:
         return None
     names = ("weight_min", "weight_median", "weight_max", "weight_effective_fraction")
     low, median, high, effective = (_column(history, name) for name in names)
-    return WeightsInfo(_column(history, "iteration"), low, median, high, effective)
+    counts, edges = _column(history, "weight_histogram"), np.array(HISTOGRAM_EDGES)
+    choices = f"A weight per {_SHARERS[settings.granularity]}, the constraint {settings.constraint}"
+    warning = history[-1].get("warning") or ""
+    return WeightsInfo(_column(history, "iteration"), low, median, high, effective, counts, edges, choices, warning)
+
+
+_SHARERS = {"scalar": "parameter", "channel": "output channel", "tensor": "tensor"}

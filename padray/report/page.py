@@ -11,10 +11,10 @@ import jinja2
 
 from padray.config import Config
 from padray.distill.synthetic import SyntheticSet
-from padray.evaluation.table import Row
-from padray.matching.selection import cut_index
+from padray.evaluation.table import Row, shows_balanced
 from padray.networks.flat import Span
-from padray.report import figures, info, search, search_figures, search_view, words
+from padray.report import difficulty, difficulty_figures, figures, info, search, search_figures, search_view, words
+from padray.report.difficulty import Difficulty
 from padray.report.search import SearchSummary
 from padray.report.style import DARK, LIGHT, Theme
 
@@ -42,6 +42,7 @@ class Subject:
         set_key, set_sha256, set_size: the set's file under the storage root, its digest and its bytes.
         chain: the artefacts that led here, in order.
         search: the search that found the settings, if one did.
+        difficulty: the scores that the experts' schedule was made from, if it has one.
     """
 
     name: str
@@ -58,11 +59,17 @@ class Subject:
     set_size: int
     chain: tuple[Link, ...]
     search: SearchSummary | None = None
+    difficulty: Difficulty | None = None
 
     @cached_property
     def samples(self) -> int:
         """M, the number of synthetic images."""
         return len(self.synthetic.learned.images)
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return "image" if self.synthetic.preprocessing.content == "image" else "sample"
 
 
 class Picture(NamedTuple):
@@ -79,17 +86,16 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     """All figures of a subject by their stems, in the order of the page."""
     facts, distill, history = subject.synthetic.facts, subject.config.distill, subject.history
     loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], distill.max_loss)
-    ratio = distill.selection.ratio if distill.selection.strategy == "depth" else 0.0
-    layers = info.layers_info(history, subject.spans, cut_index(ratio, subject.spans[-1].stop))
+    layers = info.layers_info(history, subject.spans, distill.selection)
     images, accuracy = info.images_info(subject.synthetic), info.accuracy_info(subject.rows)
-    weights = info.weights_info(history)
+    weights = info.weights_info(history, distill.importance)
 
     def both(stem: str, alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
         return Picture(stem, alt, caption, draw(LIGHT), draw(DARK))
 
     found = [
         both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
-        both("images", "The distilled images", images.caption, partial(figures.draw_images, images)),
+        both("images", f"The distilled {subject.noun}s", images.caption, partial(figures.draw_images, images)),
         both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)),
         both("layers", "Loss per tensor over iterations", layers.caption, partial(figures.draw_layers, layers)),
     ]
@@ -102,6 +108,13 @@ def pictures(subject: Subject) -> dict[str, Picture]:
         if shares is not None:
             draw = partial(search_figures.draw_importances, shares)
             found.append(both("importances", "How much each parameter matters", shares.caption, draw))
+    if subject.difficulty is not None:
+        seen, scored = difficulty.schedule_info(subject.difficulty), difficulty.agreement_info(subject.difficulty)
+        draw = partial(difficulty_figures.draw_schedule, seen)
+        found.append(both("schedule", "Training samples in each epoch", seen.caption, draw))
+        if scored is not None:
+            draw = partial(difficulty_figures.draw_agreement, scored)
+            found.append(both("difficulty", "Agreement of the difficulty scores", scored.caption, draw))
     return {picture.stem: picture for picture in found}
 
 
@@ -130,13 +143,16 @@ def _view(subject: Subject) -> dict[str, Any]:
     return {
         "name": subject.name,
         "subtitle": (
-            facts["dataset"], config.network.label, f"{distill.ipc} image{'s' * (distill.ipc > 1)} per class",
+            facts["dataset"], config.network.label, f"{distill.ipc} {subject.noun}{'s' * (distill.ipc > 1)} per class",
             f"{facts['iterations']:,} iterations",
             *([f"best of {len(subject.search.trials)} trials"] if subject.search else []),
         ),
-        "headline": words.headline(subject.rows, subject.samples, subject.splits["train"]),
-        "verdict": words.verdict(subject.rows),
+        "headline": words.headline(subject.rows, subject.samples, subject.splits["train"], subject.noun),
+        "verdict": words.verdict(subject.rows, subject.noun),
+        "noun": subject.noun,
         "table": _table(subject.rows),
+        "balanced": shows_balanced(subject.rows),
+        "recovery": words.recovery(subject.rows),
         "protocol": words.protocol(config, has_validation),
         "experts": _experts(subject),
         "sizes": _sizes(subject),
@@ -153,7 +169,7 @@ def _view(subject: Subject) -> dict[str, Any]:
         "command": words.command(subject.name, subject.overrides),
         "search": _search(subject),
         "code": words.training_code(
-            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes
+            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes, subject.noun
         ),
         "preprocessing": subject.synthetic.preprocessing.kind,
     }  # fmt: skip
@@ -173,7 +189,9 @@ def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "architecture": name, "difference": words.difference(rows, name),
             "rows": [
                 {
-                    "source": row["source"], "accuracy": words.accuracy(row), "n": row["n"], "lr": f"{row['lr']:.3g}",
+                    "source": row["source"], "trained_on": info.SOURCES[row["source"]],
+                    "accuracy": words.accuracy(row), "n": row["n"], "lr": f"{row['lr']:.3g}",
+                    "balanced": words.accuracy(row, "balanced_") if shows_balanced(rows) else "",
                     "values": ", ".join(f"{100 * value:.2f}" for value in row["values"]),
                 }
                 for row in rows if row["architecture"] == name

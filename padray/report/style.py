@@ -44,11 +44,15 @@ class Theme:
 
 
 LIGHT = Theme(
-    "#ffffff", "#1b1d21", "#646a73", "#d9dce1", {"distilled": "#0072b2", "random": "#d55e00", "full": "#7a7f87"}
-)
+    "#ffffff", "#1b1d21", "#646a73", "#d9dce1",
+    {"distilled": "#0072b2", "random": "#d55e00", "random_soft": "#cc79a7", "hard_labels": "#009e73",
+     "full": "#7a7f87"},
+)  # fmt: skip
 DARK = Theme(
-    "#15171b", "#e8eaed", "#9aa1ab", "#363b44", {"distilled": "#56b4e9", "random": "#e69f00", "full": "#a3a9b2"}
-)
+    "#15171b", "#e8eaed", "#9aa1ab", "#363b44",
+    {"distilled": "#56b4e9", "random": "#e69f00", "random_soft": "#cc79a7", "hard_labels": "#00b383",
+     "full": "#a3a9b2"},
+)  # fmt: skip
 
 
 @contextmanager

@@ -57,29 +57,29 @@ def between(one: Row, other: Row) -> Difference:
     return Difference(one["architecture"], 100 * (one["mean"] - other["mean"]), 100 * error, known)
 
 
-def accuracy(row: Row) -> str:
-    """`87.6 ± 0.5 %`."""
-    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f} %"
+def accuracy(row: Row, kind: str = "") -> str:
+    """`87.6 ± 0.5 %`; `kind` is `balanced_` for the balanced accuracy."""
+    return f"{100 * row[f'{kind}mean']:.1f} ± {100 * row[f'{kind}std']:.1f} %"
 
 
-def headline(rows: Sequence[Row], samples: int, training: int) -> str:
+def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "image") -> str:
     """What the set achieves on the network that it was made with, beside its controls."""
     name = rows[0]["architecture"]
     article = "an" if name[0] in "aeiou" or name.startswith("mlp") else "a"
     own, control, full = (find(rows, name, source) for source in ("distilled", "random", "full"))
     assert own is not None, "the network that the set was made with is always evaluated"
-    images = f"image{'s' * (samples > 1)}"
+    images = f"{noun}{'s' * (samples > 1)}"
     text = f"Trained on {samples:,} synthetic {images}, {article} {name} reaches {accuracy(own)} on the test split"
     text += f"; on {samples:,} random real {images} {accuracy(control)}" if control else ""
-    return text + (f"; on all {training:,} training images {accuracy(full)}." if full else ".")
+    return text + (f"; on all {training:,} training {noun}s {accuracy(full)}." if full else ".")
 
 
-def verdict(rows: Sequence[Row]) -> str:
+def verdict(rows: Sequence[Row], noun: str = "image") -> str:
     """Whether the set beats its control, plainly; on its own network and then on the others."""
     names = list(dict.fromkeys(row["architecture"] for row in rows))
     found = [d for d in (difference(rows, name) for name in names) if d is not None]
     if not found:
-        return "No control was run, so nothing says whether the set is better than real images."
+        return f"No control was run, so nothing says whether the set is better than real {noun}s."
     first, *others = found
     if not first.known:
         says = f"The difference to the control is {first.text} points, but with one network its spread is not known."
@@ -91,7 +91,7 @@ def verdict(rows: Sequence[Row]) -> str:
     elif first.points > 0:
         says = f"It beats its control by {first.points:.1f} points."
     else:
-        says = f"The set does not beat its control: random real images are better by {-first.points:.1f} points."
+        says = f"The set does not beat its control: random real {noun}s are better by {-first.points:.1f} points."
     return f"{says} {_others(others)}".strip()
 
 
@@ -107,18 +107,52 @@ def _others(others: Sequence[Difference]) -> str:
     return f"Of {count} it clearly beats it on {won}; not on {', '.join(losers)}."
 
 
+def recovery(rows: Sequence[Row]) -> str:
+    """What the set's images are worth with hard labels, where that and the full data were trained on."""
+    found = [
+        f"{row['architecture']} {100 * row['hard_label_recovery']:.1f}"
+        for row in rows if row.get("hard_label_recovery") is not None
+    ]  # fmt: skip
+    return f"Full data minus hard labels (hard-label recovery), in points: {', '.join(found)}." if found else ""
+
+
 def protocol(config: Config, has_validation: bool) -> str:
-    """How the accuracies came about, in two sentences."""
+    """How the accuracies came about, in a few sentences."""
+    if config.evaluation.protocol == "teacher":
+        return _taught(config, has_validation)
     settings, lrs = config.evaluation, ", ".join(f"{lr:g}" for lr in config.evaluation.controls.lrs)
     full = f" ({settings.controls.full_epochs} on the full split)" if settings.controls.full else ""
     split = "validation split" if has_validation else "training split, for want of a validation split"
+    by = " by balanced accuracy" if settings.metric == "balanced_accuracy" else ""
     learned = "learned " if config.distill.lr_student_lr else ""
+    others = {"those samples labelled by the experts": settings.controls.random_soft,
+              "the set's images with hard labels": settings.controls.hard_labels}  # fmt: skip
+    named = [name for name, asked in others.items() if asked]
+    also = f" The same holds for {' and for '.join(named)}." if named else ""
     return (
         f"Each number is the mean ± sample standard deviation over n fresh networks, trained for {settings.epochs} "
         f"epochs{full} with SGD (momentum {settings.momentum:g}, weight decay {settings.weight_decay:g}, lr divided by "
         f"ten half-way, augmentation {settings.augment.replace('_', ', ')}); the test split is read here and nowhere "
         f"else. The set brings its {learned}lr; its control, a fresh stratified draw of equally many real samples for "
-        f"each seed, is trained by the same protocol at the lr out of {lrs} that is best on the {split}."
+        f"each seed, is trained by the same protocol at the lr out of {lrs} that is best{by} on the {split}.{also}"
+    )
+
+
+def _taught(config: Config, has_validation: bool) -> str:
+    """The same where a teacher labels every batch."""
+    settings, teacher = config.evaluation, config.evaluation.teacher
+    counts = (
+        "Which epoch out of the last fifth counts was chosen on the validation split"
+        if has_validation else "The last epoch counts, for want of a validation split"
+    )  # fmt: skip
+    mixed = "" if teacher.mix == "none" else f" and mixed ({teacher.mix})"
+    return (
+        f"Each number is the mean ± sample standard deviation over n fresh networks, taught for {settings.epochs} "
+        f"epochs by a {teacher.network.label} that was trained on the training split for {teacher.epochs}. On each "
+        f"batch, augmented ({settings.augment.replace('_', ', ')}){mixed}, they imitate its outputs, softened by a "
+        f"temperature of {teacher.temperature:g} (AdamW, lr {teacher.lr:g}, weight decay {teacher.weight_decay:g}). "
+        f"{counts}; the test split is read here and nowhere else. The control is a fresh stratified draw of equally "
+        f"many real samples for each seed. The set's own labels and lr take no part."
     )
 
 
@@ -147,8 +181,9 @@ def _shareable(value: Any) -> Any:
 def as_yaml(config: Config, without: Sequence[str] = ()) -> str:
     """The settings that are not at their default, but for sections left out, as a file that `padray run` takes."""
     tree = config.model_dump(mode="json", exclude_defaults=True, exclude={"storage", *without})
-    if "path" in tree.get("data", {}):
-        tree["data"]["path"] = _shareable(tree["data"]["path"])
+    for section in ("data", "scores"):
+        if "path" in tree.get(section, {}):
+            tree[section]["path"] = _shareable(tree[section]["path"])
     return yaml_text(tree)
 
 
@@ -173,7 +208,7 @@ def command(name: str, overrides: Sequence[str]) -> str:
     return shlex.join(parts).replace(" --set ", " \\\n    --set ")
 
 
-_REAL = {  # what a test image, floats in [0, 1], must go through; `t` holds the file's tensors
+_REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t` holds the file's tensors
     "normalize": "mean, std = (t[f'preprocessing.{name}'].view(-1, 1, 1) for name in ('mean', 'std'))\n"
     "    return (x - mean) / std",
     "zca": "return ((x.flatten(1) - t['preprocessing.mean']) @ t['preprocessing.whiten']).view_as(x)",
@@ -181,7 +216,7 @@ _REAL = {  # what a test image, floats in [0, 1], must go through; `t` holds the
 }
 
 
-def training_code(path: str, config: Config, kind: str, classes: int) -> str:
+def training_code(path: str, config: Config, kind: str, classes: int, noun: str = "image") -> str:
     """Python that trains a network on the set without padray; `kind` is that of its preprocessing."""
     soft = config.distill.labels.kind == "soft"
     settings = f"momentum={config.evaluation.momentum:g}, weight_decay={config.evaluation.weight_decay:g}"
@@ -201,6 +236,6 @@ for _ in range({config.evaluation.epochs}):
     sgd.step()
 
 
-def preprocess(x):  # real images (N, C, H, W) in [0, 1], before the network sees them
+def preprocess(x):  # real {noun}s (N, C, H, W){" in [0, 1]" if noun == "image" else ""}, before the network sees them
     {_REAL[kind]}
 """

@@ -78,6 +78,8 @@ class ImportanceSettings(Section):
             raise ValueError(f"clamp is [smallest, largest] (got {[low, high]})")
         if self.constraint == "clamp" and not low <= self.init <= high:
             raise ValueError(f"init {self.init:g} lies outside clamp {[low, high]}")
+        if self.constraint == "softmax" and self.init != 1:
+            raise ValueError(f"weights by softmax have mean 1 from the start: leave init out (got {self.init:g})")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from padray.sections import (
     FULL_AUGMENTATION,
@@ -38,13 +38,15 @@ class ControlSettings(Section):
 class TeacherSettings(Section):
     """Knowledge-distillation evaluation (PAD Table 9): a teacher trained on real data labels each mixed batch.
 
-    The student minimises KL(teacher || student) of outputs softened by `temperature`, with AdamW at `lr` and a
-    cosine that ends at half of it; the score is the best over the last fifth of the epochs (METHOD: RDED's recipe).
+    The teacher is trained by the standard protocol, for `epochs` with `teacher_lr` and `teacher_batch`. The student
+    minimises KL(teacher || student) of outputs softened by `temperature`, with AdamW at `lr` and a cosine that ends
+    at half of it. Which epoch out of the last fifth counts, the validation split says; without one, it is the last.
     """
 
     network: Architecture = NetworkSettings(norm="batch")
     epochs: Count = 60
     teacher_lr: Positive = 0.01
+    teacher_batch: Count = 128
     temperature: Positive = 20.0
     mix: Literal["cutmix", "mixup", "none"] = "cutmix"
     lr: Positive = 0.001
@@ -55,8 +57,9 @@ class EvaluationSettings(Section):
     """Fresh networks trained on the set, tested on real data.
 
     protocol: `standard` is MTT's, 1001 epochs with a tenth of the learning rate after index 501 (other lengths decay
-    at the same place); `teacher` is knowledge distillation. metric: what the learning rates of controls and the
-    best iterate are chosen by; both are always reported.
+    at the same place); `teacher` is knowledge distillation, which judges the images alone: what is chosen while
+    distilling and searching is always judged by `standard`. metric: what the learning rates of controls, the best
+    iterate and the best trial are chosen by; both are always reported.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
@@ -72,3 +75,13 @@ class EvaluationSettings(Section):
     controls: ControlSettings = ControlSettings()
     teacher: TeacherSettings = TeacherSettings()
     seed: int | None = None
+
+    @model_validator(mode="after")
+    def _labels_that_matter(self) -> "EvaluationSettings":
+        asked = [name for name in ("random_soft", "hard_labels", "full") if getattr(self.controls, name)]
+        if self.protocol == "teacher" and asked:
+            raise ValueError(
+                f"controls.{asked[0]} needs protocol: standard; with protocol: teacher the teacher labels every image, "
+                f"and real ones are the `random` control"
+            )
+        return self

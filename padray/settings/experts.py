@@ -18,10 +18,16 @@ from padray.sections import (
 Share = Annotated[float, Field(ge=0, lt=1)]
 Epoch = Annotated[int, Field(ge=0)]
 
+RANKING_SUFFIXES = (".npy", ".parquet")
 EASY_REMOVAL: dict[str, tuple[tuple[int, float], ...]] = {
     "paper": ((41, 0.1),),  # PAD's text: 10 %, once
     "script": ((41, 0.1), (61, 0.2)),  # the published script: 20 % in all from epoch 61 on
 }
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists, which YAML has, become tuples, since types are strict."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _named_removal(value: Any) -> Any:
@@ -34,6 +40,7 @@ def _named_removal(value: Any) -> Any:
 class ScoreSettings(Section):
     """Difficulty scores: the method, and how the scoring networks are trained. Higher scores are harder samples.
 
+    Each network gives the scores of all methods (experts/scores.py); `method` chooses the one that the schedule reads.
     `method: file` reads a ranking instead: `path` is a `.npy` or Parquet file (see experts/ranking.py), and `digest`
     the SHA-256 of its bytes, which padray fills in, so that workers need no file to know which ranking is meant.
     """
@@ -58,6 +65,10 @@ class ScoreSettings(Section):
     def _path_of_file(self) -> "ScoreSettings":
         if (self.method == "file") != (self.path is not None):
             raise ValueError("method: file and path go together: path names the .npy or Parquet file of the ranking")
+        if self.path is not None and not self.path.endswith(RANKING_SUFFIXES):
+            raise ValueError(f"path must end in {' or '.join(RANKING_SUFFIXES)} (got {self.path!r})")
+        if self.digest is not None and self.path is None:
+            raise ValueError("digest belongs to method: file; leave it out")
         return self
 
 
@@ -101,7 +112,8 @@ class ExpertSettings(Section):
     """How an expert is trained: from a fresh network, one snapshot before training and after every epoch.
 
     With `rho` above 0 each step is GSAM's (FTD, DATM, PAD; see experts/sharpness.py), otherwise plain SGD's.
-    `keep_epochs` stores only the snapshots of epochs [first, last] and of the last epoch of training.
+    `keep_epochs` stores only the snapshots of epochs [first, last] and of the last epoch of training. `imported` is
+    the digest that `padray import` gave the experts of others; they take the place of training, and of these settings.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"count", "seed"})
@@ -115,13 +127,16 @@ class ExpertSettings(Section):
     gsam_alpha: NotNegative = 0.3
     adaptive: bool = True
     augment: Augmentation = FULL_AUGMENTATION
-    keep_epochs: tuple[Epoch, Epoch] | None = None
+    keep_epochs: Annotated[tuple[Epoch, Epoch] | None, BeforeValidator(_as_tuple)] = None
+    imported: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     seed: int | None = None
 
     @model_validator(mode="after")
     def _kept_in_order(self) -> "ExpertSettings":
         if self.keep_epochs is not None and not self.keep_epochs[0] <= self.keep_epochs[1] <= self.epochs:
             raise ValueError(f"keep_epochs is [first, last] within 0..{self.epochs} (got {list(self.keep_epochs)})")
+        if self.keep_epochs is not None and self.imported is not None:
+            raise ValueError("imported experts keep all their epochs; leave keep_epochs out")
         return self
 
     def keeps(self, epoch: int) -> bool:

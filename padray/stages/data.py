@@ -4,12 +4,17 @@ import time
 from typing import Any
 
 from padray import fingerprint
+from padray.config import Config
 from padray.data import datasets, sources
 from padray.data.datasets import Dataset
+from padray.data.listing import HOLDS
 from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.stages import stored
 from padray.stages.base import Context, Progress
+from padray.store.artifacts import Manifest
+
+Facts = dict[str, Any]
 
 
 def identify(context: Context) -> Identity:
@@ -18,39 +23,72 @@ def identify(context: Context) -> Identity:
 
 
 def make(context: Context) -> Identity:
-    """Store the dataset if it is not there."""
+    """Store the dataset if it is not there. Raises InputError for settings that do not fit it."""
     began = time.monotonic()
     identity = context.stored_data or identify(context)
     manifest = context.folder(identity).require() if context.stored_data else context.present(identity)
     reused = manifest is not None
     if manifest is None:
         context.notify(Progress("data", 0, 1, identity.name))
-        dataset = datasets.make(context.config.data, sources.read(context.config.data))
-        item = context.folder(identity).put("dataset", "safetensors", stored.encode_dataset(dataset))
-        sizes = {name: len(ids) for name, ids in dataset.splits.items()}
-        facts = {
-            "class_names": list(dataset.class_names), "shape": list(dataset.shape), "splits": sizes,
-            "train_per_class": _train_counts(dataset),
-        }  # fmt: skip
-        manifest = context.manifest(identity, [item], facts=facts)
-        context.folder(identity).commit(manifest)
-    _check_ipc(manifest.facts, context.config.distill.ipc)
-    context.notify(Progress("data", 1, 1, identity.name))
+        manifest = _store(context, identity)
+    _check_ipc(manifest.facts, context.config)
+    _check_augment(manifest.facts, context.config)
+    context.notify(Progress("data", 1, 1, identity.name + _stand_in(manifest.facts)))
     context.finished(identity, began, reused)
     return identity
 
 
-def _train_counts(dataset: Dataset) -> list[int]:
-    counts: list[int] = dataset.labels[dataset.splits["train"]].bincount(minlength=dataset.classes).tolist()
-    return counts
+def _store(context: Context, identity: Identity) -> Manifest:
+    """Read, split, fit and store."""
+    dataset, places = _read(context.config)
+    facts = {
+        "class_names": list(dataset.class_names), "shape": list(dataset.shape), "content": dataset.content,
+        "splits": {name: len(rows) for name, rows in dataset.splits.items()},
+        "train_per_class": dataset.per_class("train").tolist(), "read_from": places,
+    }  # fmt: skip
+    item = context.folder(identity).put("dataset", "safetensors", stored.encode_dataset(dataset))
+    manifest = context.manifest(identity, [item], facts=facts)
+    context.folder(identity).commit(manifest)
+    return manifest
 
 
-def _check_ipc(facts: dict[str, Any], ipc: int) -> None:
+def _read(config: Config) -> tuple[Dataset, dict[str, str]]:
+    """The dataset, and what its train and test samples were read from; the raw arrays are let go."""
+    raw = sources.read(config.data)
+    return datasets.make(config.data, raw), {"train": raw.train.place, "test": raw.test.place}
+
+
+def _stand_in(facts: Facts) -> str:
+    """A remark where samples named validation are those that are tested on."""
+    place = facts.get("read_from", {}).get("test", "")
+    return f", {place} serves as the test split" if place.removeprefix("data/").startswith("val") else ""
+
+
+def _check_ipc(facts: Facts, config: Config) -> None:
     """Refuse more images per class than the smallest class has, before any training. Raises InputError."""
-    counts = facts["train_per_class"]
+    counts, ipc = facts["train_per_class"], config.distill.ipc
     smallest = counts.index(min(counts))
     if ipc > counts[smallest]:
+        tail = " or data.imbalance" if config.data.imbalance > 1 else ""
         raise InputError(
             f"distill.ipc is {ipc}, but class {facts['class_names'][smallest]!r} has only {counts[smallest]} "
-            f"training samples; lower distill.ipc"
+            f"training samples; lower distill.ipc{tail}"
+        )
+
+
+def _check_augment(facts: Facts, config: Config) -> None:
+    """Refuse to augment what is no image, before any training. Raises InputError."""
+    if facts.get("content", "image") == "image":
+        return
+    strategies = {
+        "distill.augment": config.distill.augment, "experts.augment": config.experts.augment,
+        "evaluation.augment": config.evaluation.augment,
+    }  # fmt: skip
+    if config.needs_scores:
+        strategies["scores.augment"] = config.scores.augment
+    wrong = [f"{key}=none" for key, strategy in strategies.items() if strategy != "none"]
+    if wrong:
+        raise InputError(
+            f"{config.data.dataset} holds {HOLDS[facts['content']]}, and augmentation "
+            f"is for images; set {', '.join(wrong)}"
         )

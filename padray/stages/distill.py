@@ -16,6 +16,7 @@ from padray.distill.loop import Contribution, Metrics, Ports, Problem
 from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
 from padray.draws import seed_for
+from padray.errors import InputError, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
 from padray.experts.training import Draws
 from padray.fingerprint import Identity
@@ -35,10 +36,11 @@ from padray.stages.base import (
 )
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
-from padray.store.shards import read_row
+from padray.store.shards import read_buffers, read_row
 from padray.store.stream import Request, stream
 
 Exchange = Callable[[list[Contribution]], list[Contribution]]
+End = tuple[torch.Tensor, dict[str, torch.Tensor]]  # an expert's last parameters (P,) and its last buffers by name
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,27 @@ class _Bench:
         return FlatNetwork(network.to(self.device, self.numerics.dtype).train())
 
     def _start(self) -> State:
+        settings, dtype = self.config.distill, self.numerics.dtype
+        images, targets = self._noise() if settings.init == "noise" else self._real()
+        learned = Learned(images.to(dtype), targets, torch.tensor(settings.student_lr, dtype=dtype))
+        importance = self.problem.importance
+        weights = None if importance is None else importance.start(dtype)
+        return distill.state.start(learned, weights, averaged=settings.ema_decay > 0)
+
+    def _noise(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels to start from where nothing real may show."""
+        settings, classes = self.config.distill, self.dataset.classes
+        targets = synthetic.class_labels(classes, settings.ipc)
+        images = synthetic.noise(len(targets), self.dataset.shape, self.seed)
+        if settings.labels.kind == "soft":
+            targets = synthetic.plain_logits(targets, classes).to(self.numerics.dtype)
+        return images, targets
+
+    def _real(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Chosen real samples and what the experts say of them."""
         settings, network = self.config.distill, self.problem.network
-        images, labels = self.dataset.split("train")
-        images = images.to(self.numerics.dtype)
-        ends = [self._row(f"expert-{k:04d}", -1) for k in range(self.config.experts.count)]
+        images, labels = self.dataset.split("train", self.numerics.dtype)
+        ends = [self._end(f"expert-{k:04d}") for k in range(self.config.experts.count)]
         network.module.eval()
         with torch.no_grad():
             correct = torch.zeros((0, len(labels)), dtype=torch.bool)
@@ -114,13 +133,9 @@ class _Bench:
                 votes = torch.stack([self._logits(end, images[chosen]) for end in ends])
                 targets = synthetic.soft_labels(votes, targets)
         network.module.train()
-        lr = torch.tensor(settings.student_lr, dtype=self.numerics.dtype)
-        weights = None
-        if settings.importance.enabled:
-            weights = torch.full((network.size,), settings.importance.init, dtype=self.numerics.dtype)
-        return distill.state.start(Learned(images[chosen].clone(), targets, lr), weights)
+        return images[chosen].clone(), targets
 
-    def _correct(self, ends: list[torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _correct(self, ends: list[End], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Which samples each expert gets right (E, N), for the first experts that together fill every class."""
         rows: list[torch.Tensor] = []
         for end in ends:
@@ -130,12 +145,19 @@ class _Bench:
                 break  # later experts would change nothing, and there may be a hundred
         return torch.stack(rows)
 
-    def _logits(self, theta_P: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        theta_P, parts = theta_P.to(self.device), torch.split(images, 1000)
-        return torch.cat([self.problem.network(theta_P, part.to(self.device)).cpu() for part in parts])
+    def _logits(self, end: End, images: torch.Tensor) -> torch.Tensor:
+        theta_P, buffers = end[0].to(self.device), {name: buffer.to(self.device) for name, buffer in end[1].items()}
+        parts = torch.split(images, 1000)
+        return torch.cat([self.problem.network(theta_P, part.to(self.device), buffers).cpu() for part in parts])
 
-    def _row(self, stem: str, row: int) -> torch.Tensor:
-        return read_row(self.expert_folder, self.experts.object(stem), row)
+    def _end(self, stem: str) -> End:
+        item = self.experts.object(stem)
+        buffers = read_buffers(self.expert_folder, item, -1)
+        if buffers.keys() != self.problem.network.buffers().keys():  # an older padray kept none
+            raise InputError(
+                f"{self.work.experts.folder} lacks its networks' running statistics: start again with --fresh"
+            )
+        return read_row(self.expert_folder, item, -1), buffers
 
     def _requests(self) -> Iterator[tuple[Request, ...]]:
         """What this worker reads, in order: for each of its trajectories the start and the target snapshot."""
@@ -155,12 +177,30 @@ class _Bench:
     def run(self) -> Iterator[Metrics]:
         settings = self.config.distill
         mine = self.member.trajectories(settings.trajectories)
-        ports = Ports(self._rows(), mine, self.member.exchange, self._judge, self._keep)
-        for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
-            self.trail.add(metrics)
-            yield metrics
         if self.state.iteration >= settings.iterations and self.member.rank == 0:  # only the set is still to store
             self._finish(self.state)
+        ports = Ports(self._rows(), mine, self.member.exchange, self._judge, self._keep)
+        try:
+            for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
+                self.trail.add(metrics)
+                yield metrics
+        except Exception as error:  # whatever it is, and whichever worker met it first, worker 0 keeps what is done
+            kept = self._keep_last()
+            if isinstance(error, WorkError):
+                raise WorkError(f"{error}; {kept}") from error
+            raise
+
+    def _keep_last(self) -> str:
+        """Store the last good state; what is kept, and how to go on."""
+        done = self.state.iteration
+        if not done:
+            return "no iteration was finished"
+        if self.member.rank == 0:
+            self.trail.save(self.state)
+        return (
+            f"the state after {done} of {self.config.distill.iterations} iterations is kept, and "
+            f"distill.iterations={done} makes a set of it; other settings start a distillation of their own"
+        )
 
     def _judge(self, learned: Learned) -> float:
         """Mean validation accuracy of `distill.validation.seeds` fresh networks, judged by worker 0."""
@@ -171,6 +211,7 @@ class _Bench:
         return fmean(self.member.share(lambda: validation_accuracies(learned, network, self.dataset, trial)))
 
     def _keep(self, state: State) -> None:
+        self.state = state
         crash_point("distill", "iteration", state.iteration)
         last = state.iteration == self.config.distill.iterations
         if self.member.rank == 0 and (last or state.iteration % self.config.distill.checkpoint_every == 0):
@@ -190,6 +231,7 @@ class _Bench:
         """What a stranger needs to know: a function of settings and inputs, without clock or host."""
         config = self.config
         network = config.network.model_dump(mode="json")
+        warning = loop.warning(self.problem, state)
         return {
             "class_names": list(self.dataset.class_names), "dataset": config.data.dataset,
             "shape": list(self.dataset.shape), "ipc": config.distill.ipc, "network": network,
@@ -199,6 +241,7 @@ class _Bench:
             "distillation": self.work.identity.fingerprint, "experts": self.work.experts.fingerprint,
             "expert_ids": list(range(config.experts.count)), "dataset_fingerprint": self.work.inputs.data.fingerprint,
             "settings": config.distill.model_dump(mode="json"), "seed": seed_for(self.seed, "distill"),
+            **({"warning": warning} if warning else {}),
         }  # fmt: skip
 
 
@@ -224,7 +267,8 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
 def describe(metrics: Metrics) -> str:
     """An iteration in a few words."""
     judged = f", validation {100 * metrics['validation_accuracy']:.1f} %" if "validation_accuracy" in metrics else ""
-    return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}"
+    warned = f"; {metrics['warning']}" if "warning" in metrics else ""
+    return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}{warned}"
 
 
 def _commit(context: Context, identity: Identity, experts: Identity, before: Manifest | None) -> StoredObject:

@@ -2,84 +2,26 @@
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 from padray import fingerprint
 from padray.config import Config
-from padray.data.datasets import Dataset
-from padray.errors import WorkError
+from padray.errors import InputError
 from padray.evaluation import table
-from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, random_samples, recipe_for, samples_of_set
-from padray.experts.training import Draws, Samples
+from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
-from padray.numerics import decide
 from padray.sections import NetworkSettings
-from padray.stages import stored
-from padray.stages.base import Context, Inputs, Make, Unit, make_missing
-from padray.store.artifacts import Folder, StoredObject
-from padray.store.crash import crash_point
+from padray.stages import stored, teacher
+from padray.stages.base import Context, Inputs, Unit, make_missing
+from padray.stages.cells import EvaluationWork, Places
+from padray.store.artifacts import StoredObject
 
-Places = dict[Source, Identity]
 Results = dict[Cell, table.CellResult]
+Chosen = dict[tuple[Source, NetworkSettings], float]
 
-
-@dataclass(frozen=True)
-class EvaluationWork:
-    """How to make cells. It travels; `distilled` names the set's folder, `places` where each source's cells go."""
-
-    config: Config
-    inputs: Inputs
-    distilled: Identity
-    places: Places
-    cells: dict[str, Cell]
-
-    def prepare(self) -> Make:
-        numerics = decide(self.config.compute)
-        device = numerics.use()
-        dataset, location = self.inputs.dataset(), self.inputs.location()
-        splits = {}
-        for name in ("train", "validation", "test"):
-            images, labels = dataset.split(name)
-            splits[name] = Samples(images.to(device, numerics.dtype), labels.to(device))
-        held = splits["validation"] if len(splits["validation"].labels) else splits["train"]
-        judges = Judges(held, splits["test"])
-        folder = Folder(location, self.distilled.folder, self.distilled.fingerprint)
-        synthetic = stored.load_set(folder, self.config.distill.iterations)
-
-        def make(unit: Unit) -> StoredObject:
-            cell = self.cells[unit.id]
-            if cell.source == "distilled":
-                training, lr = samples_of_set(synthetic.learned, device), float(synthetic.learned.lr)
-            else:
-                training, lr = self._real(cell, splits["train"], dataset), cell.lr or 0.0
-            result = self._judge(cell, training, lr, dataset, judges)
-            crash_point("evaluate", "before-put", cell.seed)
-            place = self.places[cell.source]
-            return Folder(location, place.folder, place.fingerprint).put(
-                cell.id, "json", json.dumps(result, sort_keys=True).encode()
-            )
-
-        return make
-
-    def _real(self, cell: Cell, train: Samples, dataset: Dataset) -> Samples:
-        if cell.source == "full":
-            return train
-        return random_samples(train, self.config.distill.ipc, dataset.classes, cell.seed)
-
-    def _judge(self, cell: Cell, training: Samples, lr: float, dataset: Dataset, judges: Judges) -> table.CellResult:
-        evaluation = self.config.evaluation
-        epochs = evaluation.controls.full_epochs if cell.source == "full" else evaluation.epochs
-        unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
-        draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
-        try:
-            score = judge(training, cell.network, recipe_for(evaluation, epochs, lr), draws, dataset, judges)
-        except WorkError:  # it diverged: a result as good as any other, and none to stop the others for
-            score = Score(0.0, 0.0)
-        return {
-            "source": cell.source, "architecture": cell.network.label, "seed": cell.seed, "lr": lr,
-            "validation": score.validation, "test": score.test, "samples": len(training.images), "epochs": epochs,
-        }  # fmt: skip
+_SHARED: frozenset[Source] = frozenset({"random", "random_soft", "full"})  # sets of one size have them in common
 
 
 def architectures(config: Config) -> list[NetworkSettings]:
@@ -87,44 +29,70 @@ def architectures(config: Config) -> list[NetworkSettings]:
     return list(dict.fromkeys([config.network, *config.evaluation.architectures]))
 
 
-def identities(config: Config, data: Identity, distilled: Identity) -> Places:
-    """Where the cells of each source are kept; controls are shared by all sets of the same data and size."""
-    ipc = config.distill.ipc
-    made = fingerprint.set_fingerprint(distilled, config.distill.iterations)
+def identities(config: Config, data: Identity, distilled: Identity, experts: Identity | None = None) -> Places:
+    """Where the cells of each source are kept; controls are shared by all sets of the same data and size.
+
+    Args:
+        experts: who labels `random_soft`; left out, those that the settings lead to.
+    """
+    controls, ipc = config.evaluation.controls, config.distill.ipc
+    of_set = {"set": fingerprint.set_fingerprint(distilled, config.distill.iterations)}
     per_class = {"data": data.fingerprint, "ipc": ipc}
+
+    def place(source: Source, name: str, inputs: dict[str, Any]) -> Identity:
+        return fingerprint.evaluation_identity(config, source, name, inputs)
+
     found: Places = {
-        "distilled": fingerprint.evaluation_identity(config, "distilled", distilled.name, {"set": made}),
-        "random": fingerprint.evaluation_identity(config, "random", f"{data.name}-ipc{ipc}", per_class),
+        "distilled": place("distilled", distilled.name, of_set),
+        "random": place("random", f"{data.name}-ipc{ipc}", per_class),
     }
-    if config.evaluation.controls.full:
-        found["full"] = fingerprint.evaluation_identity(config, "full", data.name, {"data": data.fingerprint})
+    if controls.random_soft:
+        asked = experts or fingerprint.experts_identity(config, data)
+        by = {"experts": asked.fingerprint, "expert_ids": list(range(config.experts.count))}
+        found["random_soft"] = place("random_soft", f"{asked.name}-ipc{ipc}", per_class | by)
+    if controls.hard_labels:
+        found["hard_labels"] = place("hard_labels", distilled.name, of_set)
+    if controls.full:
+        found["full"] = place("full", data.name, {"data": data.fingerprint})
     return found
+
+
+def _experts_of(context: Context, distilled: Identity) -> Identity | None:
+    """The experts that a stored set was made with, where they are asked. Raises InputError if there are none."""
+    if not context.config.evaluation.controls.random_soft:
+        return None
+    made_with = context.folder(distilled).require().inputs.get("experts")
+    if made_with is None:
+        raise InputError(
+            f"{distilled.folder} was not distilled from experts, so none can label the control random_soft; "
+            f"set evaluation.controls.random_soft=false"
+        )
+    return Identity("experts", distilled.name.removesuffix(f"-ipc{context.config.distill.ipc}"), made_with)
 
 
 def make(context: Context, data: Identity, distilled: Identity) -> list[table.Row]:
     """Make all missing cells; the table, network by network, the set before its controls."""
     began = time.monotonic()
     config = context.config
-    places = identities(config, data, distilled)
-    have: dict[str, StoredObject] = {}
-    for source, place in places.items():
-        context.present(place)
-        loose = context.folder(place).loose("cell-")
-        have |= {f"{source}/{item.stem}": item for item in loose}
-    grid = _Grid(context, EvaluationWork(config, Inputs(context.location.uri, data), distilled, places, {}), have)
-    first = grid.first_cells()
-    results = grid.results(first, later=grid.later())
-    chosen = {key: table.best_lr(cells) for key, cells in _tries(results).items()}
-    results = grid.results([*first, *grid.control_cells(chosen)])
-    rows = [
-        table.row(network.label, source, _shown(results, source, network, chosen, config.evaluation.seeds))
-        for network in architectures(config)
-        for source in places
-    ]
+    grid = _open(context, data, distilled)
+    places = grid.work.places
+    results, chosen = grid.run(places)
+    rows = table.with_recovery([
+        grid.row(results, source, network, chosen) for network in architectures(config) for source in places
+    ])  # fmt: skip
     for source in places:
         _commit(context, grid, source, rows)
     context.finished(places["distilled"], began, reused=grid.made_now == 0)
     return rows
+
+
+def make_controls(context: Context, data: Identity, distilled: Identity) -> None:
+    """Make only what sets of the same data share, so that `make` finds it for each of them."""
+    grid = _open(context, data, distilled)
+    shared = [source for source in grid.work.places if source in _SHARED]
+    grid.run(shared)
+    for source in shared:
+        _commit(context, grid, source, [])
 
 
 @dataclass
@@ -137,27 +105,40 @@ class _Grid:
     made_now: int = 0
     numerics: dict[str, Any] | None = None  # of the cells that were made now
 
-    def first_cells(self) -> list[Cell]:
-        """The set's cells, and those that choose the controls' learning rates."""
+    def run(self, sources: Collection[Source]) -> tuple[Results, Chosen]:
+        """All cells of these sources, and the learning rates that were chosen for them."""
+        if self.context.config.evaluation.protocol == "teacher":
+            teacher.make(self.context, self.work.inputs, later=len(self.first_cells(sources)))
+        first, metric = self.first_cells(sources), self.context.config.evaluation.metric
+        results = self.results(first, later=self.later(sources))
+        chosen = {key: table.best_lr(cells, metric) for key, cells in _tries(results).items()}
+        return self.results([*first, *self.control_cells(chosen)]), chosen
+
+    def brings_lr(self, source: Source) -> bool:
+        """Whether the learning rate is known: the set's own, or the students' of a teacher."""
+        return source == "distilled" or self.context.config.evaluation.protocol == "teacher"
+
+    def first_cells(self, sources: Collection[Source]) -> list[Cell]:
+        """All cells whose learning rate is known, and those that choose the other ones."""
         evaluation = self.context.config.evaluation
         controls = evaluation.controls
         found = []
         for network in architectures(self.context.config):
-            found += [Cell("distilled", network, seed) for seed in range(evaluation.seeds)]
-            for source in self.controls():
-                found += [Cell(source, network, k, lr) for lr in controls.lrs for k in range(controls.tuning_seeds)]
+            for source in sources:
+                if self.brings_lr(source):
+                    found += [Cell(source, network, seed) for seed in range(evaluation.seeds)]
+                else:
+                    found += [Cell(source, network, k, lr) for lr in controls.lrs for k in range(controls.tuning_seeds)]
         return found
 
-    def controls(self) -> list[Source]:
-        return [source for source in self.work.places if source != "distilled"]
-
-    def later(self) -> int:
+    def later(self, sources: Collection[Source]) -> int:
         """How many cells are to come once the controls' learning rates are chosen."""
         evaluation = self.context.config.evaluation
         more = max(0, evaluation.seeds - evaluation.controls.tuning_seeds)
-        return more * len(self.controls()) * len(architectures(self.context.config))
+        tuned = [source for source in sources if not self.brings_lr(source)]
+        return more * len(tuned) * len(architectures(self.context.config))
 
-    def control_cells(self, chosen: dict[tuple[Source, NetworkSettings], float]) -> list[Cell]:
+    def control_cells(self, chosen: Chosen) -> list[Cell]:
         """The controls' other seeds at their chosen learning rates."""
         evaluation = self.context.config.evaluation
         seeds = range(evaluation.controls.tuning_seeds, evaluation.seeds)
@@ -168,12 +149,29 @@ class _Grid:
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
         units = [Unit("evaluate", id, self.work.places[cell.source].fingerprint) for id, cell in by_id.items()]
         self.made_now += sum(unit.id not in self.have for unit in units)
-        work = EvaluationWork(self.work.config, self.work.inputs, self.work.distilled, self.work.places, by_id)
-        made = make_missing(self.context, work, units, self.have, later)
+        made = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
         self.numerics = self.numerics or made.numerics
         self.have |= {unit.id: item for unit, item in zip(units, made.objects, strict=True)}
         contents = [json.loads(self.context.location.get(item.key)) for item in made.objects]
         return dict(zip(by_id.values(), contents, strict=True))
+
+    def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> table.Row:
+        """One line of the table."""
+        evaluation, lr = self.context.config.evaluation, chosen.get((source, network))
+        cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds)]
+        return table.row(network.label, source, cells, evaluation.metric)
+
+
+def _open(context: Context, data: Identity, distilled: Identity) -> _Grid:
+    """The grid with the cells that lie in storage, listed or not."""
+    experts = _experts_of(context, distilled)
+    places = identities(context.config, data, distilled, experts)
+    have: dict[str, StoredObject] = {}
+    for source, place in places.items():
+        context.present(place)
+        have |= {f"{source}/{item.stem}": item for item in context.folder(place).loose("cell-")}
+    inputs = Inputs(context.location.uri, data)
+    return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
 
 
 def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[table.CellResult]]:
@@ -183,13 +181,6 @@ def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[table.
         if cell.lr is not None:
             found.setdefault((cell.source, cell.network), []).append(result)
     return found
-
-
-def _shown(
-    results: Results, source: Source, network: NetworkSettings, chosen: dict[Any, float], seeds: int
-) -> list[table.CellResult]:
-    lr = chosen.get((source, network))
-    return [results[Cell(source, network, seed, lr)] for seed in range(seeds)]
 
 
 def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]) -> None:

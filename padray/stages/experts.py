@@ -2,31 +2,56 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from padray import fingerprint, networks
-from padray.config import Config
+from padray.config import Config, ExpertSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import WorkError
 from padray.experts.schedule import rank, samples_of_epoch
+from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, accuracy, train
 from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.numerics import decide
-from padray.stages import stored
+from padray.stages import imported, stored
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, make_missing
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
 
 
+@dataclass
+class _Snapshots:
+    """What is kept of a network while it is trained: its parameters and buffers after each kept epoch, copied."""
+
+    flat: FlatNetwork
+    settings: ExpertSettings
+    epochs: list[int] = field(default_factory=list)
+    rows: list[torch.Tensor] = field(default_factory=list)
+    buffers: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+
+    def take(self, epoch: int) -> None:
+        """Copy the network as it is after `epoch` epochs, if that one is kept."""
+        if self.settings.keeps(epoch):
+            self.epochs.append(epoch)
+            self.rows.append(self.flat.flatten().cpu())
+            for name, buffer in self.flat.buffers().items():
+                self.buffers.setdefault(name, []).append(buffer.cpu())
+
+    def encode(self, facts: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+        """The shard's bytes and its row index."""
+        buffers = {name: torch.stack(rows) for name, rows in self.buffers.items()}
+        return shards.encode(torch.stack(self.rows), facts, self.epochs, buffers)
+
+
 @dataclass(frozen=True)
 class ExpertWork:
-    """One unit is one expert; its object is a shard of epochs + 1 snapshots."""
+    """One unit is one expert; its object is a shard of the snapshots before training and after every kept epoch."""
 
     config: Config
     inputs: Inputs
@@ -41,15 +66,15 @@ class ExpertWork:
         chosen = self._curriculum(dataset)
         splits = {}
         for name in ("train", "validation"):
-            images, labels = dataset.split(name)
+            images, labels = dataset.split(name, numerics.dtype)
             splits[name] = Samples(images.to(device, numerics.dtype), labels.to(device))
         folder = Folder(location, self.experts.folder, self.experts.fingerprint)
 
         def make(unit: Unit) -> StoredObject:
             seed = seed_for(self.config.seed_of("experts"), "experts", unit.id, "network")
             network = networks.build(self.config.network, dataset.shape, dataset.classes, seed)
-            theta, facts = self._train(unit, network.to(device, numerics.dtype), splits, chosen)
-            content, rows = shards.encode(theta, {**facts, "spans": _spans(network), "seed": seed})
+            snapshots, facts = self._train(unit, network.to(device, numerics.dtype), splits, chosen)
+            content, rows = snapshots.encode({**facts, "spans": _spans(network), "seed": seed})
             crash_point("experts", "before-put", int(unit.id[-4:]))
             item = folder.put(unit.id, "safetensors", content, {"rows": rows})
             crash_point("experts", "after-put", int(unit.id[-4:]))
@@ -62,7 +87,7 @@ class ExpertWork:
         if self.scores is None:
             return None
         folder = Folder(self.inputs.location(), self.scores.folder, self.scores.fingerprint)
-        _, scores = stored.load_scores(folder, self.config.scores.networks)
+        _, scores = stored.load_scores(folder, self.config.scores)
         ranked = rank(scores, dataset.labels[dataset.splits["train"]], dataset.classes)
         return lambda epoch: samples_of_epoch(ranked, epoch, self.config.schedule)
 
@@ -72,24 +97,28 @@ class ExpertWork:
         network: torch.nn.Module,
         splits: dict[str, Samples],
         chosen: Callable[[int], torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The snapshots (E+1, P), and the accuracy after each epoch on the validation split, if there is one."""
+    ) -> tuple[_Snapshots, dict[str, Any]]:
+        """The snapshots, and the accuracy after each epoch on the validation split, if there is one."""
         settings = self.config.experts
-        recipe = Recipe(
-            settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment
-        )
-        flat = FlatNetwork(network)
-        rows, accuracies = [flat.flatten().cpu()], []
+        snapshots, accuracies = _Snapshots(FlatNetwork(network), settings), []
+        snapshots.take(0)
         draws = Draws(self.config.seed_of("experts"), "experts", unit.id)
-        for _ in train(network, splits["train"], recipe, draws, chosen):
-            rows.append(flat.flatten().cpu())
+        for epoch, _ in enumerate(train(network, splits["train"], _recipe(settings), draws, chosen), start=1):
+            snapshots.take(epoch)
             if len(splits["validation"].labels):
                 accuracies.append(accuracy(network, splits["validation"]))
-        theta = torch.stack(rows)
-        if not bool(torch.isfinite(theta).all()):
+        if not all(bool(torch.isfinite(row).all()) for row in snapshots.rows):
             raise WorkError(f"{unit.id} has parameters that are not finite: lower experts.lr ({settings.lr:g})")
         facts = {"network": self.config.network.model_dump(mode="json"), "epochs": settings.epochs, "unit": unit.id}
-        return theta, {**facts, "validation_accuracy": accuracies}
+        return snapshots, {**facts, "validation_accuracy": accuracies}
+
+
+def _recipe(settings: ExpertSettings) -> Recipe:
+    sharpness = Sharpness(settings.rho, settings.gsam_alpha, settings.adaptive) if settings.rho else None
+    return Recipe(
+        settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment,
+        sharpness=sharpness,
+    )  # fmt: skip
 
 
 def _spans(network: torch.nn.Module) -> list[dict[str, Any]]:
@@ -98,13 +127,17 @@ def _spans(network: torch.nn.Module) -> list[dict[str, Any]]:
 
 def _with_rows(folder: Folder, items: list[StoredObject]) -> list[StoredObject]:
     """Shards that lie in the folder, with the row index from their own headers."""
-    return [replace(item, extra={"rows": shards.describe(folder.get(item))["rows"]}) for item in items]
+    return [replace(item, extra={"rows": shards.read_header(folder, item)["rows"]}) for item in items]
 
 
 def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     """Train the experts that are missing."""
     began = time.monotonic()
     identity = fingerprint.experts_identity(context.config, data)
+    if context.config.experts.imported is not None:
+        imported.require(context, identity)
+        context.finished(identity, began, reused=True)
+        return identity
     folder, count = context.folder(identity), context.config.experts.count
     present = context.present(identity)
     reused = present is not None and len(present.objects) >= count

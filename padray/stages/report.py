@@ -1,19 +1,19 @@
 """Stage `report`: the page that tells what a set is worth, from manifests, tables and the set itself."""
 
 import time
-from typing import Any
 
 from padray import fingerprint, networks
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.networks.flat import spans_of
 from padray.report import page
+from padray.report.difficulty import Difficulty
 from padray.report.page import Link, Subject
 from padray.report.search import SearchSummary
 from padray.stages import evaluate, stored
 from padray.stages.base import Context, Progress
-from padray.store.artifacts import Folder, Manifest, StoredObject
-from padray.store.shards import describe
+from padray.store.artifacts import Manifest, StoredObject
+from padray.store.shards import read_header
 
 PAGE = "report.html"
 
@@ -83,8 +83,18 @@ def gather(
         history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
         splits=facts["splits"], experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
         set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
-        search=search,
+        search=search, difficulty=_difficulty(context, identities),
     )  # fmt: skip
+
+
+def _difficulty(context: Context, identities: dict[str, Identity]) -> Difficulty | None:
+    """The scores of the experts' schedule; None where the experts saw everything."""
+    config = context.config
+    if "scores" not in identities or not config.needs_scores:
+        return None
+    tables = stored.score_tables(context.folder(identities["scores"]), config.scores)
+    sizes = context.folder(identities["data"]).require().facts["train_per_class"]
+    return Difficulty(config.scores, config.schedule, tables, sizes, config.experts.epochs)
 
 
 def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...]:
@@ -93,7 +103,10 @@ def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...
     made = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
     found.append(Link("set", f"set-{context.config.distill.iterations:06d}", made, {}))
     sources = evaluate.identities(context.config, identities["data"], identities["distill"])
-    return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in sources.items()))
+    proofs = {str(source): identity for source, identity in sources.items()}
+    if context.config.evaluation.protocol == "teacher":
+        proofs["teacher"] = fingerprint.teacher_identity(context.config, identities["data"])
+    return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
 
 
 def _searched(context: Context, search: SearchSummary | None) -> tuple[Link, ...]:
@@ -112,12 +125,5 @@ def _expert_accuracies(context: Context, experts: Identity) -> tuple[float, ...]
     """The last validation accuracy of every expert that was used, from the headers of their shards."""
     folder = context.folder(experts)
     items = folder.require().objects[: context.config.experts.count]
-    last = [_shard_facts(folder, item).get("validation_accuracy", []) for item in items]
+    last = [read_header(folder, item)["facts"].get("validation_accuracy", []) for item in items]
     return tuple(accuracies[-1] for accuracies in last if accuracies)
-
-
-def _shard_facts(folder: Folder, item: StoredObject) -> dict[str, Any]:
-    """A shard's facts by two small reads: shards are large, headers are not."""
-    length = 8 + int.from_bytes(folder.location.get_range(item.key, 0, 8), "little")
-    facts: dict[str, Any] = describe(folder.location.get_range(item.key, 0, length))["facts"]
-    return facts

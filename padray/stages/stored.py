@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import safetensors.torch
 import torch
 
+from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_tensors, meta, to_tensors
 from padray.distill import synthetic
 from padray.distill.synthetic import SyntheticSet
@@ -40,12 +41,19 @@ def read_table(content: bytes) -> dict[str, list[Any]]:
     return columns
 
 
-def load_scores(folder: Folder, networks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample ids (N,) and their scores averaged over the first `networks` scoring networks (N,)."""
-    manifest = folder.require()
-    tables = [read_table(folder.get(manifest.object(f"network-{k:04d}"))) for k in range(networks)]
-    scores = torch.tensor([table["score"] for table in tables], dtype=torch.float64)
-    return torch.tensor(tables[0]["sample"]), scores.mean(dim=0)
+def load_scores(folder: Folder, settings: ScoreSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training split's sample ids (N,) and their scores by the method, averaged over the networks (N,)."""
+    tables = score_tables(folder, settings)
+    train = [row for row, split in enumerate(tables[0]["split"]) if split == "train"]
+    scores = torch.tensor([table[settings.method] for table in tables], dtype=torch.float64)
+    return torch.tensor(tables[0]["sample"])[train], scores.mean(dim=0)[train]
+
+
+def score_tables(folder: Folder, settings: ScoreSettings) -> list[dict[str, list[Any]]]:
+    """The tables of the scoring networks that the settings ask for, or the one of a ranking from a file."""
+    manifest, networks = folder.require(), [f"network-{k:04d}" for k in range(settings.networks)]
+    stems = ["ranking"] if settings.method == "file" else networks
+    return [read_table(folder.get(manifest.object(stem))) for stem in stems]
 
 
 def load_set(folder: Folder, iterations: int) -> SyntheticSet:

@@ -1,4 +1,4 @@
-"""Rows of shards, read ahead of their use under a budget of bytes, in the order in which they were asked for."""
+"""Snapshots of shards, read ahead of their use under a budget of bytes, in the order in which they were asked for."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from padray.store.artifacts import Folder, StoredObject
-from padray.store.shards import read_row, rows_of
+from padray.store.shards import read_row, row_of, rows_of
 
-Request = tuple[StoredObject, int]
+Request = tuple[StoredObject, int]  # a shard, and the epoch whose snapshot is wanted
 
 
 def stream(
     folder: Folder, requests: Iterable[tuple[Request, ...]], budget_bytes: int = 256 << 20, readers: int = 2
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """For each tuple of (shard, row) requests the tuple of rows, in order.
+    """For each tuple of (shard, epoch) requests the tuple of snapshots (P,), in order.
 
     At least one tuple is always read ahead; more of them only while their bytes fit into the budget.
     """
@@ -29,9 +29,13 @@ def stream(
                 spent, futures = waiting.popleft()
                 held -= spent
                 yield tuple(future.result() for future in futures)
-            waiting.append((cost, [pool.submit(read_row, folder, item, row) for item, row in group]))
+            waiting.append((cost, [pool.submit(_read, folder, *request) for request in group]))
             held += cost
         for _, futures in waiting:
             yield tuple(future.result() for future in futures)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(folder: Folder, item: StoredObject, epoch: int) -> torch.Tensor:
+    return read_row(folder, item, row_of(item, epoch))

@@ -33,7 +33,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
     """Run one gradient in this process."""
     from padray import networks
     from padray.draws import generator
-    from padray.matching import student
+    from padray.matching import gradients, student
     from padray.networks.flat import FlatNetwork
     from padray.sections import NetworkSettings
 
@@ -46,7 +46,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
     start, end = network.flatten(), torch.randn(network.size, generator=draw)
     before = peak_bytes()
     if variant == "adjoint":
-        student.adjoint(network, student.train_student(network, start, learned, plan), learned, plan, end)
+        gradients.exact(network, start, learned, plan).back(end)
     else:
         unroll(network, start, learned, plan, end)
     return {"peak": peak_bytes() - before, "parameters": network.size}

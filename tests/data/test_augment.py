@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from padray.config import FULL_AUGMENTATION
 from padray.data import augment
 from padray.data.augment import Augmentation
 from padray.draws import generator
 from padray.errors import InputError
+from padray.sections import FULL_AUGMENTATION
 
 OPS = FULL_AUGMENTATION.split("_")
 SHAPES = [(3, 8, 8), (1, 5, 9), (3, 6, 4)]
@@ -138,6 +138,13 @@ def test_none_is_the_identity_and_unknown_names_are_refused():
     assert torch.equal(source.get_state(), generator(0, "none").get_state())
     with pytest.raises(InputError, match=r"'blur'.*color, crop, cutout, flip, scale, rotate"):
         augment.draw("color_blur", 6, (3, 8, 8), source)
+
+
+def test_samples_of_one_row_are_no_images():
+    for shape in ((13, 1, 1), (2, 1, 64)):
+        assert augment.draw("none", 6, shape, generator(0, "none")).op == "none"
+        with pytest.raises(InputError, match=r"'crop' is for images, .* set it to none"):
+            augment.draw("crop", 6, shape, generator(0, "none"))
 
 
 def test_operations_are_chosen_uniformly():

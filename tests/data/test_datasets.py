@@ -21,7 +21,7 @@ def raw_dataset(counts=(30, 100, 7), dtype=np.uint8, seed=0) -> RawDataset:
         pixels = rng.integers(0, 256, (len(labels), 3, 4, 5)).astype(np.uint8)
         return RawSplit(pixels if dtype == np.uint8 else (pixels / 255).astype(dtype), labels)
 
-    return RawDataset(part(counts), part([2] * len(counts)), tuple("abcdefgh"[: len(counts)]), "0" * 64)
+    return RawDataset(part(counts), part([2] * len(counts)), tuple("abcdefgh"[: len(counts)]))
 
 
 def test_splits_are_disjoint_and_stratified():
@@ -54,7 +54,7 @@ def test_split_depends_on_the_split_seed_alone():
     assert first != validation(split_seed=1)
     other = raw_dataset()
     swapped = RawSplit(255 - other.train.images, other.train.labels)
-    assert first == validation(RawDataset(swapped, other.test, other.class_names, "1" * 64))
+    assert first == validation(RawDataset(swapped, other.test, other.class_names))
 
 
 @pytest.mark.parametrize("kind", ["none", "normalize", "zca"])
@@ -64,7 +64,7 @@ def test_preprocessing_is_fitted_on_the_training_split_only(kind):
     changed = raw.train.images.copy()
     changed[data.splits["validation"].numpy()] = 0
     again = RawDataset(
-        RawSplit(changed, raw.train.labels), RawSplit(raw.test.images // 2, raw.test.labels), raw.class_names, ""
+        RawSplit(changed, raw.train.labels), RawSplit(raw.test.images // 2, raw.test.labels), raw.class_names
     )
     other = datasets.make(settings, again)
     for name, value in data.preprocessing.tensors().items():
@@ -110,6 +110,48 @@ def test_round_trip_through_tensors(kind):
     for name in datasets.SPLITS:
         for ours, theirs in zip(back.split(name), data.split(name), strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_split_preprocesses_in_the_precision_that_is_asked_for():
+    data = datasets.make(DataSettings(), raw_dataset())
+    double, _ = data.split("train", torch.float64)
+    mean, std = (data.preprocessing.values[name].double().view(-1, 1, 1) for name in ("mean", "std"))
+    exact = (data.images[data.splits["train"]].double() / 255 - mean) / std
+    assert double.dtype == torch.float64 and torch.allclose(double, exact, rtol=0, atol=1e-14)
+    assert not torch.allclose(data.split("train")[0].double(), exact, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "imbalance, limit, validation", [(10.0, None, 0.1), (100.0, 120, 0.0), (100.0, 50, 0.1), (3.0, 50, 0.2)]
+)
+def test_a_long_tail_keeps_the_first_of_each_class(imbalance, limit, validation):
+    whole = sources.read(DataSettings())
+    settings = DataSettings(imbalance=imbalance, limit_per_class=limit, validation=validation)
+    raw = sources.read(settings)
+    for label in range(10):
+        own = whole.train.images[whole.train.labels == label][:limit]
+        least = 2 if validation else 1
+        count = max(least, int(len(own) * (1 / imbalance) ** (label / 9) + 1e-6))
+        assert np.array_equal(raw.train.images[raw.train.labels == label], own[:count])
+    assert np.array_equal(raw.test.images, whole.test.images)
+    data = datasets.make(settings, raw)
+    assert data.per_class("train").min() >= 1
+    assert data.per_class("validation").sum() + len(data.splits["train"]) == len(raw.train.labels)
+
+
+def test_a_long_tail_ends_at_the_ratio_of_its_name():
+    assert [sources.tail_count(5000, c, 10, 100.0) for c in (0, 4, 9)] == [5000, 645, 50]
+    assert [sources.tail_count(500, c, 3, 4.0) for c in range(3)] == [500, 250, 125]
+    assert sources.tail_count(1000, 9, 10, 10.0) == 100 and sources.tail_count(7, 0, 1, 10.0) == 7
+
+
+def test_what_is_no_image_is_stored_and_read_back_as_what_it_is():
+    raw = raw_dataset(dtype=np.float32)
+    series = RawDataset(raw.train, raw.test, raw.class_names, "series")
+    data = datasets.make(DataSettings(), series)
+    back = datasets.from_tensors(datasets.to_tensors(data), json.loads(json.dumps(datasets.meta(data))))
+    assert back.content == data.content == "series"
+    assert "content" not in datasets.meta(datasets.make(DataSettings(), raw))["preprocessing"]
 
 
 def test_digits_from_end_to_end():

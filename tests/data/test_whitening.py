@@ -72,6 +72,53 @@ def test_normalisation_from_the_images_or_from_given_constants():
     assert torch.allclose(floats.values["std"], fitted.values["std"])
 
 
+def table(count: int = 80) -> torch.Tensor:
+    """Correlated features (N, 5, 1, 1) float32 of very different scales, all far from [0, 1]; the third is constant."""
+    rng = np.random.default_rng(1)
+    mixed = rng.normal(size=(count, 5)) @ rng.normal(size=(5, 5)) * [1e-3, 1, 0, 50, 1e4] + [0, 7, 123.4, -900, 3e4]
+    return torch.from_numpy(mixed.astype(np.float32)).view(count, 5, 1, 1)
+
+
+def test_features_are_standardised_and_a_constant_one_becomes_zero():
+    rows = table()
+    fitted = whitening.fit(DataSettings(), rows, "table")
+    z = fitted.apply(rows.double()).flatten(1)
+    assert torch.allclose(z.mean(dim=0), torch.zeros(5).double(), atol=1e-4)
+    assert torch.allclose(z.std(dim=0, correction=0), torch.tensor([1, 1, 0, 1, 1]).double(), atol=1e-4)
+    assert fitted.apply(rows)[:, 2].abs().max() == 0
+    with pytest.raises(InputError, match=r"channel 2 .* one value everywhere"):
+        whitening.fit(DataSettings(), rows)
+
+
+@pytest.mark.parametrize("kind", ["none", "normalize", "zca"])
+def test_only_images_are_clamped(kind):
+    rows = table()
+    fitted = whitening.fit(DataSettings(preprocessing=kind), rows, "table")
+    back = fitted.invert(fitted.apply(rows.double()))
+    assert torch.allclose(back, rows.double(), rtol=1e-3, atol=1e-3)
+    again = whitening.Preprocessing.from_tensors(fitted.meta(), fitted.tensors())
+    assert torch.equal(again.invert(fitted.apply(rows)), fitted.invert(fitted.apply(rows)))
+
+
+def test_zca_of_a_table_is_that_of_its_standardised_features():
+    rows = table()
+    fitted = whitening.fit(DataSettings(preprocessing="zca"), rows, "table")
+    flat = rows.flatten(1).double().numpy()
+    scale = np.where(flat.std(axis=0) > 1e-9, flat.std(axis=0), 1)
+    unit = (flat - flat.mean(axis=0)) / scale
+    spectrum, basis = np.linalg.eigh(np.cov(unit.T))
+    expected = unit @ basis @ np.diag((spectrum + 0.1) ** -0.5) @ basis.T
+    assert np.allclose(fitted.apply(rows.double()).flatten(1), expected, atol=1e-4)
+
+
+def test_the_training_samples_may_be_some_of_all():
+    pictures, rows = images(), torch.arange(5, 40)
+    for kind in ("normalize", "zca"):
+        some = whitening.fit(DataSettings(preprocessing=kind), pictures, rows=rows)
+        for name, value in whitening.fit(DataSettings(preprocessing=kind), pictures[rows]).values.items():
+            assert torch.equal(value, some.values[name])
+
+
 def test_round_trip_through_tensors():
     for kind in ("none", "normalize", "zca"):
         fitted = whitening.fit(DataSettings(preprocessing=kind), images())

@@ -79,3 +79,19 @@ def test_a_newer_set_is_refused(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(InputError, match="format 2"):
         synthetic.decode(content)
+
+
+def test_noise_is_standard_normal_of_its_own_seed():
+    images = synthetic.noise(200, (3, 8, 8), seed=0)
+    assert images.shape == (200, 3, 8, 8)
+    assert float(images.mean()) == pytest.approx(0, abs=0.02)
+    assert float(images.std()) == pytest.approx(1, abs=0.02)
+    assert torch.equal(images, synthetic.noise(200, (3, 8, 8), seed=0))
+    assert not torch.equal(images, synthetic.noise(200, (3, 8, 8), seed=1))
+
+
+def test_plain_logits_name_the_class_alone():
+    logits = synthetic.plain_logits(torch.tensor([1, 0]), 3)
+    assert logits.argmax(dim=1).tolist() == [1, 0]
+    assert (logits != 0).sum() == 2
+    assert (logits.float().softmax(dim=1).max(dim=1).values > 0.9).all()

@@ -8,19 +8,25 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from padray import loading, pipeline
+from padray import loading, networks, pipeline
 from padray.config import EvaluationSettings
 from padray.data.datasets import Dataset
-from padray.evaluation import protocol
+from padray.data.whitening import Preprocessing
+from padray.draws import seed_for
+from padray.evaluation import controls, protocol
+from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Cell
 from padray.experts import training
 from padray.experts.training import Draws, Samples
 from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.sections import NetworkSettings
-from padray.stages import evaluate, stored
+from padray.stages import cells as making
+from padray.stages import stored
 from padray.stages.base import Context, InlineRunner, Inputs, Unit
+from padray.stages.cells import EvaluationWork
 from padray.store.artifacts import Folder
 from padray.store.location import open_location
 
@@ -30,26 +36,35 @@ CPU = torch.device("cpu")
 # -- the schedule
 
 
-@pytest.mark.parametrize(("epochs", "decay"), [(1001, 501), (1000, 500), (300, 150), (2, 1), (1, 1)])
-def test_the_lr_decays_half_way(epochs: int, decay: int) -> None:
-    assert protocol.recipe_for(EvaluationSettings(), epochs, 0.1).decay_epoch == decay
-
-
-def test_of_1001_epochs_501_have_the_full_lr_and_the_optimiser_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[torch.optim.Optimizer] = []
+def lrs_of_epochs(epochs: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[torch.optim.Optimizer]]:
+    """The lr of every epoch index, and the optimiser that made its steps."""
+    used: list[tuple[float, torch.optim.Optimizer]] = []
 
     def epoch(network: Any, samples: Any, ids: Any, optimiser: torch.optim.Optimizer, *rest: Any) -> float:
-        used.append(optimiser)
+        group = optimiser.param_groups[0]
+        assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
+        used.append((group["lr"], optimiser))
         return 0.0
 
     monkeypatch.setattr(training, "_train_epoch", epoch)
     samples = Samples(torch.zeros(2, 1, 2, 2), torch.zeros(2, dtype=torch.long))
-    recipe = protocol.recipe_for(EvaluationSettings(), 1001, 0.1)
+    recipe = protocol.recipe_for(EvaluationSettings(), epochs, 0.1)
     list(training.train(torch.nn.Linear(1, 1), samples, recipe, Draws(0, "evaluation", "x")))
-    groups = [optimiser.param_groups[0] for optimiser in used]
-    assert [group["lr"] for group in groups] == [0.1] * 501 + [pytest.approx(0.01)] * 500
-    assert used[0] is used[500] is not used[501] and used[501] is used[1000]
-    assert all((group["momentum"], group["weight_decay"]) == (0.9, 5e-4) for group in groups)
+    return [lr for lr, _ in used], [optimiser for _, optimiser in used]
+
+
+def test_every_epoch_has_mtts_lr_and_its_optimiser_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices 0 to 1000; after index 501 a tenth of the lr and a new optimiser, whose momentum is zero."""
+    lrs, optimisers = lrs_of_epochs(1001, monkeypatch)
+    by_index = {index: 0.1 for index in range(0, 501 + 1)} | {index: 0.01 for index in range(502, 1000 + 1)}
+    assert lrs == pytest.approx([by_index[index] for index in range(1001)])
+    assert optimisers[0] is optimisers[501] is not optimisers[502] and optimisers[502] is optimisers[1000]
+
+
+@pytest.mark.parametrize(("epochs", "full"), [(1000, 501), (300, 151), (4, 3), (2, 2), (1, 1)])
+def test_other_lengths_decay_at_the_same_place(monkeypatch: pytest.MonkeyPatch, epochs: int, full: int) -> None:
+    lrs, _ = lrs_of_epochs(epochs, monkeypatch)
+    assert lrs == pytest.approx([0.1] * full + [0.01] * (epochs - full))
 
 
 # -- samples
@@ -58,10 +73,10 @@ def test_of_1001_epochs_501_have_the_full_lr_and_the_optimiser_starts_anew(monke
 def test_soft_labels_go_through_softmax_and_hard_ones_stay() -> None:
     logits = torch.tensor([[2.0, 0.0, -2.0], [0.0, 0.0, 0.0]])
     images = torch.zeros(2, 1, 2, 2)
-    soft = protocol.samples_of_set(Learned(images, logits, torch.tensor(0.1)), CPU)
+    soft = controls.samples_of_set(Learned(images, logits, torch.tensor(0.1)), CPU)
     assert torch.allclose(soft.labels, logits.exp() / logits.exp().sum(dim=1, keepdim=True))
     assert torch.allclose(soft.labels.sum(dim=1), torch.ones(2))
-    hard = protocol.samples_of_set(Learned(images, torch.tensor([2, 0]), torch.tensor(0.1)), CPU)
+    hard = controls.samples_of_set(Learned(images, torch.tensor([2, 0]), torch.tensor(0.1)), CPU)
     assert hard.labels.tolist() == [2, 0]
 
 
@@ -77,7 +92,7 @@ def chosen(samples: Samples) -> list[int]:
 @pytest.mark.parametrize("ipc", [1, 3])
 def test_a_control_has_equally_many_of_each_class_and_its_own_labels(ipc: int) -> None:
     pool = numbered([0] * 5 + [1] * 40 + [2] * 7)  # classes of unequal size
-    drawn = protocol.random_samples(pool, ipc, 3, seed=0)
+    drawn = controls.random_samples(pool, ipc, 3, seed=0)
     assert drawn.labels.bincount().tolist() == [ipc] * 3
     assert [int(pool.labels[i]) for i in chosen(drawn)] == drawn.labels.tolist()
     assert len(set(chosen(drawn))) == 3 * ipc, "without replacement"
@@ -85,11 +100,37 @@ def test_a_control_has_equally_many_of_each_class_and_its_own_labels(ipc: int) -
 
 def test_every_seed_draws_afresh_and_the_same_seed_the_same() -> None:
     pool = numbered([k % 10 for k in range(1000)])
-    draws = [tuple(chosen(protocol.random_samples(pool, 1, 10, seed))) for seed in range(5)]
+    draws = [tuple(chosen(controls.random_samples(pool, 1, 10, seed))) for seed in range(5)]
     assert len(set(draws)) == 5
     shared = [len(set(a) & set(b)) for k, a in enumerate(draws) for b in draws[:k]]
     assert max(shared) < 5, "fresh in most classes, not in one"
-    assert tuple(chosen(protocol.random_samples(pool, 1, 10, 3))) == draws[3]
+    assert tuple(chosen(controls.random_samples(pool, 1, 10, 3))) == draws[3]
+
+
+# -- iterates
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_iterates_are_judged_by_the_metric(metric: str) -> None:
+    """The same network, trained here by hand, judged by scikit-learn on classes of unequal size."""
+    draw = torch.Generator().manual_seed(1)
+    labels = torch.tensor([0, 1] * 4 + [0] * 40 + [1] * 6)
+    images = torch.randn(len(labels), 1, 4, 4, generator=draw) + 0.3 * labels.view(-1, 1, 1, 1)
+    splits = {"train": torch.arange(8), "validation": torch.arange(8, len(labels)), "test": torch.arange(0)}
+    dataset = Dataset(images, labels, ("a", "b"), splits, Preprocessing("none", {}))
+    learned = Learned(images[:8], labels[:8], torch.tensor(0.05))
+    settings = EvaluationSettings(augment="none", batch=4, metric=metric)
+    network = NetworkSettings(name="mlp", width=4)
+    trial = protocol.Trial(settings, 3, 2, Draws(0, "distill", "validation"))
+    found = protocol.validation_accuracies(learned, network, dataset, trial)
+    score = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}[metric]
+    for k, value in enumerate(found):
+        draws = Draws(0, "distill", f"validation-{k}")
+        made = networks.build(network, (1, 4, 4), 2, seed_for(0, "distill", draws.unit, "network"))
+        list(training.train(made, Samples(images[:8], labels[:8]), protocol.recipe_for(settings, 3, 0.05), draws))
+        predicted = training.logits_of(made, images[8:]).argmax(dim=1)
+        assert accuracy_score(labels[8:], predicted) != balanced_accuracy_score(labels[8:], predicted)
+        assert value == pytest.approx(score(labels[8:], predicted))
 
 
 # -- cells
@@ -110,25 +151,25 @@ def context(settings: Path, root: Path, *overrides: str) -> Context:
     return Context(loaded.name, loaded.config, open_location(str(root)), InlineRunner())
 
 
-Work = Callable[..., evaluate.EvaluationWork]
+Work = Callable[..., EvaluationWork]
 
 
 @pytest.fixture
 def work(chain: tuple[Path, Path, dict[str, Identity]]) -> Work:
     """The work of some cells, with places of their own for what it makes."""
 
-    def make(*cells: Cell, place: str = "a") -> evaluate.EvaluationWork:
+    def make(*cells: Cell, place: str = "a") -> EvaluationWork:
         settings, root, identities = chain
         made = context(settings, root)
         places = {source: Identity("evaluation", f"{place}-{source}", "0" * 64) for source in ("distilled", "random")}
         inputs = Inputs(made.location.uri, identities["data"])
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
-        return evaluate.EvaluationWork(made.config, inputs, identities["distill"], places, by_id)
+        return EvaluationWork(made.config, inputs, identities["distill"], places, by_id)
 
     return make
 
 
-def results(work: evaluate.EvaluationWork) -> dict[str, bytes]:
+def results(work: EvaluationWork) -> dict[str, bytes]:
     """Each cell's bytes, made in the order given."""
     make = work.prepare()
     location = work.inputs.location()
@@ -190,8 +231,8 @@ def test_controls_are_drawn_from_the_training_split_alone(
     work: Work, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     trained: list[Samples] = []
-    score = protocol.Score(0.5, 0.5)
-    monkeypatch.setattr(evaluate, "judge", lambda training, *rest: trained.append(training) or score)
+    score = protocol.Score(Accuracy(0.5, 0.5), Accuracy(0.5, 0.5))
+    monkeypatch.setattr(making, "judge", lambda training, *rest: trained.append(training) or score)
     given = work(Cell("random", OWN, seed, 0.1))
     results(given)
     dataset = given.inputs.dataset()

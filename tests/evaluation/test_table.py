@@ -8,8 +8,13 @@ import pytest
 from padray.evaluation import table
 
 
-def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5) -> dict[str, Any]:
-    return {"seed": seed, "test": test, "lr": lr, "validation": validation}
+def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5, **balanced: float) -> dict[str, Any]:
+    """A cell's result; its balanced accuracies are the plain ones unless given."""
+    return {
+        "seed": seed, "test": test, "lr": lr, "validation": validation, "lr_chosen_on": "validation",
+        "test_balanced": balanced.get("test_balanced", test),
+        "validation_balanced": balanced.get("validation_balanced", validation),
+    }  # fmt: skip
 
 
 def test_the_lr_is_the_best_by_its_mean_on_validation_not_on_test() -> None:
@@ -47,3 +52,34 @@ def test_values_come_in_the_order_of_the_seeds() -> None:
 
 def test_a_row_reads_as_percent() -> None:
     assert table.percent(table.row("net", "distilled", [cell(0, 0.87), cell(1, 0.89)])) == "88.0 ± 1.4 (n=2)"
+
+
+def test_the_metric_chooses_the_lr() -> None:
+    cells = [
+        cell(0, lr=0.01, validation=0.9, validation_balanced=0.3),
+        cell(0, lr=0.03, validation=0.8, validation_balanced=0.6),
+    ]
+    assert table.best_lr(cells) == 0.01 and table.best_lr(cells, "balanced_accuracy") == 0.03
+
+
+def test_a_row_holds_both_accuracies() -> None:
+    row = table.row("net", "random", [cell(1, 0.9, test_balanced=0.5), cell(0, 0.8, test_balanced=0.3)])
+    assert (row["mean"], row["balanced_mean"]) == (pytest.approx(0.85), pytest.approx(0.4))
+    assert row["balanced_values"] == [0.3, 0.5] and row["balanced_std"] == pytest.approx(math.sqrt(0.02))
+    assert table.percent(row, "balanced_") == "40.0 ± 14.1 (n=2)"
+
+
+def test_balanced_accuracy_is_shown_where_it_says_more() -> None:
+    even, uneven = (table.row("net", "random", [cell(0, 0.8, test_balanced=b)]) for b in (0.8, 0.7))
+    assert not table.shows_balanced([even]) and table.shows_balanced([even, uneven])
+    assert table.shows_balanced([table.row("net", "random", [cell(0, 0.8)], "balanced_accuracy")])
+
+
+def test_hard_label_recovery_is_full_minus_hard_labels_network_by_network() -> None:
+    means = {("a", "full"): 0.9, ("b", "full"): 0.7, ("a", "hard_labels"): 0.6, ("b", "hard_labels"): 0.65,
+             ("a", "distilled"): 0.8, ("c", "hard_labels"): 0.5}  # fmt: skip
+    rows = table.with_recovery([table.row(*key, [cell(0, value)]) for key, value in means.items()])
+    found = {(row["architecture"], row["source"]): row["hard_label_recovery"] for row in rows}
+    assert found.pop(("a", "hard_labels")) == pytest.approx(0.3)
+    assert found.pop(("b", "hard_labels")) == pytest.approx(0.05)
+    assert set(found.values()) == {None}, "there is none without the full data, and none for other sources"

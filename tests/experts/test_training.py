@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from padray.data import augment
 from padray.draws import generator
 from padray.errors import WorkError
-from padray.experts.scores import SCORES
 from padray.experts.training import Draws, Recipe, Samples, accuracy, train
 
 DRAWS = Draws(0, "test", "unit")
@@ -91,9 +90,3 @@ def test_accuracy_counts():
         network[1].bias[2] = 1.0
     labels = torch.tensor([2, 2, 0, 1])
     assert accuracy(network, Samples(torch.zeros(4, 1, 8, 8), labels)) == 0.5
-
-
-def test_el2n_is_the_length_of_the_error_vector():
-    logits, labels = torch.tensor([[math.log(3.0), 0.0], [0.0, 50.0]]), torch.tensor([0, 0])
-    found = SCORES["el2n"](logits, labels)
-    assert found.tolist() == pytest.approx([math.sqrt(0.25**2 * 2), math.sqrt(2)], abs=1e-6)

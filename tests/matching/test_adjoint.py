@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from padray import networks
-from padray.config import NetworkSettings
+from padray.config import NetworkSettings, PruningSettings, SelectionSettings
 from padray.data import augment
 from padray.draws import generator
-from padray.matching import student
+from padray.matching import gradients, student
 from padray.matching.objective import Metric, match
-from padray.matching.selection import SELECTIONS
+from padray.matching.selection import Selection, select
 from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
 
@@ -34,6 +34,11 @@ def problem(network: FlatNetwork, soft: bool) -> tuple[Learned, torch.Tensor, to
     target = start + 0.05 * torch.randn(network.size, generator=draw, dtype=torch.float64)
     lr = torch.tensor(0.05, dtype=torch.float64)
     return Learned(images, logits if soft else hard, lr), start, target
+
+
+def deep(network: FlatNetwork, ratio: float) -> Selection:
+    settings = SelectionSettings(strategy="depth", ratio=ratio)
+    return select(settings, PruningSettings(), network.spans, torch.device("cpu"))
 
 
 def unrolled(network, learned, steps, start, target, mask, weights):
@@ -70,13 +75,13 @@ def relative(found: torch.Tensor, truth: torch.Tensor) -> float:
 def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentation):
     learned, start, target = problem(network, soft)
     steps = student.draw_steps(SAMPLES, 9, 5, augmentation, SHAPE, generator(3, "steps"))
-    mask = SELECTIONS["depth"](network.size, ratio)
+    selection = deep(network, ratio)
     weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if weighted else None
-    truth_loss, truth = unrolled(network, learned, steps, start, target, mask, weights)
+    truth_loss, truth = unrolled(network, learned, steps, start, target, selection.fixed, weights)
 
     trajectory = student.train_student(network, start, learned, steps)
-    found = match(trajectory[-1], start, target, Metric(mask, weights, network.spans))
-    gradient = student.adjoint(network, trajectory, learned, steps, found.end)
+    found = match(trajectory[-1], start, target, Metric(selection, network.spans, weights))
+    gradient = gradients.adjoint(network, trajectory, learned, steps, found.end)
 
     assert relative(found.loss, truth_loss) < 1e-12
     assert relative(gradient.images, truth["images"]) < 1e-10
@@ -85,6 +90,68 @@ def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentat
         assert relative(gradient.labels, truth["labels"]) < 1e-10
     if weighted:
         assert relative(found.weights, truth["weights"]) < 1e-10
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_keeping_all_graphs_gives_the_same(network, soft):
+    learned, start, target = problem(network, soft)
+    steps = student.draw_steps(SAMPLES, 5, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
+    exact, unroll = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("exact", "unroll"))
+    assert relative(unroll.end, exact.end) < 1e-14
+    assert not unroll.end.requires_grad
+    end = 2 * (exact.end - target)
+    found, truth = unroll.back(end), exact.back(end)
+    assert relative(found.images, truth.images) < 1e-12
+    assert relative(found.lr, truth.lr) < 1e-12
+    assert relative(found.labels, truth.labels) < 1e-12 if soft else found.labels is None
+
+
+def published_tesla(network, learned, steps, start, target, factor):
+    """TESLA's two passes as its formulas stand: every theta_i a constant, G the sum of all gradients."""
+    lr, theta, visited, total = learned.lr, start.clone(), [], torch.zeros_like(start)
+    for step in steps:
+        at = theta.clone().requires_grad_()
+        gradient = torch.autograd.grad(student.loss_of_step(network, at, learned, step), at)[0]
+        visited.append(theta)
+        total, theta = total + gradient, theta - lr * gradient
+    distance, residual = ((start - target) ** 2).sum(), start - lr * total - target
+    images = learned.images.clone().requires_grad_()
+    labels = learned.labels.clone().requires_grad_()
+    towards = lr * (target - start) + lr**2 * total  # -lr times the residual
+    inner = 0.0
+    for theta, step in zip(visited, steps, strict=True):
+        at = theta.clone().requires_grad_()
+        loss = student.loss_of_step(network, at, Learned(images, labels, lr), step)
+        gradient = torch.autograd.grad(loss, at, create_graph=True)[0]
+        inner = inner + 2 / distance * ((factor * towards) @ gradient)
+    found = torch.autograd.grad(inner, [images, labels])
+    return *found, -(2 / distance) * ((factor * residual) @ total)
+
+
+@pytest.mark.parametrize("filtered", [False, True], ids=["plain", "masked-and-weighted"])
+def test_tesla_is_the_published_formula(network, filtered):
+    learned, start, target = problem(network, True)
+    steps = student.draw_steps(SAMPLES, 6, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
+    selection = deep(network, 0.6 if filtered else 0.0)
+    weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if filtered else None
+    run = gradients.tesla(network, start, learned, steps)
+    found = run.back(match(run.end, start, target, Metric(selection, network.spans, weights)).end)
+    mask = selection.fixed.double()
+    scale = ((start - target) ** 2).sum() / (mask * (start - target) ** 2).sum()  # the denominator is masked too
+    factor = scale * mask * (weights**2 if filtered else 1)
+    images, labels, lr = published_tesla(network, learned, steps, start, target, factor)
+    assert relative(found.images, images) < 1e-12
+    assert relative(found.labels, labels) < 1e-12
+    assert relative(found.lr, lr) < 1e-12
+
+
+def test_tesla_is_exact_for_one_step_and_for_no_more(network):
+    learned, start, target = problem(network, True)
+    for count in (1, 2):
+        steps = student.draw_steps(SAMPLES, count, SAMPLES, "none", SHAPE, generator(3, "steps"))
+        tesla, exact = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("tesla", "exact"))
+        end = 2 * (exact.end - target)
+        assert (relative(tesla.back(end).images, exact.back(end).images) < 1e-12) == (count == 1)
 
 
 def test_every_operation_of_the_augmentation_took_part():

@@ -1,16 +1,18 @@
-"""Parameter counts of METHOD.md section 2, and what `build` promises and refuses."""
+"""Parameter counts against published ones and closed forms, and what `build` promises and refuses."""
 
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from padray.config import NetworkSettings
 from padray.errors import InputError
-from padray.networks import FAMILIES, build
+from padray.networks import FAMILIES, build, check
 
 CIFAR, MNIST, TINY = (3, 32, 32), (1, 28, 28), (3, 64, 64)
+SERIES, TABLE = (3, 1, 64), (13, 1, 1)
 
 COUNTS: list[tuple[dict[str, Any], tuple[int, int, int], int, int]] = [
     ({}, CIFAR, 10, 320_010),
@@ -51,13 +53,18 @@ COUNTS: list[tuple[dict[str, Any], tuple[int, int, int], int, int]] = [
     ({"name": "vgg11"}, CIFAR, 10, 9_231_114),
     ({"name": "vgg11"}, CIFAR, 100, 9_277_284),
     ({"name": "vgg11", "norm": "batch"}, CIFAR, 10, 9_231_114),
+    ({"name": "vgg11", "norm": "batch"}, CIFAR, 100, 9_277_284),
     ({"name": "vgg11"}, MNIST, 10, 9_229_962),
     ({"name": "vgg11"}, TINY, 200, 9_328_584),
     ({"name": "resnet18"}, CIFAR, 10, 11_173_962),
     ({"name": "resnet18"}, CIFAR, 100, 11_220_132),
     ({"name": "resnet18", "norm": "batch"}, CIFAR, 10, 11_173_962),
+    ({"name": "resnet18", "norm": "batch"}, CIFAR, 100, 11_220_132),
     ({"name": "resnet18"}, MNIST, 10, 11_172_810),
     ({"name": "resnet18"}, TINY, 200, 11_271_432),
+    ({"name": "resnet34"}, CIFAR, 10, 21_282_122),
+    ({"name": "resnet34"}, CIFAR, 100, 21_328_292),
+    ({"name": "resnet34", "norm": "batch"}, CIFAR, 10, 21_282_122),
 ]
 
 
@@ -74,10 +81,61 @@ def test_count(chosen: dict[str, Any], shape: tuple[int, int, int], classes: int
     assert count(build(NetworkSettings(**chosen), shape, classes, seed=0)) == expected
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("shape", "inputs"), [(CIFAR, 3072), (TABLE, 13), (SERIES, 192)])
+def test_the_depth_of_an_mlp_is_its_number_of_hidden_layers(
+    depth: int, shape: tuple[int, int, int], inputs: int
+) -> None:
+    network = build(NetworkSettings(name="mlp", depth=depth, width=32), shape, 10, seed=0)
+    assert count(network) == (inputs + 1) * 32 + (depth - 1) * 33 * 32 + 33 * 10
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shape", "tokens", "patch"),
+    [
+        ({}, CIFAR, 8 * 8, 4),
+        ({"width": 32, "depth": 2}, TINY, 8 * 8, 8),
+        ({"depth": 12}, MNIST, 7 * 7, 4),
+        ({"width": 16, "depth": 1}, (1, 8, 8), 8 * 8, 1),
+        ({}, (1, 112, 112), 8 * 8, 14),
+        ({}, (3, 24, 40), 8 * 14, 3),
+        ({}, (3, 33, 30), 9 * 8, 4),
+    ],
+)
+def test_count_of_the_vit(chosen: dict[str, int], shape: tuple[int, int, int], tokens: int, patch: int) -> None:
+    width, depth = chosen.get("width", 64), chosen.get("depth", 4)
+    embedding = shape[0] * patch**2 * width + width + tokens * width
+    attention = 3 * width * (width + 1) + width * (width + 1)
+    perceptron = 4 * width * (width + 1) + width * (4 * width + 1)
+    head = 2 * width + (width + 1) * 10
+    expected = embedding + depth * (4 * width + attention + perceptron) + head
+    assert count(build(NetworkSettings(name="vit", **chosen), shape, 10, seed=0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shape", "left"),
+    [
+        ({}, SERIES, 8),
+        ({"depth": 1}, SERIES, 32),
+        ({"depth": 6}, SERIES, 1),
+        ({"depth": 6}, (1, 1, 8), 1),  # pools that would leave a single step are left out until the last
+        ({"width": 16, "pooling": "none"}, (1, 1, 100), 100),
+        ({"norm": "none", "pooling": "max"}, (9, 1, 5), 1),
+    ],
+)
+def test_count_of_the_convnet1d(chosen: dict[str, Any], shape: tuple[int, int, int], left: int) -> None:
+    width, depth = chosen.get("width", 32), chosen.get("depth", 3)
+    convolutions = (3 * shape[0] + 1) * width + (depth - 1) * (3 * width + 1) * width
+    norms = 0 if chosen.get("norm") == "none" else 2 * width * depth
+    expected = convolutions + norms + (width * left + 1) * 10
+    assert count(build(NetworkSettings(name="convnet1d", **chosen), shape, 10, seed=0)) == expected
+
+
 @pytest.mark.parametrize(
     ("chosen", "features"),
     [({}, 2048), ({"name": "lenet"}, 84), ({"name": "alexnet"}, 3072), ({"name": "vgg11"}, 512), ({"name": "mlp"}, 128),
-     ({"name": "resnet18"}, 512), ({"name": "vgg11", "width": 16}, 128), ({"name": "resnet18", "width": 16}, 128)],
+     ({"name": "resnet18"}, 512), ({"name": "vgg11", "width": 16}, 128), ({"name": "resnet18", "width": 16}, 128),
+     ({"name": "resnet34"}, 512), ({"name": "vit"}, 64), ({"name": "vit", "width": 32, "depth": 1}, 32)],
 )  # fmt: skip
 def test_width_of_the_features(chosen: dict[str, Any], features: int) -> None:
     assert build(NetworkSettings(**chosen), CIFAR, 10, seed=0).classifier.in_features == features
@@ -95,11 +153,14 @@ def test_instance_and_group_norms_are_what_their_names_say(norm: str) -> None:
     assert (len(list(network.buffers())) > 0) == (norm == "batch")
 
 
-@pytest.mark.parametrize("name", ["convnet", "vgg11", "resnet18"])
+@pytest.mark.parametrize("name", ["convnet", "vgg11", "resnet18", "resnet34", "convnet1d"])
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "layer", "none"])
 def test_every_norm_of_every_family_runs_and_learns(name: str, norm: str) -> None:
-    network = build(NetworkSettings(name=name, norm=norm, width=8), CIFAR, 10, seed=0)  # type: ignore[arg-type]
-    network(torch.randn(2, *CIFAR, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    shape = SERIES if name == "convnet1d" else CIFAR
+    network = build(NetworkSettings(name=name, norm=norm, width=8), shape, 10, seed=0)  # type: ignore[arg-type]
+    kinds = {type(layer).__name__ for layer in network.modules() if "Norm" in type(layer).__name__}
+    assert kinds == {"batch": {"BatchNorm2d"}, "layer": {"LayerNorm"}, "none": set()}.get(norm, {"GroupNorm"})
+    network(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))).square().sum().backward()
     first = next(network.parameters()).grad
     assert first is not None and first.isfinite().all() and first.abs().max() > 0
 
@@ -107,13 +168,14 @@ def test_every_norm_of_every_family_runs_and_learns(name: str, norm: str) -> Non
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_same_seed_same_bytes_and_the_global_generator_is_untouched(name: str) -> None:
     settings = NetworkSettings(name=name)  # type: ignore[arg-type]
+    shape = (1, 1, 8) if name == "convnet1d" else (1, 8, 8)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = flat_bytes(build(settings, (1, 8, 8), 10, seed=1))
+    first = flat_bytes(build(settings, shape, 10, seed=1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert flat_bytes(build(settings, (1, 8, 8), 10, seed=1)) == first
-    assert flat_bytes(build(settings, (1, 8, 8), 10, seed=2)) != first
+    assert flat_bytes(build(settings, shape, 10, seed=1)) == first
+    assert flat_bytes(build(settings, shape, 10, seed=2)) != first
 
 
 def test_the_initialisation_is_pytorchs_default() -> None:
@@ -142,11 +204,50 @@ def test_the_dry_run_leaves_no_trace() -> None:
         ({"name": "mlp", "pooling": "max"}, CIFAR, "mlp has no pooling to choose"),
         ({"name": "vgg11", "pooling": "max"}, CIFAR, "vgg11 has no pooling to choose"),
         ({"name": "resnet18", "pooling": "none"}, CIFAR, "resnet18 has no pooling to choose"),
-        ({"norm": "group", "width": 10}, CIFAR, "width divisible by 4"),
-        ({}, (3, 3, 3), "at least 4x4 pixels"),
-        ({"name": "resnet18"}, (3, 32, 2), "at least 4x4 pixels"),
+        ({"name": "resnet34", "pooling": "max"}, CIFAR, "resnet34 has no pooling to choose"),
+        ({"name": "vit", "norm": "batch"}, CIFAR, "vit has no norm to choose"),
+        ({"name": "vit", "pooling": "max"}, CIFAR, "vit has no pooling to choose"),
+        ({"norm": "group", "width": 10}, CIFAR, r"width divisible by 4 \(got 10\)"),
+        ({"name": "convnet1d", "norm": "group", "width": 6}, SERIES, r"width divisible by 4 \(got 6\)"),
+        ({}, (3, 3, 3), r"convnet needs images of at least 4x4 pixels \(got 3x3\); mlp reads any size"),
+        ({"name": "resnet18"}, (3, 32, 2), r"at least 4x4 pixels \(got 32x2\)"),
+        ({}, TABLE, "convnet needs images of at least 4x4 pixels, and these are rows of 13 numbers; mlp reads them"),
+        ({"name": "vit"}, SERIES, "and these are series of 64 steps; convnet1d or mlp reads them"),
+        ({"name": "lenet"}, (1, 1, 3), "and these are series of 3 steps; mlp reads them"),
+        ({"name": "convnet1d"}, CIFAR, r"series of shape \(C, 1, T\) \(got \(3, 32, 32\)\); convnet reads images"),
+        ({"name": "convnet1d"}, (1, 64, 1), r"series of shape \(C, 1, T\) \(got \(1, 64, 1\)\)"),
+        ({"name": "convnet1d"}, TABLE, "convnet1d needs series, and these are rows of 13 numbers; mlp reads them"),
+        ({"name": "convnet1d"}, (2, 1, 3), r"series of at least 4 steps \(got 3\)"),
     ],
 )
 def test_refusals(chosen: dict[str, Any], shape: tuple[int, int, int], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
+        check(NetworkSettings(**chosen), shape)
+    with pytest.raises(InputError, match=sentence):
         build(NetworkSettings(**chosen), shape, 10, seed=0)
+
+
+@pytest.mark.parametrize(("name", "most"), [("convnet", 5), ("mlp", 5), ("vit", 12), ("convnet1d", 6)])
+def test_the_depths_of_a_family_end_somewhere(name: str, most: int) -> None:
+    assert NetworkSettings.model_validate({"name": name, "depth": most}).depth == most
+    with pytest.raises(ValidationError, match=rf"{name} has a depth of 1 to {most} \(got {most + 1}\)"):
+        NetworkSettings.model_validate({"name": name, "depth": most + 1})
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        NetworkSettings.model_validate({"name": name, "depth": 0})
+
+
+def test_the_width_of_a_vit_is_so_many_heads() -> None:
+    with pytest.raises(ValidationError, match=r"multiple of 16, such as 64 \(got 40\)"):
+        NetworkSettings(name="vit", width=40)
+    with pytest.raises(ValidationError, match="resnet34 has no depth to choose"):
+        NetworkSettings(name="resnet34", depth=3)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "label"),
+    [({"name": "resnet34"}, "resnet34"), ({"name": "resnet34", "width": 16, "norm": "batch"}, "resnet34w16-batch"),
+     ({"name": "vit"}, "vit4w64"), ({"name": "vit", "width": 16, "depth": 12}, "vit12w16"),
+     ({"name": "convnet1d"}, "convnet1d3w32"), ({"name": "convnet1d", "pooling": "max"}, "convnet1d3w32-maxpool")],
+)  # fmt: skip
+def test_labels(chosen: dict[str, Any], label: str) -> None:
+    assert NetworkSettings(**chosen).label == label

@@ -9,7 +9,11 @@ from torch import nn
 from padray.config import NetworkSettings
 from padray.networks import FAMILIES, build
 
-NARROW: dict[str, dict[str, Any]] = {"convnet": {"width": 16}, "vgg11": {"width": 8}, "resnet18": {"width": 8}}
+NARROW: dict[str, dict[str, Any]] = {
+    "convnet": {"width": 16}, "vgg11": {"width": 8}, "resnet18": {"width": 8}, "resnet34": {"width": 4},
+    "vit": {"width": 32, "depth": 2},
+}  # fmt: skip
+OF_IMAGES = [name for name in FAMILIES if name != "convnet1d"]
 
 
 def images(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -33,14 +37,14 @@ def assert_runs_and_learns(chosen: dict[str, Any], shape: tuple[int, int, int]) 
     assert torch.equal(network.classifier(features_NF), logits_NK)
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", OF_IMAGES)
 @pytest.mark.parametrize("pixels", [4, 5, 8, 28, 32, 64, 112])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_family_at_every_size(name: str, pixels: int, channels: int) -> None:
     assert_runs_and_learns({"name": name, **NARROW.get(name, {})}, (channels, pixels, pixels))
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_images_need_not_be_square(name: str) -> None:
     assert_runs_and_learns({"name": name, **NARROW.get(name, {})}, (3, 24, 40))
 
@@ -51,8 +55,57 @@ def test_every_depth_on_the_digits(depth: int, pooling: str) -> None:
     assert_runs_and_learns({"width": 8, "depth": depth, "pooling": pooling}, (1, 8, 8))
 
 
-def test_the_mlp_takes_rows_of_a_table() -> None:
-    assert_runs_and_learns({"name": "mlp"}, (1, 1, 13))
+@pytest.mark.parametrize("shape", [(13, 1, 1), (1, 1, 1), (1, 1, 13), (3, 1, 64), (2, 3, 3)])
+def test_the_mlp_takes_rows_of_a_table_and_all_else(shape: tuple[int, int, int]) -> None:
+    assert_runs_and_learns({"name": "mlp"}, shape)
+
+
+@pytest.mark.parametrize("length", [4, 5, 7, 16, 100])
+@pytest.mark.parametrize("channels", [1, 9])
+def test_the_convnet1d_takes_series_of_every_length(length: int, channels: int) -> None:
+    assert_runs_and_learns({"name": "convnet1d"}, (channels, 1, length))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("pooling", ["avg", "max", "none"])
+def test_every_depth_on_short_series(depth: int, pooling: str) -> None:
+    assert_runs_and_learns({"name": "convnet1d", "width": 8, "depth": depth, "pooling": pooling}, (1, 1, 12))
+
+
+def test_the_convnet1d_sees_neighbours_in_time_alone() -> None:
+    network = build(NetworkSettings(name="convnet1d", depth=1, norm="none", pooling="none"), (2, 1, 9), 10, seed=0)
+    series = torch.zeros(1, 2, 1, 9)
+    moved = series.clone()
+    moved[..., 4] = 1
+    differs_T = (network.features(moved) != network.features(series)).view(32, 9).any(dim=0)
+    assert differs_T.nonzero().flatten().tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "features"),
+    [({"depth": 3, "width": 8}, 8 * 14 * 14), ({"depth": 4, "width": 8}, 8 * 7 * 7), ({"depth": 5, "width": 8}, 8 * 9),
+     ({"name": "resnet18", "width": 8}, 64), ({"name": "resnet34", "width": 8}, 64), ({"name": "alexnet"}, 192 * 49),
+     ({"name": "vgg11", "width": 8}, 64 * 2 * 2), ({"name": "vit"}, 64)],
+)  # fmt: skip
+def test_x_rays(chosen: dict[str, Any], features: int) -> None:
+    network = build(NetworkSettings(**chosen), (1, 112, 112), 2, seed=0)
+    assert network.classifier.in_features == features
+    assert network(images((1, 112, 112))).shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["convnet", "vgg11", "resnet18", "resnet34"])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 4), (1, 8, 8), (3, 32, 32), (1, 64, 64)])
+def test_a_batch_norm_in_train_mode_takes_a_single_sample(name: str, shape: tuple[int, int, int]) -> None:
+    """Each channel's map keeps more than one pixel up to the last norm, so PyTorch has a variance to divide by."""
+    for depth in [1, 3, 5] if name == "convnet" else [None]:
+        network = build(NetworkSettings(name=name, norm="batch", width=4, depth=depth), shape, 3, seed=0)  # type: ignore[arg-type]
+        assert network(images(shape)[:1]).isfinite().all()
+
+
+@pytest.mark.parametrize("length", [4, 5, 64])
+def test_a_batch_norm_takes_a_single_series(length: int) -> None:
+    network = build(NetworkSettings(name="convnet1d", norm="batch", depth=6), (1, 1, length), 3, seed=0)
+    assert network(images((1, 1, length))[:1]).isfinite().all()
 
 
 def sides(chosen: dict[str, Any], shape: tuple[int, int, int]) -> list[int]:

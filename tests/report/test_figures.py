@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from padray.config import ImportanceSettings, SelectionSettings
 from padray.data.whitening import Preprocessing
 from padray.distill.synthetic import SyntheticSet
 from padray.matching.student import Learned
@@ -11,6 +12,7 @@ from padray.networks.flat import Span
 from padray.report import figures, info
 from padray.report.style import DARK, LIGHT
 
+SEVEN = SelectionSettings(ratio=0.35)  # of 20 parameters
 SPANS = (Span("first", (4,), 0, 4), Span("second", (2, 3), 4, 10), Span("third", (10,), 10, 20))
 
 
@@ -89,16 +91,16 @@ def test_cut_sentence_names_what_is_left_out() -> None:
 
 
 def test_layers_are_binned_over_iterations() -> None:
-    found = info.layers_info(history(1000, layers=[[float(i), 2.0, 1.0] for i in range(1000)]), SPANS, 7)
+    found = info.layers_info(history(1000, layers=[[float(i), 2.0, 1.0] for i in range(1000)]), SPANS, SEVEN)
     assert found.values.shape == (3, info.MAX_BINS) and found.edges[0] == 0 and found.edges[-1] == 1000
     assert found.values[0, 1] == 7.0  # iterations 5 to 9
-    few = info.layers_info(history(3), SPANS, 7)
+    few = info.layers_info(history(3), SPANS, SEVEN)
     assert few.values.shape == (3, 3) and few.sizes == (4, 6, 10)
 
 
 def test_iterations_in_which_the_expert_did_not_move_say_nothing() -> None:
     rows = history(400, layers=[[0.0, float(i % 2), 1.0] for i in range(400)])
-    values = info.layers_info(rows, SPANS, 0).values
+    values = info.layers_info(rows, SPANS, SelectionSettings()).values
     assert np.isnan(values[0]).all() and (values[1] == 1).all()
 
 
@@ -111,11 +113,33 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
     assert found.architectures == ("own", "another") and found.sources == ("distilled", "random")
 
 
-def test_weights_only_where_they_were_learned() -> None:
-    assert info.weights_info(history(2)) is None
+@pytest.mark.parametrize(
+    ("strategy", "sentence"),
+    [("depth", "FIEM leaves the first 7 of 20"), ("layer", "begin within the first 35 %"),
+     ("deep", "The last 35 % of the parameters"), ("loss", "In every iteration the 35 %")],
+)  # fmt: skip
+def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -> None:
+    found = info.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
+    assert sentence in found.caption and (found.cut is not None) == (strategy == "depth")
+
+
+def weighted(**columns: list) -> info.History:
     names = ("weight_min", "weight_median", "weight_max", "weight_effective_fraction")
-    found = info.weights_info(history(2, **{name: [1.0, 0.5] for name in names}))
+    counts = [[0] * 16 + [20] + [0] * 8, [4] + [0] * 15 + [12, 4] + [0] * 7]
+    return history(2, **{name: [1.0, 0.5] for name in names}, weight_histogram=counts, **columns)
+
+
+def test_weights_only_where_they_were_learned() -> None:
+    assert info.weights_info(history(2), ImportanceSettings()) is None
+    found = info.weights_info(weighted(), ImportanceSettings(granularity="tensor", constraint="l2"))
     assert found is not None and found.low.tolist() == [1.0, 0.5] and "50.0 %" in found.caption
+    assert "A weight per tensor, the constraint l2" in found.caption
+    assert found.counts.shape == (2, 25) and len(found.edges) == 26
+
+
+def test_collapsed_weights_are_told() -> None:
+    found = info.weights_info(weighted(warning=[None, "the weights have collapsed"]), ImportanceSettings())
+    assert found is not None and "50.0 %. the weights have collapsed." in found.caption
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
@@ -123,12 +147,13 @@ def test_drawings_are_png_and_the_same_bytes_again(theme: figures.Theme) -> None
     rows = history(30, layers=[[0.0, 1.0, 3.0]] * 30, validation_accuracy=[None] * 29 + [0.5])
     hostile = make_set(2, 3, channels=3, names=["$\\frac{", "<b>\n猫"])
     point = info.Point("net", "distilled", 0.5, 0.1, (0.4, 0.6))
-    weights = info.WeightsInfo(*(np.array(pair) for pair in ([0, 1], [1, 0.0], [1, 0.9], [1, 50], [1, 0.4])))
+    weights = info.weights_info(weighted(), ImportanceSettings())
+    assert weights is not None
     drawn = [
         lambda: figures.draw_images(info.images_info(hostile), theme),
         lambda: figures.draw_images(info.images_info(make_set(25, 1, soft=False)), theme),
         lambda: figures.draw_loss(info.loss_info(rows, 30, 0.5, 1.0), theme),
-        lambda: figures.draw_layers(info.layers_info(rows, SPANS, 7), theme),
+        lambda: figures.draw_layers(info.layers_info(rows, SPANS, SEVEN), theme),
         lambda: figures.draw_accuracy(info.AccuracyInfo(("net",), ("distilled",), (point,)), theme),
         lambda: figures.draw_weights(weights, theme),
     ]

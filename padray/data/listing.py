@@ -1,0 +1,50 @@
+"""What every source of data becomes before its samples are read: a `Listing` per split, made of a `Source`'s files."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+Content = Literal["image", "table", "series"]  # what the samples are; a table's sample is one of its rows
+HOLDS: dict[str, str] = {"image": "images", "table": "a table", "series": "series"}  # in sentences
+
+# a coded image, its file, its pixels (H, W[, 3]), nothing (null); of tables and series the numbers (C, H, W)
+Encoded = bytes | Path | np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """One split before decoding. `samples(rows)` yields those of rising `rows`; `where` names a row in errors."""
+
+    place: str
+    labels: np.ndarray  # (N,) int64
+    samples: Callable[[np.ndarray], Iterator[Encoded]]
+    where: Callable[[int], str]
+    content: Content = "image"
+
+
+Listings = tuple[Listing, Listing, tuple[str, ...]]  # train, test, class names
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one dataset: `train` and `test` in reading order, `root` the folder that names are relative to.
+
+    `classes` are the class folders in the order of their numbers, where the layout has such.
+    """
+
+    kind: Literal["parquet", "folder", "fetched"]
+    root: Path
+    train: tuple[Path, ...]
+    test: tuple[Path, ...]
+    classes: tuple[str, ...] = ()
+
+
+def of_arrays(samples: np.ndarray, labels: np.ndarray, place: str, content: Content = "image") -> Listing:
+    """A listing of samples that are in memory already."""
+    numbers = labels.astype(np.int64)
+    return Listing(
+        place, numbers, lambda rows: iter(samples[rows]), lambda row: f"row {row} (from 0) of {place}", content
+    )

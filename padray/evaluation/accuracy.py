@@ -1,0 +1,36 @@
+"""How good a trained network is: accuracy and balanced accuracy. Legend: N samples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from padray.experts.training import Samples, logits_of
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """In [0, 1]: the share of samples that are right (`plain`), and the mean of that share over the classes."""
+
+    plain: float
+    balanced: float
+
+    def by(self, metric: str) -> float:
+        """The one that `evaluation.metric` names."""
+        return self.balanced if metric == "balanced_accuracy" else self.plain
+
+
+def accuracy_of(predicted_N: torch.Tensor, labels_N: torch.Tensor) -> Accuracy:
+    """Both accuracies of predicted classes; a class without samples has no share, and does not count."""
+    predicted_N, labels_N = predicted_N.cpu(), labels_N.cpu()
+    right = predicted_N == labels_N
+    sizes = labels_N.bincount()
+    hits = labels_N[right].bincount(minlength=len(sizes))
+    there = sizes > 0
+    recalls = hits[there].double() / sizes[there]
+    return Accuracy(float(right.double().mean()), float(recalls.mean()))
+
+
+def measure(network: nn.Module, samples: Samples) -> Accuracy:
+    """Both accuracies of a network, in evaluation mode and without augmentation."""
+    return accuracy_of(logits_of(network, samples.images).argmax(dim=1), samples.labels)

@@ -1,0 +1,162 @@
+"""Import of expert buffers: `replay_buffer_{n}.pt`, a list of experts, each a list of E+1 lists of parameter tensors.
+
+Each expert becomes a shard like those that padray trains; `experts.imported` names all of them by one digest, the
+SHA-256 of the files' digests in rising order. The files are taken in that order too, so that the same files mean the
+same experts with the same numbers, whatever the files are called. Legend: P parameters, E epochs.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from padray import fingerprint, networks
+from padray.config import Config
+from padray.errors import InputError
+from padray.exchange import foreign
+from padray.networks.flat import Span, spans_of
+from padray.numerics import decide
+from padray.stages import data
+from padray.stages.base import Context, Progress
+from padray.store import shards
+from padray.store.artifacts import Folder, StoredObject
+
+
+def import_experts(context: Context, source: str) -> dict[str, Any]:
+    """Store the experts of a folder of buffers, or of one file, for `padray distill`; what `--json` prints.
+
+    Raises:
+        InputError: the files are missing or hostile, or do not fit the network, the dataset or `experts.epochs`.
+    """
+    found = sorted((foreign.digest(path), path) for path in foreign.find_buffers(source))
+    digests = {path: digest for digest, path in found}
+    imported = hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()
+    config = _as_imported(context.config, imported)
+    context = replace(context, config=config)
+    stored_data = data.make(context)
+    identity = fingerprint.experts_identity(config, stored_data)
+    folder = context.folder(identity)
+    manifest = folder.manifest()
+    if manifest is None:
+        bench = _Bench(context, folder, context.folder(stored_data).require().facts)
+        objects = [item for place, path in enumerate(digests) for item in bench.shards(place, path, digests)]
+        config = config.model_copy(update={"experts": config.experts.model_copy(update={"count": len(objects)})})
+        manifest = replace(context, config=config).manifest(
+            identity, objects, inputs={"data": stored_data.fingerprint},
+            facts={"provenance": "imported", "sources": {path.name: digest for path, digest in digests.items()}},
+        )  # fmt: skip
+        folder.commit(manifest)
+    count = len(manifest.objects)
+    return {
+        "imported": "experts", "artifact": folder.uri, "fingerprint": identity.fingerprint, "experts": imported,
+        "count": count, "epochs": config.experts.epochs, "notes": _notes(config),
+        "use": f"padray distill CONFIG --set experts.imported={imported} --set experts.count={count}",
+    }  # fmt: skip
+
+
+def _as_imported(config: Config, imported: str) -> Config:
+    experts = config.experts.model_copy(update={"imported": imported, "keep_epochs": None})
+    distill = config.distill.model_copy(update={"ipc": 1})  # experts serve sets of any size
+    return config.model_copy(update={"experts": experts, "distill": distill})
+
+
+def _notes(config: Config) -> list[str]:
+    if config.data.validation:
+        return ["experts of others were trained on what is the validation split here, so what is chosen by validation "
+                "accuracy is chosen with too high hopes; data.validation=0 does without"]  # fmt: skip
+    return []
+
+
+class _Bench:
+    """Where buffers become shards: the network that they must fit, and the folder that the shards go to."""
+
+    def __init__(self, context: Context, folder: Folder, facts: dict[str, Any]) -> None:
+        self.context, self.folder, self.config = context, folder, context.config
+        network = networks.build(self.config.network, tuple(facts["shape"]), len(facts["class_names"]), 0)
+        if any(True for _ in network.buffers()):
+            raise InputError(
+                f"{self.config.network.label} keeps running statistics, which such files do not hold; only experts of "
+                f"networks without them can be imported"
+            )
+        self.spans = spans_of(network)
+        self.dtype = decide(self.config.compute).dtype
+        self.made = 0
+
+    def shards(self, place: int, path: Path, digests: dict[Path, str]) -> Iterator[StoredObject]:
+        """The experts of one file, each stored as it is asked for."""
+        self.context.notify(Progress("import", place, len(digests), path.name))
+        experts = foreign.load(path)
+        if not isinstance(experts, list) or not experts:
+            raise InputError(f"{path} must hold a list of experts (got {type(experts).__name__})")
+        for number, snapshots in enumerate(experts):
+            expert = Expert(f"{path.name}, expert {number}", snapshots)
+            theta_EP = trajectory(expert, self.spans, self.config).to(self.dtype)
+            origin = {"file": path.name, "sha256": digests[path], "expert": number}
+            yield self._put(theta_EP, origin)
+        self.context.notify(Progress("import", place + 1, len(digests), path.name))
+
+    def _put(self, theta_EP: torch.Tensor, origin: dict[str, Any]) -> StoredObject:
+        unit = f"expert-{self.made:04d}"
+        self.made += 1
+        facts = {
+            "network": self.config.network.model_dump(mode="json"), "epochs": len(theta_EP) - 1, "unit": unit,
+            "validation_accuracy": [], "spans": [asdict(span) for span in self.spans], "origin": origin,
+        }  # fmt: skip
+        content, rows = shards.encode(theta_EP, facts)
+        return self.folder.put(unit, "safetensors", content, {"rows": rows})
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One expert as its file holds it, and the place to name where it does not fit."""
+
+    place: str
+    snapshots: Any
+
+
+def trajectory(expert: Expert, spans: Sequence[Span], config: Config) -> torch.Tensor:
+    """The snapshots as rows (E+1, P).
+
+    Raises:
+        InputError: other epochs or parameters than those of the settings, values that are not finite, or snapshots
+            that do not move, as they are where a file holds one network's tensors under every epoch.
+    """
+    snapshots, epochs = expert.snapshots, config.experts.epochs
+    if not isinstance(snapshots, list) or len(snapshots) < 2:
+        raise InputError(f"{expert.place} must be a list of snapshots, one before training and one after every epoch")
+    if len(snapshots) != epochs + 1:
+        raise InputError(
+            f"{expert.place} has {len(snapshots)} snapshots, which is {len(snapshots) - 1} epochs, but experts.epochs "
+            f"is {epochs}: set experts.epochs={len(snapshots) - 1}"
+        )
+    theta_EP = torch.stack([_row(f"{expert.place}, snapshot {t}", s, spans, config) for t, s in enumerate(snapshots)])
+    if not bool(theta_EP.isfinite().all()):
+        row = int((~theta_EP.isfinite().all(dim=1)).nonzero()[0])
+        raise InputError(f"{expert.place}, snapshot {row} holds NaN or infinity; every value must be finite")
+    still = (theta_EP[1:] == theta_EP[:-1]).all(dim=1)
+    if bool(still.any()):
+        raise InputError(
+            f"{expert.place} does not move in epoch {int(still.nonzero()[0]) + 1}, so there is nothing to match; its "
+            f"snapshots may be one network's tensors, saved under every epoch"
+        )
+    return theta_EP
+
+
+def _row(place: str, tensors: Any, spans: Sequence[Span], config: Config) -> torch.Tensor:
+    """One snapshot as a vector (P,)."""
+    if not isinstance(tensors, list | tuple) or len(tensors) != len(spans):
+        size = len(tensors) if isinstance(tensors, list | tuple) else 0
+        raise InputError(f"{place} has {size} tensors, but {config.network.label} has {len(spans)} of parameters")
+    parts = []
+    for number, (content, span) in enumerate(zip(tensors, spans, strict=True)):
+        part = foreign.tensor(content, f"{place}, tensor {number}")
+        if tuple(part.shape) != span.shape or not part.is_floating_point():
+            raise InputError(
+                f"{place}, tensor {number} has the shape {list(part.shape)}, but {span.name} of "
+                f"{config.network.label} has {list(span.shape)}: set network to what the experts are"
+            )
+        parts.append(part.reshape(-1).to(torch.float32))
+    return torch.cat(parts)

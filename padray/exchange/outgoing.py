@@ -1,0 +1,72 @@
+"""Export: a stored set's files, put into a folder that is new or empty, all of them or none."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from padray.errors import InputError
+from padray.exchange.formats import Files, Outgoing, files_of
+from padray.stages import stored
+from padray.store.artifacts import Folder, Manifest
+from padray.store.location import Location
+
+
+def export_set(location: Location, found: tuple[str, Manifest], layout: str, destination: str) -> dict[str, Any]:
+    """Write a stored set in a layout; what `--json` prints.
+
+    Args:
+        found: the set's folder in the storage, and its manifest.
+
+    Raises:
+        InputError: the layout is unknown, or the destination holds other files or cannot be written.
+    """
+    path, manifest = found
+    try:
+        iterations = int(manifest.settings["distill"]["iterations"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}/manifest.json does not say how many iterations its set took") from None
+    folder, item = Folder(location, path, manifest.fingerprint), stored.set_object(manifest, iterations)
+    synthetic = stored.load_set(folder, iterations)
+    files = files_of(Outgoing(synthetic, item.sha256), layout)
+    reused = put_all(files, Path(destination).expanduser().resolve())
+    return {
+        "exported": path, "layout": layout, "destination": destination, "files": sorted(files), "sha256": item.sha256,
+        "reused": reused,
+    }  # fmt: skip
+
+
+def put_all(files: Files, destination: Path) -> bool:
+    """Write the files, or find that they are there already (True). Raises InputError where others are."""
+    try:
+        if destination.is_dir() and any(destination.iterdir()):
+            if _holds(destination, files):
+                return True
+            raise InputError(f"{destination} holds other files; name a folder that is new or empty")
+        if destination.exists() and not destination.is_dir():
+            raise InputError(f"{destination} is a file; name a folder that is new or empty")
+        _write(files, destination)
+    except OSError as error:
+        raise InputError(f"cannot write to {destination}: {error.strerror}") from None
+    return False
+
+
+def _holds(folder: Path, files: Files) -> bool:
+    """Whether these files are there, with these bytes, and no others."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    return there == set(files) and all((folder / name).read_bytes() == content for name, content in files.items())
+
+
+def _write(files: Files, destination: Path) -> None:
+    """Into a folder beside it, which then takes its name, so that no half of a set is ever there."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    beside = destination.with_name(f".{destination.name}-{secrets.token_hex(8)}")
+    try:
+        for name, content in files.items():
+            path = beside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        os.replace(beside, destination)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # only there if something went wrong

@@ -1,0 +1,218 @@
+"""Import of a distilled set in the peers' layout: what its files leave out, the settings and the user say.
+
+Legend: M = C*IPC samples, K classes, ch H W. Images are taken to be in the space that `data.preprocessing` makes, in
+which the peers save them; labels are class indices (M,), or (M, K) raw logits (DATM, PAD) or probabilities (TESLA's
+teacher labels), which become their logarithms, so that their softmax gives them back.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from padray import fingerprint, networks
+from padray.config import Config, DistillSettings, LabelSettings, ValidationSettings
+from padray.distill import synthetic
+from padray.distill.synthetic import SyntheticSet
+from padray.errors import InputError
+from padray.exchange import foreign
+from padray.exchange.foreign import SetFiles
+from padray.fingerprint import Identity
+from padray.matching.student import Learned
+from padray.numerics import decide
+from padray.stages import data, stored
+from padray.stages.base import Context
+from padray.store.artifacts import Manifest
+
+ITERATIONS = 1  # what an imported set is filed under: how long others iterated is not known
+LABELS = ("logits", "probabilities")
+_SMALLEST = 1e-12  # probability, so that logarithms stay finite
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user says of a set's files: how to read labels that are not indices, and the learning rate."""
+
+    labels: str | None = None
+    lr: float | None = None
+
+
+def import_set(context: Context, source: str, told: Told) -> dict[str, Any]:
+    """Store a set of others as a distilled set that can be evaluated, exported and shown; what `--json` prints.
+
+    Raises:
+        InputError: the files are missing, hostile, or do not fit the dataset of the settings.
+    """
+    if told.labels not in (None, *LABELS):
+        raise InputError(f"--labels {told.labels} is not known; there are {' and '.join(LABELS)}")
+    files = foreign.find_set(source)
+    if told.lr is not None:
+        files = replace(files, lr=None)
+    lr = _lr(files, told)
+    images, labels = _read(files)
+    one = context.config.distill.model_copy(update={"ipc": 1})  # how many there are is known from the dataset's classes
+    own = replace(context, config=context.config.model_copy(update={"distill": one}))
+    stored_data = data.make(own)
+    facts = own.folder(stored_data).require().facts
+    networks.check(own.config.network, tuple(facts["shape"]))
+    notes = _notes(own.config)
+    learned = _learned(images, labels, lr, facts, told, notes)
+    dtype = decide(own.config.compute).dtype
+    soft = learned.labels.to(dtype) if learned.soft else learned.labels
+    learned = Learned(learned.images.to(dtype), soft, learned.lr.to(dtype))
+    told = replace(told, labels=(told.labels or "logits") if learned.soft else "indices")
+    return _store(own, stored_data, files, told, learned) | {"notes": notes}
+
+
+def _read(files: SetFiles) -> tuple[torch.Tensor, torch.Tensor]:
+    images = foreign.tensor(foreign.load(files.images), files.images.name)
+    labels = foreign.tensor(foreign.load(files.labels), files.labels.name)
+    if not images.is_floating_point() or images.ndim != 4:
+        raise InputError(
+            f"{files.images.name} must hold floats of the shape samples, channels, height, width "
+            f"(got {str(images.dtype).removeprefix('torch.')} {list(images.shape)})"
+        )
+    return images, labels
+
+
+def _lr(files: SetFiles, told: Told) -> torch.Tensor:
+    if files.lr is not None:
+        content = foreign.load(files.lr)
+        found = content if isinstance(content, float) else foreign.tensor(content, files.lr.name)
+        lr = torch.as_tensor(found, dtype=torch.float64).reshape(-1)
+    elif told.lr is not None:
+        lr = torch.tensor([told.lr], dtype=torch.float64)
+    else:
+        raise InputError(
+            f"there is no lr_….pt beside {files.images.name}, and without the learning rate that was learned with the "
+            f"images they cannot be judged: give it as --lr NUMBER"
+        )
+    if lr.numel() != 1 or not math.isfinite(float(lr[0])) or float(lr[0]) <= 0:
+        raise InputError(f"the learning rate must be one positive number (got {lr.tolist()[:3]})")
+    return lr[0]
+
+
+def _learned(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    lr: torch.Tensor,
+    facts: dict[str, Any],
+    told: Told,
+    notes: list[str],
+) -> Learned:
+    """What was learned, class after class. Raises InputError where it does not fit the dataset of `facts`."""
+    shape, names, count = facts["shape"], facts["class_names"], len(images)
+    if list(images.shape[1:]) != shape:
+        raise InputError(
+            f"the images have the shape {list(images.shape[1:])}, but those of the dataset {shape}: "
+            f"set data.dataset (and data.size) to what they were distilled from"
+        )
+    if not count or count % len(names):
+        raise InputError(f"{count} images cannot be equally many for each of the dataset's {len(names)} classes")
+    ipc = count // len(names)
+    if ipc > min(facts["train_per_class"]):
+        raise InputError(
+            f"{ipc} images per class are more than the {min(facts['train_per_class'])} training samples of the "
+            f"dataset's smallest class; they were distilled from another dataset"
+        )
+    if not bool(images.isfinite().all()):
+        raise InputError("the images hold NaN or infinity; every value must be finite")
+    if labels.is_floating_point():
+        return Learned(images, _soft(labels, ipc, len(names), told, notes), lr)
+    order = _class_order(labels, ipc, len(names))
+    if not torch.equal(order, torch.arange(count)):
+        notes.append("the samples were not in the order of their classes; they were put into it")
+    return Learned(images[order], labels[order].to(torch.int64), lr)
+
+
+def _class_order(labels_M: torch.Tensor, ipc: int, classes: int) -> torch.Tensor:
+    """The order (M,) that puts hard labels class after class, otherwise as they were. Raises InputError."""
+    count = ipc * classes
+    if labels_M.shape != (count,) or labels_M.dtype == torch.bool or labels_M.is_complex():
+        raise InputError(
+            f"labels must be {count} class indices, or {[count, classes]} numbers (got "
+            f"{str(labels_M.dtype).removeprefix('torch.')} {list(labels_M.shape)})"
+        )
+    outside = (labels_M < 0) | (labels_M >= classes)
+    if bool(outside.any()):
+        raise InputError(f"label {int(labels_M[outside][0])} is outside 0..{classes - 1}, the dataset's classes")
+    counts = labels_M.long().bincount(minlength=classes)
+    if bool((counts != ipc).any()):
+        label = int((counts != ipc).nonzero()[0])
+        raise InputError(f"class {label} has {int(counts[label])} images, but every class must have {ipc}")
+    return labels_M.argsort(stable=True)
+
+
+def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, told: Told, notes: list[str]) -> torch.Tensor:
+    """Raw logits (M, K). Raises InputError for labels that may be probabilities and were not said to be."""
+    if labels_MK.shape != (ipc * classes, classes):
+        raise InputError(f"soft labels must be {[ipc * classes, classes]} numbers (got {list(labels_MK.shape)})")
+    if not bool(labels_MK.isfinite().all()):
+        raise InputError("the labels hold NaN or infinity; every value must be finite")
+    sums = labels_MK.double().sum(dim=1)
+    distributions = bool((labels_MK >= 0).all()) and bool(((sums - 1).abs() < _SUM_TOLERANCE).all())
+    if distributions and told.labels is None:
+        raise InputError("the labels look like probabilities: say --labels probabilities, or --labels logits")
+    if told.labels == "probabilities":
+        if not distributions:
+            raise InputError("--labels probabilities needs rows of numbers from 0 to 1 whose sum is 1")
+        labels_MK = labels_MK.clamp(min=_SMALLEST).log()
+    elsewhere = int((labels_MK.argmax(dim=1) != synthetic.class_labels(classes, ipc)).sum())
+    if elsewhere:
+        notes.append(f"{elsewhere} of {len(labels_MK)} labels name another class than their place in class order does")
+    return labels_MK
+
+
+def _notes(config: Config) -> list[str]:
+    if config.data.preprocessing == "zca" and config.data.validation:
+        return ["the whitening is that of the training split without its validation samples; "
+                "data.validation=0 gives that of all"]  # fmt: skip
+    return []
+
+
+def _identity(config: Config, stored_data: Identity, ipc: int, meaning: dict[str, Any]) -> Identity:
+    """A set of others means its files' bytes, how they were read, and the network and dataset that it is for."""
+    own = {**meaning, **fingerprint.meaning(config.compute), "network": fingerprint.meaning(config.network)}
+    name = f"{stored_data.name}-{config.network.label}-imported-ipc{ipc}"
+    return Identity("distill", name, fingerprint.fingerprint("distill", own, {"data": stored_data.fingerprint}))
+
+
+def _as_imported(config: Config, ipc: int, soft: bool) -> Config:
+    """The settings that are known of such a set; how it was distilled is not, so those are left at their defaults."""
+    distill = DistillSettings(
+        ipc=ipc, iterations=ITERATIONS, labels=LabelSettings(kind="soft" if soft else "hard"),
+        validation=ValidationSettings(seeds=0),
+    )  # fmt: skip
+    known = {name: getattr(config, name) for name in ("data", "network", "evaluation", "cluster", "compute", "storage")}
+    return Config(**known, distill=distill, seed=config.seed)
+
+
+def _store(context: Context, stored_data: Identity, files: SetFiles, told: Told, learned: Learned) -> dict[str, Any]:
+    """Put the set and commit its manifest; a set that is there already only gets the newest evaluation settings."""
+    names = {"images": files.images, "labels": files.labels, "lr": files.lr}
+    digests = {role: foreign.digest(path) for role, path in names.items() if path is not None}
+    dataset = stored.load_dataset(context.folder(stored_data))
+    ipc = len(learned.images) // dataset.classes
+    identity = _identity(context.config, stored_data, ipc, {"imported": digests, "labels": told.labels, "lr": told.lr})
+    facts = {
+        "provenance": "imported", "sources": digests, "class_names": list(dataset.class_names),
+        "dataset": context.config.data.dataset, "shape": list(dataset.shape), "ipc": ipc,
+        "network": context.config.network.model_dump(mode="json"), "label_kind": "soft" if learned.soft else "hard",
+        "iterations": ITERATIONS, "iteration": ITERATIONS, "validation_accuracy": None,
+        "fingerprint": fingerprint.set_fingerprint(identity, ITERATIONS), "distillation": identity.fingerprint,
+        "dataset_fingerprint": stored_data.fingerprint,
+    }  # fmt: skip
+    folder, content = context.folder(identity), synthetic.encode(SyntheticSet(learned, dataset.preprocessing, facts))
+    item = folder.put(f"set-{ITERATIONS:06d}", "safetensors", content)
+    known = replace(context, config=_as_imported(context.config, ipc, learned.soft))
+    manifest: Manifest = known.manifest(
+        identity, [item], inputs={"data": stored_data.fingerprint}, facts={"provenance": "imported", "sources": digests}
+    )
+    folder.commit(manifest)
+    return {
+        "imported": "set", "artifact": folder.uri, "fingerprint": identity.fingerprint, "sha256": item.sha256,
+        "images": len(learned.images), "ipc": ipc, "label_kind": facts["label_kind"], "lr": float(learned.lr),
+        "use": f"padray evaluate {identity.folder}",
+    }  # fmt: skip

@@ -1,0 +1,64 @@
+"""What goes out in words: the dataset card, and the note that lies beside DD-Ranking's tensors."""
+
+import json
+
+from padray.distill.synthetic import SyntheticSet
+
+_SPACES = {
+    "none": "as they are, floats in [0, 1]", "normalize": "(x - mean) / std of each channel, x in [0, 1]",
+    "zca": "ZCA whitening of x in [0, 1], without mean/std normalisation",
+}  # fmt: skip
+
+
+def _summary(synthetic: SyntheticSet) -> str:
+    facts = synthetic.facts
+    return (
+        f"{len(synthetic.learned.images)} synthetic samples that stand for {facts['dataset']}: {synthetic.ipc} for "
+        f"each of {synthetic.classes} classes, class after class"
+    )
+
+
+def ddranking(synthetic: SyntheticSet, mode: str) -> str:
+    """What an evaluator has to be told, since the tensors do not say it."""
+    kind = synthetic.preprocessing.kind
+    lines = [
+        f"{_summary(synthetic)}.", "", f"labels: {mode}", "images.pt: in the space that they were distilled in",
+        f"real images: {_SPACES[kind]}{'' if kind == 'none' else '; its tensors are in preprocessing.pt'}",
+        f"learning rate: {float(synthetic.learned.lr):.6g} (lr.pt)",
+        "class names, constants and digests: metadata.json", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def card(synthetic: SyntheticSet, lost: str) -> str:
+    """The dataset card of a Hub repository."""
+    names = ", ".join(json.dumps(str(name), ensure_ascii=False) for name in synthetic.facts["class_names"])
+    soft = (
+        "`soft_label` holds each image's learned labels, raw logits: take their softmax before the loss. `label` is "
+        "the class that the image began as."
+        if synthetic.learned.soft
+        else "`label` is the class."
+    )
+    return f"""---
+pretty_name: {json.dumps(f"{synthetic.facts['dataset']}, distilled to {synthetic.ipc} per class")}
+task_categories: [image-classification]
+tags: [dataset-distillation, padray]
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+---
+
+# {synthetic.facts["dataset"]}, distilled
+
+{_summary(synthetic)}. Made with padray.
+
+{soft} Train with the learning rate {float(synthetic.learned.lr):.6g}, which was learned with the images.
+
+The images: {lost}. They were distilled in another space: {_SPACES[synthetic.preprocessing.kind]}.
+
+Classes, in the order of their indices: {names}.
+
+`metadata.json` has the preprocessing, the network, and the SHA-256 of the set that these files were made from.
+"""

@@ -1,0 +1,81 @@
+"""The figures of the difficulty scores, drawn from what difficulty.py decided; the same looks as in figures.py."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from padray.report.difficulty import AgreementInfo, ScheduleInfo
+from padray.report.info import Floats
+from padray.report.style import LIGHT, WIDTH, Theme, place, png, sheet
+
+_CELL, _LEFT, _TOP = 0.37, 1.25, 1.2  # inches
+_DARK = 0.6  # correlations beyond it are written in the colour of the paper
+
+
+def draw_schedule(info: ScheduleInfo, theme: Theme = LIGHT) -> bytes:
+    """The samples of each epoch as steps, beside the whole training split."""
+    with sheet(1.9, theme) as figure:
+        axes = figure.subplots()
+        edges = np.arange(len(info.counts) + 1)
+        axes.stairs(info.counts, edges, baseline=None, color=theme.sources["distilled"], linewidth=1.8)
+        axes.axhline(info.total, color=theme.quiet, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set(xlabel="epoch of an expert", ylabel="training samples", ylim=(0, 1.08 * info.total))
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        return png(figure)
+
+
+def draw_agreement(info: AgreementInfo, theme: Theme = LIGHT) -> bytes:
+    """A heat map of the methods' correlations and, row by row beside it, how far each agrees with real difficulty."""
+    side = _CELL * len(info.methods)
+    with sheet(_TOP + side + 0.55, theme, layout=None) as figure:
+        axes = place(figure, _LEFT, _TOP, side, side)
+        _heat_map(axes, info, theme)
+        if info.agreement is not None:
+            beside = _LEFT + side + 0.35
+            axes = place(figure, beside, _TOP, WIDTH - beside - 0.3, side)
+            _bars(axes, info.agreement, info.methods.index(info.chosen), theme)
+        return png(figure)
+
+
+def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme) -> None:
+    image = axes.imshow(info.correlations, cmap=theme.balance.reversed(), aspect="auto", interpolation="nearest")
+    image.set_clim(-1, 1)
+    names = [name.replace("_", " ") for name in info.methods]
+    axes.set_yticks(range(len(names)), names, color=theme.ink)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.get_yticklabels()[info.methods.index(info.chosen)].set_fontweight("bold")
+    for (row, column), value in np.ndenumerate(info.correlations):
+        if np.isfinite(value):
+            colour = theme.paper if abs(value) > _DARK else theme.ink
+            axes.text(column, row, _short(value), ha="center", va="center", color=colour, fontsize=7.5)
+
+
+def _short(value: float) -> str:
+    """`.87`, `−.05`, `1`."""
+    text = f"{abs(value):.2f}".removeprefix("0").replace("1.00", "1")
+    return f"−{text}" if value < 0 and text != ".00" else text
+
+
+def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme) -> None:
+    """A bar for each method in the heat map's rows; the one that the schedule used stands out."""
+    colours = [theme.sources["distilled" if row == chosen else "full"] for row in range(len(values))]
+    axes.barh(range(len(values)), np.nan_to_num(values), height=0.55, color=colours)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.axvline(0, color=theme.line, linewidth=0.8)
+    low, high = min(0.0, float(np.nanmin(values, initial=0))), max(0.0, float(np.nanmax(values, initial=0)))
+    room = 0.22 * (high - low or 1)
+    axes.set_xlim(low - (room if low else 0), high + room)
+    for row, value in enumerate(values):
+        said = f"{round(value, 2) + 0:.2f}".replace("-", "−") if np.isfinite(value) else "constant"
+        axes.annotate(
+            said, (value if np.isfinite(value) else 0, row), xytext=(5 if not value < 0 else -5, 0),
+            textcoords="offset points", va="center", ha="left" if not value < 0 else "right",
+        )  # fmt: skip
+    axes.grid(True, axis="x")
+    axes.set_xlabel("agreement with failing on unseen samples")

@@ -1,0 +1,56 @@
+"""Tables and series in the figure of the distilled samples: which numbers are shown, and how they are painted.
+
+Legend: M samples, K classes, I samples per class, C channels, T steps, F features. A table's samples are (M, F, 1, 1),
+shown as rows of a heat map; series are (M, C, 1, T), shown as lines.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from padray.distill.synthetic import SyntheticSet
+from padray.report.style import Theme
+
+Floats = NDArray[np.float64]
+NAMES = {"image": "images", "table": "rows of features, from left to right", "series": "series"}
+_SPREAD = "In standard deviations from each feature's mean {}, blue below it and orange above"
+
+
+def shown_values(synthetic: SyntheticSet) -> tuple[Floats, str]:
+    """The numbers to paint, (M, C, T) or (M, 1, F), and the rule that made them, as a sentence without its stop."""
+    samples, preprocessing = synthetic.learned.images.double(), synthetic.preprocessing
+    if preprocessing.content == "series":
+        series = preprocessing.invert(samples)[:, :, 0].numpy()
+        low, high = series.min(axis=(0, 2), keepdims=True), series.max(axis=(0, 2), keepdims=True)
+        return (series - low) / np.maximum(high - low, 1e-12), "Each channel on one scale for all, from least to most"
+    rows = samples.flatten(1)
+    if preprocessing.kind == "normalize":  # the space is that of the training split's deviations already
+        return rows[:, None].numpy(), _SPREAD.format("in the training split")
+    rows = preprocessing.invert(samples).flatten(1)
+    spread = rows.std(dim=0, correction=0)
+    rows = (rows - rows.mean(dim=0)) / spread.where(spread > 0, spread.new_ones(()))
+    return rows[:, None].numpy(), _SPREAD.format("over the set")
+
+
+def paint(axes: Axes, content: str, values_KICT: Floats, theme: Theme) -> None:
+    """Class k on the height from k to k + 1; the axes' width is the number of samples per class."""
+    rows, columns = values_KICT.shape[:2]
+    if content == "series":
+        _lines(axes, values_KICT, theme)
+    else:
+        limit = max(1.0, float(np.percentile(np.abs(values_KICT), 98)))
+        for k, values_I1F in enumerate(values_KICT):
+            box = (0, columns, k + 0.96, k + 0.04)
+            image = axes.imshow(values_I1F[:, 0], theme.balance, aspect="auto", extent=box, interpolation="nearest")
+            image.set_clim(-limit, limit)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+
+
+def _lines(axes: Axes, values_KICT: Floats, theme: Theme) -> None:
+    """One line per channel in the cell of each sample; later channels are fainter."""
+    _, _, channels, steps = values_KICT.shape
+    across = np.linspace(0.06, 0.94, steps)
+    for k, i, c in np.ndindex(values_KICT.shape[:3]):
+        strength = 1 - 0.7 * c / channels
+        up = k + 0.92 - 0.84 * values_KICT[k, i, c]
+        axes.plot(i + across, up, color=theme.sources["distilled"], alpha=strength, linewidth=1)

@@ -1,0 +1,104 @@
+"""The teacher of `evaluation.protocol: teacher`: trained once on the real data, stored, and used by all cells.
+
+`teacher.safetensors` holds the network's parameters and buffers by their names, and its facts in the header.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from padray import fingerprint, networks
+from padray.config import Config
+from padray.data.datasets import Dataset
+from padray.draws import seed_for
+from padray.errors import WorkError
+from padray.evaluation.accuracy import measure
+from padray.evaluation.protocol import recipe_for
+from padray.experts.training import Draws, Samples, train
+from padray.fingerprint import Identity
+from padray.numerics import decide
+from padray.stages.base import Context, Inputs, Make, Unit, by_stem, make_missing
+from padray.store.artifacts import Folder, StoredObject
+
+_STEM = "teacher"
+
+
+@dataclass(frozen=True)
+class TeacherWork:
+    """Its one unit is the teacher."""
+
+    config: Config
+    inputs: Inputs
+    place: Identity
+
+    def prepare(self) -> Make:
+        numerics = decide(self.config.compute)
+        device = numerics.use()
+        dataset = self.inputs.dataset()
+        splits = {}
+        for name in ("train", "test"):
+            images, labels = dataset.split(name, numerics.dtype)
+            splits[name] = Samples(images.to(device, numerics.dtype), labels.to(device))
+
+        def make(unit: Unit) -> StoredObject:
+            model = _trained(self.config, dataset, splits["train"])
+            facts = {
+                "network": self.config.evaluation.teacher.network.model_dump(mode="json"),
+                "epochs": self.config.evaluation.teacher.epochs, "test": asdict(measure(model, splits["test"])),
+            }  # fmt: skip
+            tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+            content = safetensors.torch.save(tensors, metadata={"padray": json.dumps(facts, sort_keys=True)})
+            return _folder(self.inputs, self.place).put(unit.id, "safetensors", content)
+
+        return make
+
+
+def _folder(inputs: Inputs, place: Identity) -> Folder:
+    return Folder(inputs.location(), place.folder, place.fingerprint)
+
+
+def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
+    """A fresh network after the standard recipe with the teacher's epochs, lr and batch."""
+    evaluation, seed = config.evaluation, config.seed_of("evaluation")
+    settings = evaluation.teacher
+    start = seed_for(seed, "evaluation", "teacher", "network")
+    model = networks.build(settings.network, dataset.shape, dataset.classes, start)
+    model = model.to(samples.images.device, samples.images.dtype)
+    batched = evaluation.model_copy(update={"batch": settings.teacher_batch})
+    recipe = recipe_for(batched, settings.epochs, settings.teacher_lr)
+    try:
+        for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
+            pass
+    except WorkError:
+        raise WorkError(
+            f"the teacher's loss is not finite any more: lower evaluation.teacher.teacher_lr ({settings.teacher_lr:g})"
+        ) from None
+    return model
+
+
+def make(context: Context, inputs: Inputs, later: int = 0) -> Identity:
+    """Train the teacher if it is not there. `later`: how many units of the evaluation follow."""
+    place = fingerprint.teacher_identity(context.config, inputs.data)
+    present = context.present(place)
+    if present is None:
+        folder = context.folder(place)
+        units = [Unit("evaluate", _STEM, place.fingerprint)]
+        work = TeacherWork(context.config, inputs, place)
+        made = make_missing(context, work, units, by_stem(folder.loose(_STEM)), later)
+        of = {"data": inputs.data.fingerprint}
+        folder.commit(context.manifest(place, made.objects, inputs=of, numerics=made.numerics))
+    return place
+
+
+def load(config: Config, inputs: Inputs, dataset: Dataset, device: torch.device) -> nn.Module:
+    """The stored teacher on a device, in evaluation mode."""
+    place = fingerprint.teacher_identity(config, inputs.data)
+    folder = _folder(inputs, place)
+    content = folder.get(folder.require().object(_STEM))
+    model = networks.build(config.evaluation.teacher.network, dataset.shape, dataset.classes, 0)
+    model = model.to(decide(config.compute).dtype)
+    model.load_state_dict(safetensors.torch.load(content))
+    return model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Studies: a table of a paper, planned as a grid of cells, made, and set beside the printed numbers."""

@@ -1,0 +1,181 @@
+"""A study from its plan to its table: what cells share is made once, distillations are spread, then one sweep.
+
+Datasets, scores and experts are shared by their fingerprints. Each distinct distillation is one unit; its object says
+which set came out, or why none did, so that one diverging cell does not take the others with it.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from padray import fingerprint, pipeline, sweep
+from padray.config import Config
+from padray.errors import WorkError
+from padray.evaluation.table import Row
+from padray.fingerprint import Identity
+from padray.stages import evaluate
+from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
+from padray.store.artifacts import Folder, StoredObject
+from padray.store.location import open_location
+from padray.studies.plan import Cell, Study
+from padray.sweep import StoredSet
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One distinct distillation: its settings and the identities along its chain."""
+
+    config: Config
+    data: Identity
+    distilled: Identity
+
+    @property
+    def set_fingerprint(self) -> str:
+        return fingerprint.set_fingerprint(self.distilled, self.config.distill.iterations)
+
+    @property
+    def id(self) -> str:
+        """Distinct for every set and every way of evaluating it."""
+        proof = evaluate.identities(self.config, self.data, self.distilled)["distilled"].fingerprint
+        return f"cell-{self.set_fingerprint[:8]}{proof[:8]}"
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """Distils in the worker that gets the unit; its experts are there already."""
+
+    config: Config
+    name: str
+    root: str
+    study: Identity
+    chains: dict[str, Chain]
+
+    def prepare(self) -> Make:
+        location = open_location(self.root)
+        folder = Folder(location, self.study.folder, self.study.fingerprint)
+
+        def make(unit: Unit) -> StoredObject:
+            chain = self.chains[unit.id]
+            context = Context(self.name, chain.config, location, InlineRunner(), stored_data=chain.data)
+            try:
+                outcome = {"set": pipeline.run(context, "distill").set_digest}
+            except WorkError as error:
+                outcome = {"failed": str(error)}
+            return folder.put(unit.id, "json", json.dumps(outcome, sort_keys=True).encode())
+
+        return make
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell came to: a row of the evaluation per distillation and source, or why there is none."""
+
+    cell: Cell
+    chains: tuple[Chain, ...]
+    rows: tuple[list[Row], ...]
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A study's identity, its cells' results in the order of the plan, and the objects that say how each set came."""
+
+    identity: Identity
+    results: list[CellResult]
+    units: list[StoredObject]
+
+
+def identify(name: str, study: Study, planned: list[tuple[Cell, list[Chain]]]) -> Identity:
+    """A study means its file under its profile, and the sets and evaluations of its cells."""
+    grid = [[cell.row, cell.column, [chain.id for chain in chains]] for cell, chains in planned]
+    seeds = [chains[0].config.evaluation.seeds if chains else 0 for _, chains in planned]
+    content = study.model_dump(mode="json", exclude={"profiles"})
+    return Identity("study", name, fingerprint.fingerprint("study", {"file": content, "seeds": seeds}, {"grid": grid}))
+
+
+def make(context: Context, study: Study, cells: list[Cell]) -> Made:
+    """Make what the cells need and do not have; their results.
+
+    Raises:
+        InputError: a cell's settings cannot be used; nothing of it was begun.
+        WorkError: experts or evaluations failed; what was finished is kept.
+    """
+    planned = [(cell, _chains(context, cell, study.distillations)) for cell in cells]
+    identity = identify(context.name, study, planned)
+    context.present(identity)  # what --fresh forgets is the study; what its cells share stays
+    context = replace(context, fresh=False)
+    chains = {chain.id: chain for _, found in planned for chain in found}
+    _make_experts(context, list(chains.values()))
+    units, outcomes = _distil(context, identity, chains)
+    sets = [
+        StoredSet(id, chain.config, chain.data, chain.distilled)
+        for id, chain in chains.items()
+        if "failed" not in outcomes[id]
+    ]
+    tables, reasons = _evaluate(context, sets)
+    outcomes = {id: {"failed": reasons[id]} if id in reasons else outcome for id, outcome in outcomes.items()}
+    return Made(identity, [_result(cell, found, outcomes, tables) for cell, found in planned], units)
+
+
+def _evaluate(context: Context, sets: list[StoredSet]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The tables of the sets, and why the others have none."""
+    if not sets:
+        return {}, {}
+    try:
+        return sweep.run(sets, context.location, context.runner, context.notify), {}
+    except sweep.SomeFailed as error:
+        return error.tables, error.reasons
+
+
+def _chains(context: Context, cell: Cell, distillations: int) -> list[Chain]:
+    """The chains of a cell's distillations, with the dataset stored and all settings checked against it."""
+    if cell.config is None:
+        return []
+    found = []
+    for config in cell.distillations(distillations):
+        data = pipeline.run(_quiet(context, config), "data").identities["data"]
+        experts = fingerprint.experts_identity(config, data)
+        found.append(Chain(config, data, fingerprint.distill_identity(config, experts)))
+    return found
+
+
+def _quiet(context: Context, config: Config) -> Context:
+    return Context(context.name, config, context.location, context.runner)
+
+
+def _make_experts(context: Context, chains: list[Chain]) -> None:
+    """Scores and experts, once for all cells that share them, as many as the most demanding of these asks for."""
+    wanted: dict[str, Chain] = {}
+    for chain in chains:
+        key = fingerprint.experts_identity(chain.config, chain.data).fingerprint
+        if key not in wanted or wanted[key].config.experts.count < chain.config.experts.count:
+            wanted[key] = chain
+    for chain in wanted.values():
+        pipeline.run(replace(_quiet(context, chain.config), stored_data=chain.data, notify=context.notify), "experts")
+
+
+def _distil(
+    context: Context, identity: Identity, chains: dict[str, Chain]
+) -> tuple[list[StoredObject], dict[str, dict[str, Any]]]:
+    """Every distinct distillation as a unit; how each came out, by its id. Those that failed are tried again."""
+    folder = context.folder(identity)
+    said = {item.stem: item for item in folder.loose("cell-") if "failed" not in json.loads(folder.get(item))}
+    have = {id: item for id, item in said.items() if id in chains and _is_there(context, chains[id])}
+    units = [Unit("distill", id, identity.fingerprint) for id in chains]
+    work = CellWork(context.config, context.name, context.location.uri, identity, chains)
+    made = make_missing(context, work, units, have)
+    return made.objects, {item.stem: json.loads(folder.get(item)) for item in made.objects}
+
+
+def _is_there(context: Context, chain: Chain) -> bool:
+    manifest = context.folder(chain.distilled).manifest()
+    stem = f"set-{chain.config.distill.iterations:06d}"
+    return manifest is not None and any(item.stem == stem for item in manifest.objects)
+
+
+def _result(
+    cell: Cell, chains: list[Chain], outcomes: dict[str, dict[str, Any]], tables: dict[str, list[Row]]
+) -> CellResult:
+    failed = [outcomes[chain.id]["failed"] for chain in chains if "failed" in outcomes[chain.id]]
+    rows = tuple(tables[chain.id] for chain in chains if chain.id in tables)
+    return CellResult(cell, tuple(chains), rows, failed[0] if failed else "")

@@ -1,0 +1,100 @@
+"""`padray study`: read, plan, make, write. Its artefact is the table as Markdown, Parquet and a picture."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from padray import networks
+from padray.networks.flat import spans_of
+from padray.report import figures, info
+from padray.stages import stored
+from padray.stages.base import Context
+from padray.store.artifacts import Folder, StoredObject
+from padray.studies import drawing, plan, table
+from padray.studies.make import CellResult, Chain, Made, make
+from padray.studies.plan import FULL, Study
+
+PAGE = "table.md"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was typed: the study's file, its profile and the settings on top."""
+
+    path: str
+    profile: str = FULL
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        stem = Path(self.path).stem.removeprefix("study_").replace("_", "-")
+        return stem if self.profile == FULL else f"{stem}-{self.profile}"
+
+
+def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
+    """The study as its file has it, as its profile has it, and the cells. Raises InputError."""
+    original = plan.read(asked.path)
+    study = original.under(asked.profile)
+    return original, study, list(plan.cells(study, asked.overrides))
+
+
+def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cell]]) -> dict[str, Any]:
+    """Make the study's table and store it; what `--json` prints."""
+    original, study, cells = parts
+    context = replace(context, name=asked.name)
+    made = make(context, study, cells)
+    uri = _write(context, asked, original, study, made)
+    columns, body = table.lines_for_console(made.results)
+    return {
+        "study": asked.name, "title": table.heading(study, asked.profile), "source": study.source,
+        "sample": table.sample(study, made.results), "head": [study.rows.title, *columns], "body": body,
+        "cells": table.summary_rows(made.results), "table": uri,
+    }  # fmt: skip
+
+
+def _write(context: Context, asked: Asked, original: Study, study: Study, made: Made) -> str:
+    """Draw, store, and commit last; the pictures and the page also under plain names, to be opened together."""
+    folder, found = context.folder(made.identity), table.entries(made.results)
+    heading = f"{table.heading(study, asked.profile)} - {study.source}"
+    pictures = {"table.png": drawing.draw_table(found, heading, study.columns.title)}
+    pictures |= _of_cells(context, study.kind, made.results)
+    page = table.markdown(study, original, asked.profile, made.results, list(pictures)).encode()
+    files = {PAGE: page, "table.parquet": stored.encode_table(table.columns_of(found)), **pictures}
+    objects = [*made.units]
+    for name, content in files.items():
+        stem, suffix = name.rsplit(".", 1)
+        objects.append(folder.put(stem, suffix, content))
+        context.location.put(f"{folder.path}/{name}", content)
+    sets = sorted({chain.set_fingerprint for result in made.results for chain in result.chains})
+    folder.commit(context.manifest(made.identity, _once(objects), inputs={"sets": sets}))
+    return f"{folder.uri}/{PAGE}"
+
+
+def _once(objects: list[StoredObject]) -> list[StoredObject]:
+    return list({item.key: item for item in objects}.values())
+
+
+def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[str, bytes]:
+    """What the study's kind shows of every cell's first distillation."""
+    drawn: dict[str, bytes] = {}
+    for place, result in enumerate(results):
+        if kind == "table" or not result.rows:
+            continue
+        folder, chain = context.folder(result.chains[0].distilled), result.chains[0]
+        content = _picture(context, folder, chain, kind)
+        if content is not None:
+            drawn[f"{kind}-{place:02d}.png"] = content
+    return drawn
+
+
+def _picture(context: Context, folder: Folder, chain: Chain, kind: str) -> bytes | None:
+    iterations = chain.config.distill.iterations
+    if kind == "pictures":
+        return figures.draw_images(info.images_info(stored.load_set(folder, iterations)))
+    history = stored.load_history(folder, iterations)
+    if kind == "weights":
+        weights = info.weights_info(history, chain.config.distill.importance)
+        return None if weights is None else figures.draw_weights(weights)
+    facts = context.folder(chain.data).require().facts
+    spans = spans_of(networks.build(chain.config.network, tuple(facts["shape"]), len(facts["class_names"]), 0))
+    return figures.draw_layers(info.layers_info(history, spans, chain.config.distill.selection))

@@ -1,0 +1,126 @@
+"""Iterations from state to state: who descends when, what the guard stops, and what the metrics say."""
+
+import pytest
+import torch
+
+from padray import networks
+from padray.config import DistillSettings, NetworkSettings
+from padray.distill import loop
+from padray.distill import state as states
+from padray.distill.loop import Contribution, Ports, Problem
+from padray.distill.state import State
+from padray.draws import generator
+from padray.errors import WorkError
+from padray.matching.student import Gradient, Learned
+from padray.networks.flat import FlatNetwork
+from padray.stages import stored
+
+SHAPE, CLASSES = (1, 8, 8), 3
+
+
+def problem(**changes) -> Problem:
+    given = {
+        "ipc": 1, "student_steps": 2, "trajectories": 2, "batch": 3, "augment": "none", "max_loss": 1e9,
+        "lr_images": 1.0, "validation": {"seeds": 0}, **changes,
+    }  # fmt: skip
+    module = networks.build(NetworkSettings(name="mlp", width=4, depth=1), SHAPE, CLASSES, seed=1)
+    return Problem(DistillSettings.model_validate(given), FlatNetwork(module.double().train()), 0)
+
+
+def first(made: Problem) -> State:
+    draw = generator(0, "test")
+    images, labels = torch.randn(3, *SHAPE, generator=draw).double(), torch.randn(3, 3, generator=draw).double()
+    weights = made.importance.start(torch.float64) if made.importance else None
+    learned = Learned(images, labels, torch.tensor(0.05).double())
+    return states.start(learned, weights, averaged=made.settings.ema_decay > 0)
+
+
+def iterate(made: Problem, state: State, until: int, judge=lambda learned: 0.0) -> tuple[list[State], list[dict]]:
+    """All states and their metrics."""
+
+    def rows():
+        for position in range(1000):
+            start = made.network.flatten()
+            yield start, start + 0.1 * torch.randn(len(start), generator=generator(0, "row", position)).double()
+
+    kept = []
+    ports = Ports(rows(), range(made.settings.trajectories), lambda own: own, judge, kept.append)
+    metrics = list(loop.run(made, state, until, ports))
+    return kept, metrics
+
+
+def test_in_turns_even_iterations_move_the_set_and_odd_ones_the_weights():
+    made = problem(importance={"enabled": True, "order": "alternate", "lr": 5.0}, ema_decay=0.5)
+    states_, _ = iterate(made, first(made), 4)
+    for iteration, (before, after) in enumerate(zip([first(made), *states_], states_, strict=False)):
+        set_moves = iteration % 2 == 0
+        for name in ("images", "labels", "lr"):
+            assert torch.equal(getattr(before.learned, name), getattr(after.learned, name)) != set_moves
+            assert torch.equal(getattr(before.momentum, name), getattr(after.momentum, name)) != set_moves
+        assert torch.equal(before.average, after.average) != set_moves
+        assert torch.equal(before.weights, after.weights) == set_moves
+
+
+def test_one_turn_of_the_weights_is_what_they_do_together_with_the_set():
+    together = problem(importance={"enabled": True, "lr": 5.0})
+    turns = problem(importance={"enabled": True, "lr": 5.0, "order": "alternate"})
+    odd = State(1, *(getattr(first(together), n) for n in ("learned", "momentum", "weights", "weights_momentum")))
+    assert torch.equal(iterate(together, odd, 2)[0][0].weights, iterate(turns, odd, 2)[0][0].weights)
+
+
+def test_the_guard_stops_set_weights_and_average_alike():
+    made = problem(importance={"enabled": True}, ema_decay=0.5, max_loss=1e-6)
+    kept, metrics = iterate(made, first(made), 1)
+    assert metrics[0]["skipped"] == 2
+    assert kept[0].iteration == 1
+    before = first(made)
+    assert torch.equal(kept[0].learned.images, before.learned.images)
+    assert torch.equal(kept[0].weights, before.weights)
+    assert torch.equal(kept[0].average, before.average)
+
+
+def test_the_averaged_images_are_judged_and_are_the_result():
+    judged: list[Learned] = []
+
+    def judge(learned: Learned) -> float:
+        judged.append(learned)
+        return float(len(judged) == 1)
+
+    made = problem(ema_decay=0.5, validation={"seeds": 1, "every": 2})
+    kept, _ = iterate(made, first(made), 4, judge)
+    assert torch.equal(judged[0].images, kept[1].average)
+    iteration, learned = loop.result(kept[-1])
+    assert iteration == 2
+    assert torch.equal(learned.images, kept[1].average)
+    assert torch.equal(learned.labels, kept[1].learned.labels)
+    unjudged = problem(ema_decay=0.5)
+    last = iterate(unjudged, first(unjudged), 2)[0][-1]
+    assert torch.equal(loop.result(last)[1].images, last.average)
+
+
+@pytest.mark.parametrize("way", ["no", "clamp", "log"])
+def test_an_lr_that_would_leave_the_positive_stops_the_work_unless_it_is_kept(way):
+    made = problem(lr_student_lr=10.0, keep_lr_positive=way)
+    state = first(made)
+    steep = Gradient(torch.zeros_like(state.learned.images), None, torch.tensor(1.0).double())
+    contribution = Contribution(torch.tensor(0.5), steep, None, torch.zeros(4))
+    if way == "no":
+        with pytest.raises(WorkError, match=r"distill\.lr_student_lr \(10\) or set distill\.keep_lr_positive"):
+            loop.step(made, state, [contribution])
+    else:
+        assert 0 < float(loop.step(made, state, [contribution])[0].learned.lr) < 0.05
+
+
+def test_a_collapse_of_the_weights_is_told_and_the_metrics_can_be_stored():
+    made = problem(lr_images=0.0, importance={"enabled": True, "constraint": "none", "lr": 35.0})
+    kept, metrics = iterate(made, first(made), 40)
+    assert sum(metrics[0]["weight_histogram"]) == made.network.size
+    assert metrics[0]["weight_effective_fraction"] == pytest.approx(1.0)
+    assert "warning" not in metrics[0] and "collapsed" in metrics[-1]["warning"]
+    assert "collapsed" in loop.warning(made, kept[-1])
+    columns = {key: [row.get(key) for row in metrics] for key in sorted({key for row in metrics for key in row})}
+    assert stored.read_table(stored.encode_table(columns)) == columns
+    steady = problem(lr_images=0.0, importance={"enabled": True, "lr": 35.0})
+    kept, metrics = iterate(steady, first(steady), 40)
+    assert not any("warning" in row for row in metrics)
+    assert loop.warning(steady, kept[-1]) is None

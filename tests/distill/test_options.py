@@ -1,0 +1,147 @@
+"""Whole distillations of the tiny chain: every setting changes the set, and one that fails keeps what it has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from padray import commands, pipeline
+from padray.distill.synthetic import SyntheticSet
+from padray.errors import WorkError
+from padray.stages import stored
+from tests.conftest import TINY
+
+FEW = ("distill.iterations=4", "distill.validation.seeds=0", "distill.importance.enabled=false")
+WEIGHTED = ("distill.importance.enabled=true",)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The settings file and one storage for all, so that the experts are made once."""
+    folder = tmp_path_factory.mktemp("options")
+    (folder / "tiny.yaml").write_text(TINY)
+    return folder / "tiny.yaml", folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def elsewhere(place) -> tuple[Path, Path]:
+    """The same settings and a storage where nothing has been begun."""
+    return place[0], place[1].with_name("elsewhere")
+
+
+def distilled(place: tuple[Path, Path], *overrides: str) -> tuple[str, SyntheticSet]:
+    """A set's digest and the set."""
+    settings, root = place
+    context = commands.context(str(settings), commands.Request((*FEW, *overrides), str(root), "inline"))
+    outcome = pipeline.run(context, "distill")
+    folder = context.folder(outcome.identities["distill"])
+    return outcome.set_digest, stored.load_set(folder, context.config.distill.iterations)
+
+
+def differ(left: SyntheticSet, right: SyntheticSet) -> bool:
+    """Whether other images were learned: the files differ anyway, for they hold their settings."""
+    return not torch.equal(left.learned.images, right.learned.images)
+
+
+@pytest.fixture(scope="module")
+def plain(place) -> tuple[str, SyntheticSet]:
+    return distilled(place)
+
+
+@pytest.fixture(scope="module")
+def weighted(place) -> tuple[str, SyntheticSet]:
+    return distilled(place, *WEIGHTED)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["selection.strategy=layer", "selection.strategy=deep", "selection.strategy=loss", "pruning.rule=ratio",
+     "pruning.rule=abs_error_quantile", "ema_decay=0.9", "keep_lr_positive=log", "init=noise", "gradient=tesla"],
+)  # fmt: skip
+def test_every_setting_changes_the_set(place, plain, override):
+    assert differ(distilled(place, f"distill.{override}")[1], plain[1])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["momentum=0.5", "init=2", "constraint=none", "constraint=l2", "constraint=softmax", "granularity=channel",
+     "granularity=tensor", "weighted_denominator=true", "order=alternate"],
+)  # fmt: skip
+def test_every_setting_of_the_weights_changes_the_set(place, weighted, override):
+    assert differ(distilled(place, *WEIGHTED, f"distill.importance.{override}")[1], weighted[1])
+
+
+def test_thresholds_and_bounds_change_the_set(place):
+    ratio = ("distill.pruning.rule=ratio", "distill.pruning.threshold=")
+    assert differ(distilled(place, ratio[0], ratio[1] + "0.9")[1], distilled(place, ratio[0], ratio[1] + "0.5")[1])
+    clamp = (*WEIGHTED, "distill.importance.constraint=clamp", "distill.importance.lr=50")
+    narrow, wide = ("distill.importance.clamp=[0.99, 1.01]", "distill.importance.clamp=[0.1, 10]")
+    assert differ(distilled(place, *clamp, narrow)[1], distilled(place, *clamp, wide)[1])
+
+
+def test_unrolling_makes_the_same_set_up_to_rounding(place):
+    precise = ("compute.precision=float64",)
+    exact, unrolled = distilled(place, *precise)[1], distilled(place, *precise, "distill.gradient=unroll")[1]
+    for name in ("images", "labels", "lr"):
+        assert torch.allclose(getattr(exact.learned, name), getattr(unrolled.learned, name), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_noise_starts_without_anything_real(place, kind):
+    still = ("distill.lr_images=0", "distill.labels.lr=0", "distill.init=noise", f"distill.labels.kind={kind}")
+    made = distilled(place, *still)[1].learned
+    assert float(made.images.mean()) == pytest.approx(0, abs=0.2)
+    assert float(made.images.std()) == pytest.approx(1, abs=0.2)
+    assert len(made.images.unique()) == made.images.numel()  # a digit has few shades, and most of it is background
+    plain = torch.arange(10) if kind == "hard" else 5 * torch.eye(10)
+    assert torch.equal(made.labels, plain)
+
+
+def test_a_distillation_goes_on_with_all_that_it_had(place, elsewhere):
+    everything = (*WEIGHTED, "distill.ema_decay=0.9", "distill.importance.momentum=0.9", "distill.trajectories=1",
+                  "distill.importance.order=alternate", "distill.importance.constraint=softmax",
+                  "distill.keep_lr_positive=log", "distill.selection.strategy=loss")  # fmt: skip
+    distilled(place, *everything, "distill.iterations=3")
+    longer = distilled(place, *everything, "distill.iterations=6")
+    assert longer[0] == distilled(elsewhere, *everything, "distill.iterations=6")[0]
+
+
+def test_a_clamped_lr_goes_on_where_a_free_one_stops(place):
+    steep = ("distill.student_lr=0.5", "distill.lr_student_lr=10", "distill.lr_images=0", "distill.max_loss=1e9")
+    with pytest.raises(WorkError, match=r"distill\.keep_lr_positive"):
+        distilled(place, *steep)
+    assert float(distilled(place, *steep, "distill.keep_lr_positive=clamp")[1].learned.lr) > 0
+
+
+def test_a_collapse_is_told_while_distilling_and_stays_with_the_set(place):
+    settings, root = place
+    collapsing = (*WEIGHTED, "distill.importance.constraint=none", "distill.importance.granularity=tensor",
+                  "distill.selection.ratio=0.98", "distill.max_loss=1e9", "distill.iterations=15")  # fmt: skip
+    context = commands.context(str(settings), commands.Request((*FEW, *collapsing), str(root), "inline"))
+    told = []
+    context.notify = lambda progress: told.append(progress.text)
+    pipeline.run(context, "distill")
+    assert "IADD's weights have collapsed" in told[-1]
+    assert "IADD's weights have collapsed" in distilled(place, *collapsing)[1].facts["warning"]
+    assert "warning" not in distilled(place, *WEIGHTED)[1].facts
+
+
+def test_work_that_fails_keeps_the_last_good_state_and_says_how_to_go_on(place, elsewhere):
+    settings, root = place
+    wild = "distill.lr_images=1e30"
+    with pytest.raises(WorkError) as caught:
+        distilled(place, wild)
+    assert "is not finite in iteration 1 " in str(caught.value)
+    assert "the state after 1 of 4 iterations is kept, and distill.iterations=1 makes a set of it" in str(caught.value)
+    told = []
+    request = commands.Request((*FEW, wild, "distill.iterations=1"), str(root), "inline")
+    context = commands.context(str(settings), request)
+    context.notify = lambda progress: told.append(progress.stage)
+    digest = pipeline.run(context, "distill").set_digest
+    assert "distill" not in told  # no iteration was made again
+    assert digest == distilled(elsewhere, wild, "distill.iterations=1")[0]
+
+
+def test_work_that_fails_at_once_says_that_nothing_is_kept(place):
+    with pytest.raises(WorkError, match="no iteration was finished"):
+        distilled(place, "distill.student_lr=1e38")

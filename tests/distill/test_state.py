@@ -1,0 +1,70 @@
+"""Checkpoints: what goes in comes out, and those of an earlier format are still read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from padray.distill import state as states
+from padray.distill.state import Best, State
+from padray.errors import InputError
+from padray.matching.student import Learned
+
+FACTS = {"fingerprint": "f", "numerics": {}, "history": []}
+FORMAT_1 = Path(__file__).with_name("checkpoint-format1.safetensors")
+
+
+def learned(value: float) -> Learned:
+    return Learned(torch.full((2, 1, 1, 2), value), torch.full((2, 2), value + 0.5), torch.tensor(value / 10))
+
+
+def equal(left: Learned, right: Learned) -> bool:
+    return all(torch.equal(getattr(left, name), getattr(right, name)) for name in ("images", "labels", "lr"))
+
+
+def test_a_state_with_everything_round_trips():
+    weights, momentum, average = torch.rand(3), torch.rand(3), torch.rand(2, 1, 1, 2)
+    made = State(7, learned(1), learned(2), weights, momentum, average, Best(5, 0.75, learned(3)))
+    content = states.encode(made, FACTS)
+    read, facts = states.decode(content)
+    assert facts == FACTS
+    assert read.iteration == 7
+    assert equal(read.learned, made.learned) and equal(read.momentum, made.momentum)
+    assert torch.equal(read.weights, weights)
+    assert torch.equal(read.weights_momentum, momentum)
+    assert torch.equal(read.average, average)
+    assert (read.best.iteration, read.best.accuracy) == (5, 0.75) and equal(read.best.learned, learned(3))
+    assert states.encode(states.to_device(read, torch.device("cpu")), FACTS) == content
+
+
+def test_a_state_without_weights_or_average_has_none_after_reading():
+    read, _ = states.decode(states.encode(states.start(learned(1), None), FACTS))
+    assert (read.weights, read.weights_momentum, read.average, read.best) == (None, None, None, None)
+
+
+def test_format_1_is_read_with_weights_that_stand_still():
+    """A checkpoint that padray 0.1 wrote."""
+    read, facts = states.decode(FORMAT_1.read_bytes())
+    assert facts == FACTS
+    assert read.iteration == 7
+    assert equal(read.learned, learned(1)) and equal(read.momentum, learned(2))
+    assert read.weights.tolist() == [0.5, 1.0, 1.5]
+    assert read.weights_momentum.tolist() == [0.0, 0.0, 0.0]
+    assert read.average is None
+    assert (read.best.iteration, read.best.accuracy) == (5, 0.75) and equal(read.best.learned, learned(3))
+
+
+def test_a_newer_checkpoint_is_refused(monkeypatch):
+    monkeypatch.setattr(states, "CHECKPOINT_FORMAT", 3)
+    content = states.encode(states.start(learned(1), None), FACTS)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="format 3; this padray reads up to 2"):
+        states.decode(content)
+
+
+def test_what_is_judged_and_kept_has_the_averaged_images_and_the_newest_labels():
+    made = State(3, learned(1), learned(0), average=torch.full((2, 1, 1, 2), 9.0)).judged(0.5)
+    assert torch.equal(made.best.learned.images, made.average)
+    assert torch.equal(made.best.learned.labels, made.learned.labels)
+    assert made.best.learned.lr == made.learned.lr
+    assert made.judged(0.5).best is made.best  # the earlier one wins a tie

@@ -1,0 +1,215 @@
+"""Sets of others: what their files hold arrives unchanged, and what cannot be right is refused in one sentence."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from padray import commands
+from padray.console import Console
+from padray.errors import InputError
+from padray.exchange.sets import Told
+from tests.exchange.conftest import Chain, peer_set
+
+JSON = Console(as_json=True)
+
+
+def bring(chain: Chain, source: Path, *overrides: str, told: Told | None = None) -> dict:
+    request = commands.Request(overrides, str(chain.root), "inline")
+    return commands.bring(str(source), "pt", str(chain.settings), told or Told(), request, JSON)
+
+
+def tensors(made: dict) -> dict[str, torch.Tensor]:
+    (path,) = Path(made["artifact"]).glob("set-*.safetensors")
+    return load_file(path)
+
+
+def refused(chain: Chain, source: Path, sentence: str, *overrides: str, told: Told | None = None) -> None:
+    before = sorted(chain.root.glob("distilled/*"))
+    with pytest.raises(InputError, match=sentence) as error:
+        bring(chain, source, *overrides, told=told)
+    assert "\n" not in str(error.value) and sorted(chain.root.glob("distilled/*")) == before
+
+
+def test_an_imported_set_holds_the_files_values_and_is_found_evaluated_and_shown(chain, tmp_path, say):
+    source = peer_set(tmp_path / "peer")
+    made = bring(chain, source)
+    found = tensors(made)
+    assert torch.equal(found["images"], torch.load(source / "images_best.pt"))
+    assert torch.equal(found["labels"], torch.load(source / "labels_best.pt"))
+    assert found["lr"].item() == pytest.approx(0.02) and {"preprocessing.mean", "preprocessing.std"} <= set(found)
+    name = made["use"].split()[-1]
+    assert name.startswith("distilled/digits-convnet2w4-imported-ipc1-") and made["ipc"] == 1
+    assert name in say("ls", "--storage", chain.root, "--json").out
+    shown = json.loads(say("show", name, "--storage", chain.root, "--json").out)
+    assert shown["facts"]["provenance"] == "imported" and shown["settings"]["distill"]["ipc"] == 1
+    rows = json.loads(say("evaluate", name, "--storage", chain.root, "--runner", "inline", "--json").out)["evaluation"]
+    assert [(row["architecture"], row["source"]) for row in rows] == [
+        ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
+    ]  # fmt: skip
+    assert {row["n"] for row in rows} == {2}
+
+
+def test_the_same_files_and_settings_are_the_same_folder_and_other_ones_another(chain, tmp_path):
+    source = peer_set(tmp_path / "peer")
+    first = bring(chain, source)
+    assert bring(chain, peer_set(tmp_path / "elsewhere"))["artifact"] == first["artifact"]
+    torch.save(torch.tensor(0.03), source / "lr_best.pt")
+    others = [bring(chain, source), bring(chain, source, told=Told(lr=0.02)), bring(chain, source, "network=mlp")]
+    assert len({made["fingerprint"] for made in (first, *others)}) == 4
+
+
+def test_whitening_goes_into_the_set_and_a_stranger_trains_on_it(chain, tmp_path):
+    made = bring(chain, peer_set(tmp_path / "peer"), "data.preprocessing=zca")
+    t = tensors(made)
+    assert t["preprocessing.whiten"].shape == (64, 64)
+    product = t["preprocessing.whiten"] @ t["preprocessing.unwhiten"]
+    assert torch.allclose(product, torch.eye(64), atol=1e-3)
+    assert "validation samples" in made["notes"][0]
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    sgd = torch.optim.SGD(network.parameters(), lr=t["lr"].item(), momentum=0.9)
+    losses = []
+    for _ in range(20):
+        sgd.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(t["images"]), t["labels"].softmax(dim=1))
+        loss.backward()
+        sgd.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+
+
+def test_hard_labels_out_of_order_are_put_class_after_class_and_told(chain, tmp_path):
+    labels = torch.arange(9, -1, -1).repeat(2)  # 9 … 0, 9 … 0
+    source = peer_set(tmp_path / "peer", labels)
+    images = torch.arange(20.0).view(20, 1, 1, 1).expand(20, 1, 8, 8).clone()
+    torch.save(images, source / "images_best.pt")
+    made = bring(chain, source)
+    found = tensors(made)
+    assert found["labels"].tolist() == [label for label in range(10) for _ in range(2)]
+    expected = [place for label in range(10) for place in range(20) if labels[place] == label]
+    assert found["images"][:, 0, 0, 0].tolist() == expected
+    assert made["notes"] == ["the samples were not in the order of their classes; they were put into it"]
+    assert made["label_kind"] == "hard" and made["ipc"] == 2
+
+
+def test_probabilities_come_back_from_the_stored_logits(chain, tmp_path):
+    probabilities = (4 * torch.eye(10)).softmax(dim=1)
+    probabilities[0] = torch.eye(10)[0]  # zeros, too
+    source = peer_set(tmp_path / "peer", probabilities)
+    refused(chain, source, "look like probabilities: say --labels probabilities")
+    found = tensors(bring(chain, source, told=Told(labels="probabilities")))
+    assert torch.allclose(found["labels"].softmax(dim=1), probabilities, atol=1e-6)
+    assert torch.equal(tensors(bring(chain, source, told=Told(labels="logits")))["labels"], probabilities)
+
+
+def test_labels_that_name_other_classes_than_their_places_are_told(chain, tmp_path):
+    made = bring(chain, peer_set(tmp_path / "peer", 3 * torch.eye(10)[[1, 0, *range(2, 10)]]))
+    assert made["notes"] == ["2 of 10 labels name another class than their place in class order does"]
+
+
+def test_the_best_of_a_folder_is_taken_or_the_one_that_is_named(chain, tmp_path):
+    source = peer_set(tmp_path / "peer")
+    for kind in ("images", "labels", "lr"):
+        torch.save(torch.load(source / f"{kind}_best.pt") * 2, source / f"{kind}_500.pt")
+    torch.save(torch.zeros(10, 1, 8, 8), source / "images_zca_best.pt")  # to look at, not to train on
+    assert bring(chain, source)["lr"] == pytest.approx(0.02)
+    assert bring(chain, source / "images_500.pt")["lr"] == pytest.approx(0.04)
+    for kind in ("images", "labels", "lr"):
+        torch.save(torch.load(source / f"{kind}_500.pt"), source / f"ema_{kind}_700.pt")
+        (source / f"{kind}_best.pt").unlink()
+    refused(chain, source, "holds several .*ema_images_700.pt, images_500.pt.* name one")
+    made = bring(chain, source / "ema_images_700.pt", told=Told(lr=0.1))
+    assert made["lr"] == pytest.approx(0.1)
+
+
+class Harmful:
+    """A pickle that would leave a file where it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_file_is_refused_and_does_not_run(chain, tmp_path):
+    source = peer_set(tmp_path / "peer")
+    for write in (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))):
+        for name in ("images_best.pt", "labels_best.pt", "lr_best.pt"):
+            whole = (source / name).read_bytes()
+            write(Harmful(tmp_path / "ran"), source / name)
+            refused(chain, source, f"{name} is not a file of tensors alone: .* padray never runs")
+            (source / name).write_bytes(whole)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_cut_short_is_refused(chain, tmp_path):
+    source = peer_set(tmp_path / "peer")
+    for content in (b"", b"PK", (source / "images_best.pt").read_bytes()[:-100]):
+        (source / "images_best.pt").write_bytes(content)
+        refused(chain, source, "images_best.pt")
+
+
+SPOILT = [
+    ("images", torch.zeros(10, 3, 8, 8), r"shape \[3, 8, 8\], but those of the dataset \[1, 8, 8\]"),
+    ("images", torch.zeros(10, 64), "samples, channels, height, width"),
+    ("images", torch.zeros(10, 1, 8, 8, dtype=torch.uint8), "must hold floats"),
+    ("images", torch.zeros(1).expand(10, 1, 8, 8), "bytes do not fill its shape"),
+    ("images", torch.zeros(11, 1, 8, 8), "11 images cannot be equally many"),
+    ("images", torch.zeros(300, 1, 8, 8), "30 images per class are more than the 2[0-9] training samples"),
+    ("images", torch.full((10, 1, 8, 8), torch.nan), "images hold NaN"),
+    ("images", [torch.zeros(1, 8, 8)] * 10, r"images_best.pt must be a tensor \(got list\)"),
+    ("images", torch.zeros(10, 1, 8, 8, device="meta"), "not a plain tensor"),
+    ("labels", torch.zeros(10, 9), r"soft labels must be \[10, 10\] numbers"),
+    ("labels", torch.full((10, 10), torch.inf), "labels hold NaN or infinity"),
+    ("labels", torch.arange(20), "labels must be 10 class indices"),
+    ("labels", torch.arange(1, 11), "label 10 is outside 0..9"),
+    ("labels", torch.tensor([0, 0, *range(2, 10)]), "class 0 has 2 images, but every class must have 1"),
+    ("lr", torch.tensor(-0.1), "learning rate must be one positive number"),
+    ("lr", torch.tensor([0.1, 0.2]), "learning rate must be one positive number"),
+    ("lr", "0.1", "must be a tensor"),
+]
+
+
+@pytest.mark.parametrize("name, content, sentence", SPOILT, ids=[sentence[:30] for _, _, sentence in SPOILT])
+def test_what_does_not_fit_is_refused(chain, tmp_path, name, content, sentence):
+    source = peer_set(tmp_path / "peer")
+    torch.save(content, source / f"{name}_best.pt")
+    refused(chain, source, sentence)
+
+
+def test_probabilities_must_be_some(chain, tmp_path):
+    refused(chain, peer_set(tmp_path / "peer"), "sum is 1", told=Told(labels="probabilities"))
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        ((), ("--lr NUMBER", "no lr_")),
+        (("--lr", "0"), ("one positive number",)),
+        (("--lr", "0.1", "--labels", "words"), ("--labels words is not known",)),
+        (("--lr", "0.1", "--set", "data.size=16"), ("[1, 8, 8]",)),
+        (("--lr", "0.1", "--set", "network={name: lenet, norm: batch}"), ("lenet has no norm",)),
+    ],
+)
+def test_the_command_ends_with_code_2_and_one_sentence(chain, tmp_path, say, arguments, parts):
+    source = peer_set(tmp_path / "peer", lr=None)
+    given = ("--from", "pt", "--config", chain.settings, "--storage", chain.root, *arguments)
+    said = say("import", source, *given)
+    assert said.code == 2 and said.out == ""
+    (sentence,) = [line for line in said.err.splitlines() if not line.startswith("data ")]
+    assert sentence.startswith("padray: ") and all(part in sentence for part in parts), sentence
+
+
+def test_the_command_says_what_it_made_and_what_to_do_next(chain, tmp_path, say):
+    given = ("--from", "pt", "--config", chain.settings, "--storage", chain.root)
+    said = say("import", peer_set(tmp_path / "peer", lr=None), *given, "--lr", "0.02")
+    assert said.code == 0 and "next: padray evaluate distilled/digits-convnet2w4-imported-ipc1-" in said.out
+    for wrong, part in (("folder", "cannot read the folder"), (".", "it holds none")):
+        said = say("import", tmp_path / wrong, *given)
+        assert said.code == 2 and part in said.err
+    said = say("import", tmp_path, "--from", "npz", "--config", chain.settings)
+    assert said.code == 2 and "there are pt and mtt-buffer" in said.err

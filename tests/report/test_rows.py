@@ -1,0 +1,80 @@
+"""The rows of the proof on the page and on the console: all sources, and balanced accuracy where it says more."""
+
+import re
+from typing import Any
+
+import pytest
+
+from padray import loading
+from padray.config import Config
+from padray.console import Console
+from padray.evaluation import table
+from padray.report import figures, info, page, words
+from padray.report.style import DARK, LIGHT
+from tests.report.test_page import subject
+
+SOURCES = ("distilled", "random", "random_soft", "hard_labels", "full")
+
+
+def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[dict[str, Any]]:
+    """All sources, with balanced accuracies that are lower by `balanced`."""
+    found = []
+    for k, source in enumerate(SOURCES):
+        cells = [
+            {"seed": s, "test": 0.5 + 0.05 * k, "test_balanced": 0.5 + 0.05 * k - balanced, "lr": 0.1,
+             "lr_chosen_on": "validation"}
+            for s in range(2)
+        ]  # fmt: skip
+        found.append(table.row("net", source, cells, metric))
+    return table.with_recovery(found)
+
+
+def text(made: list[dict[str, Any]]) -> str:
+    told = subject(made)
+    html = page.render(told, page.pictures(told))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_page_names_every_source_and_the_recovery():
+    said = text(rows())
+    for name in ("random real samples", "random, labelled by experts", "the set, hard labels", "full training split"):
+        assert name in said
+    assert "Full data minus hard labels (hard-label recovery), in points: net 5.0." in said
+    assert "balanced" not in said.lower().split("the distilled images")[0]
+
+
+def test_the_page_shows_balanced_accuracy_where_classes_differ_in_size():
+    said = text(rows(balanced=0.2))
+    assert "test accuracy balanced n lr" in said and "55.0 ± 0.0 % 35.0 ± 0.0 % 2 0.1" in said
+
+
+def test_every_source_has_a_name_and_a_colour():
+    assert tuple(info.SOURCES) == SOURCES == tuple(LIGHT.sources) == tuple(DARK.sources)
+    assert info.accuracy_info(rows()).sources == SOURCES
+    assert figures.draw_accuracy(info.accuracy_info(rows())).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "made, shown", [(rows(), False), (rows(balanced=0.2), True), (rows(metric="balanced_accuracy"), True)]
+)
+def test_the_console_has_a_column_of_it_only_then(made, shown, capsys):
+    summary = {"config": "x", "seconds": {}, "reused": [], "artifacts": {}, "evaluation": made,
+               "set": {"sha256": None}, "report": None}  # fmt: skip
+    Console(as_json=False).result(summary)
+    said = capsys.readouterr().out
+    assert ("random, balanced" in said) == shown and "55.0 ± 0.0 (n=2)" in said
+    assert ("35.0 ± 0.0 (n=2)" in said) == (made[1]["balanced_mean"] < 0.4)
+
+
+def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
+    config = loading.load("digits-ipc1", ("evaluation.protocol=teacher", "evaluation.epochs=300")).config
+    said = words.protocol(config, True)
+    assert "taught for 300 epochs by a convnet3w128-batch" in said and "mixed (cutmix)" in said
+    assert "was chosen on the validation split" in said and "out of" not in said.split("The control")[1]
+    assert "The last epoch counts, for want of a validation split" in words.protocol(config, False)
+    controls = Config.model_validate({"evaluation": {"controls": {"random_soft": True, "hard_labels": True}}})
+    assert words.protocol(controls, True).endswith(
+        "The same holds for those samples labelled by the experts and for the set's images with hard labels."
+    )
+    metric = Config.model_validate({"evaluation": {"metric": "balanced_accuracy"}})
+    assert "best by balanced accuracy on the validation split" in words.protocol(metric, True)

@@ -1,0 +1,224 @@
+"""The proof's options on the tiny chain: controls, their labels and their lr, the teacher, and what sets share."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional as F
+
+from padray import commands, fingerprint, loading, networks, pipeline, sweep
+from padray.evaluation.accuracy import Accuracy
+from padray.evaluation.protocol import Score
+from padray.experts.training import Samples
+from padray.fingerprint import Identity
+from padray.sections import NetworkSettings
+from padray.stages import cells, evaluate, stored
+from padray.stages.base import Context, InlineRunner
+from padray.store import shards
+from padray.store.location import open_location
+
+QUICK = ("evaluation.epochs=2", "evaluation.architectures=[]", "evaluation.controls.lrs=[0.01, 0.1]")
+
+
+@dataclasses.dataclass
+class Chain:
+    """The tiny chain up to its set."""
+
+    settings: Path
+    root: Path
+    found: dict[str, Identity]
+
+    def context(self, *overrides: str) -> Context:
+        loaded = loading.load(str(self.settings), (*QUICK, *overrides))
+        return Context(loaded.name, loaded.config, open_location(str(self.root)), InlineRunner())
+
+    def rows(self, *overrides: str) -> list[dict[str, Any]]:
+        return evaluate.make(self.context(*overrides), self.found["data"], self.found["distill"])
+
+    def events(self) -> list[str]:
+        """The units that were made, in any order."""
+        lines = [line for path in (self.root / "events").iterdir() for line in path.read_text().splitlines()]
+        return [event["unit"] for event in map(json.loads, lines) if event["event"] == "finished"]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    folder = tmp_path_factory.mktemp("evaluate")
+    settings = folder / "tiny.yaml"
+    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    made = Chain(settings, folder / "runs", {})
+    made.found = pipeline.run(made.context(), "distill").identities
+    return made
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, int], Samples]]:
+    """What networks are trained on, by source and seed; nothing is trained."""
+    seen: dict[tuple[str, int], Samples] = {}
+
+    def judge(training: Samples, network: Any, recipe: Any, draws: Any, *rest: Any) -> Score:
+        source, _, seed = draws.unit.rsplit("-", 2)
+        seen[source, int(seed)] = training
+        return Score(Accuracy(0.5, 0.5), Accuracy(0.5, 0.5))
+
+    monkeypatch.setattr(cells, "judge", judge)
+    yield seen
+
+
+ALL = ("random_soft", "hard_labels", "full")
+
+
+def test_every_control_has_its_row_its_own_lr_and_its_recovery(chain):
+    asked = [f"evaluation.controls.{name}=true" for name in ALL]
+    rows = {row["source"]: row for row in chain.rows(*asked, "evaluation.controls.full_epochs=3")}
+    assert list(rows) == ["distilled", "random", *ALL]
+    assert rows["distilled"]["lr_chosen_on"] is None and rows["distilled"]["lr"] not in (0.01, 0.1)
+    assert all(rows[name]["lr_chosen_on"] == "validation" and rows[name]["lr"] in (0.01, 0.1) for name in ALL)
+    assert all(row["n"] == 2 and len(row["balanced_values"]) == 2 for row in rows.values())
+    assert rows["hard_labels"]["hard_label_recovery"] == rows["full"]["mean"] - rows["hard_labels"]["mean"]
+    folder = chain.root / evaluate.identities(chain.context().config, *_of(chain))["distilled"].folder
+    columns = stored.read_table(max(folder.glob("table-*"), key=lambda p: p.stat().st_mtime_ns).read_bytes())
+    assert columns["balanced_mean"] == [row["balanced_mean"] for row in rows.values()]
+
+
+def _of(chain: Chain) -> tuple[Identity, Identity]:
+    return chain.found["data"], chain.found["distill"]
+
+
+def test_the_experts_label_the_samples_of_the_random_control(chain, trained):
+    chain.rows("evaluation.controls.random_soft=true", "evaluation.momentum=0.8")
+    context = chain.context()
+    folder, config = context.folder(chain.found["experts"]), context.config
+    for seed in range(2):
+        real, soft = trained["random", seed], trained["random_soft", seed]
+        assert torch.equal(real.images, soft.images)
+        votes = []
+        for item in folder.require().objects[: config.experts.count]:
+            network = networks.build(config.network, (1, 8, 8), 10, 0)
+            theta = shards.read_row(folder, item, -1)
+            torch.nn.utils.vector_to_parameters(theta, network.parameters())
+            votes.append(network.eval()(real.images).detach())
+        for n, label in enumerate(real.labels.tolist()):
+            right = [vote[n] for vote in votes if int(vote[n].argmax()) == label] or [vote[n] for vote in votes]
+            mean = torch.stack(right).mean(dim=0)
+            mean = mean if int(mean.argmax()) == label else 5.0 * F.one_hot(torch.tensor(label), 10).float()
+            assert torch.allclose(soft.labels[n], mean.softmax(dim=0), atol=1e-6)
+
+
+def test_hard_labels_are_the_sets_images_with_their_classes(chain, trained):
+    chain.rows("evaluation.controls.hard_labels=true", "evaluation.momentum=0.85")
+    learned = stored.load_set(chain.context().folder(chain.found["distill"]), 12).learned
+    found = trained["hard_labels", 0]
+    assert torch.equal(found.images, learned.images) and found.labels.tolist() == list(range(10))
+    assert trained["distilled", 0].labels.shape == (10, 10)
+
+
+def test_the_evaluations_seed_changes_what_the_random_control_draws(chain, trained):
+    drawn = []
+    for seed in (0, 1):
+        chain.rows(f"evaluation.seed={seed}", "evaluation.momentum=0.7")
+        drawn.append(trained["random", 0].images.clone())
+    assert not torch.equal(*drawn)
+
+
+def test_without_a_validation_split_the_lr_is_said_to_come_from_training_samples(chain, tmp_path):
+    overrides = ("data.validation=0", "distill.validation.seeds=0", "distill.iterations=1", "distill.init=real")
+    other = Chain(chain.settings, tmp_path, {})
+    rows = pipeline.run(other.context(*overrides), "evaluate").rows
+    assert {row["source"]: row["lr_chosen_on"] for row in rows} == {"distilled": None, "random": "train"}
+
+
+def test_another_metric_makes_no_cell_again_and_chooses_by_itself(chain, monkeypatch):
+    def judge(training: Samples, network: Any, recipe: Any, *rest: Any) -> Score:
+        return Score({0.01: Accuracy(0.9, 0.3)}.get(recipe.lr, Accuracy(0.8, 0.6)), Accuracy(0.5, 0.4))
+
+    monkeypatch.setattr(cells, "judge", judge)
+    base = ("evaluation.momentum=0.6", "evaluation.controls.tuning_seeds=2")
+    plain = chain.rows(*base)
+    before = len(chain.events())
+    balanced = chain.rows(*base, "evaluation.metric=balanced_accuracy")
+    assert len(chain.events()) == before
+    assert (plain[1]["lr"], balanced[1]["lr"]) == (0.01, 0.1)
+    assert (plain[1]["metric"], balanced[1]["metric"]) == ("accuracy", "balanced_accuracy")
+
+
+# -- the teacher
+
+TEACHER = (
+    "evaluation.protocol=teacher", "evaluation.epochs=5", "evaluation.batch=8",
+    "evaluation.teacher={network: {name: convnet, width: 4, depth: 2, norm: batch}, epochs: 8, teacher_lr: 0.1, "
+    "teacher_batch: 32, lr: 0.05}",
+)  # fmt: skip
+
+
+def teacher_file(chain: Chain) -> Path:
+    (path,) = (chain.root / "evaluations").glob("teacher-*/teacher-*.safetensors")
+    return path
+
+
+def test_one_teacher_serves_all_cells_and_all_sets(chain):
+    rows = chain.rows(*TEACHER)
+    assert [row["source"] for row in rows] == ["distilled", "random"]
+    assert all(row["lr"] == 0.05 and row["lr_chosen_on"] is None and row["n"] == 2 for row in rows)
+    path = teacher_file(chain)
+    stamp = path.stat().st_mtime_ns
+    more = chain.rows(*TEACHER, "evaluation.seeds=3", "evaluation.teacher.temperature=4")
+    assert teacher_file(chain) == path and path.stat().st_mtime_ns == stamp
+    assert chain.events().count("teacher") == 1
+    assert more[0]["values"][:2] != rows[0]["values"], "the temperature changes the students"
+
+
+def test_the_teacher_says_how_good_it_is(chain):
+    chain.rows(*TEACHER)
+    content = teacher_file(chain).read_bytes()
+    network = networks.build(NetworkSettings(name="convnet", width=4, depth=2, norm="batch"), (1, 8, 8), 10, 7)
+    network.load_state_dict(safetensors.torch.load(content))
+    context = chain.context()
+    images, labels = stored.load_dataset(context.folder(chain.found["data"])).split("test")
+    right = float((network.eval()(images).argmax(dim=1) == labels).double().mean())
+    facts = shards.metadata_of(content)
+    assert facts["test"]["plain"] == pytest.approx(right) and right > 0.2 and facts["epochs"] == 8
+
+
+def test_what_students_learn_by_is_no_part_of_the_teacher(chain):
+    data = chain.found["data"]
+
+    def place(*overrides: str) -> str:
+        return fingerprint.teacher_identity(chain.context(*TEACHER, *overrides).config, data).fingerprint
+
+    for same in ("teacher.temperature=4", "teacher.mix=mixup", "teacher.lr=0.2", "batch=3", "epochs=9", "seeds=7"):
+        assert place(f"evaluation.{same}") == place()
+    for other in ("teacher.epochs=4", "teacher.teacher_lr=1", "teacher.teacher_batch=9", "augment=flip", "seed=1"):
+        assert place(f"evaluation.{other}") != place()
+
+
+def test_a_teacher_that_cannot_see_these_images_is_refused_before_any_work(chain):
+    context = chain.context(*TEACHER, "evaluation.teacher.network={name: lenet, norm: batch}")
+    with pytest.raises(Exception, match="lenet has no norm"):
+        pipeline.check_networks(context, chain.found["data"])
+
+
+def test_how_iterates_are_judged_does_not_depend_on_the_teacher(chain):
+    def place(*overrides: str) -> str:
+        return fingerprint.distill_identity(chain.context(*overrides).config, chain.found["experts"]).fingerprint
+
+    assert place(*TEACHER[:1], TEACHER[3]) == place()
+    assert place("evaluation.metric=balanced_accuracy") != place()
+
+
+# -- stored sets
+
+
+def test_a_stored_set_finds_its_experts_itself(chain):
+    request = commands.Request((*QUICK, "evaluation.controls={random_soft: true, hard_labels: true, lrs: [0.1]}"))
+    found = sweep.find(chain.found["distill"].fingerprint[:16], request.overrides, open_location(str(chain.root)))
+    tables = sweep.run([found], open_location(str(chain.root)), InlineRunner(), lambda progress: None)
+    (rows,) = tables.values()
+    assert [row["source"] for row in rows] == ["distilled", "random", "random_soft", "hard_labels"]
+    places = evaluate.identities(found.config, *_of(chain), chain.found["experts"])
+    assert places == evaluate.identities(found.config, *_of(chain)), "and they are those that the settings lead to"

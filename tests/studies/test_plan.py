@@ -1,0 +1,118 @@
+"""A study's file becomes the right cells, and says what its profile changes."""
+
+import pytest
+
+from padray.errors import InputError
+from padray.studies import plan
+
+STUDY = """
+title: IR x AEE
+source: a paper, Table 1
+preset: digits-ipc1
+distillations: 1
+settings: {experts.epochs: 45}
+rows:
+  title: IR
+  cases:
+    "50 %": {schedule.initial_ratio: 0.5}
+    "75 %": {schedule.initial_ratio: 0.75, preset: digits-ipc10}
+    KIP: null
+columns:
+  title: AEE
+  cases:
+    20: {schedule.addition_end_epoch: 20}
+    40: {schedule.addition_end_epoch: 40}
+printed:
+  "50 %": {20: 66.23}
+  KIP: {40: "46.1±0.6"}
+notes: [one thing]
+profiles:
+  small:
+    preset: demo
+    distillations: 3
+    settings: {experts.epochs: 20}
+    rows: {KIP: null}
+    columns: {20: {schedule.addition_end_epoch: 4}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    def written(text: str = STUDY) -> plan.Study:
+        path = tmp_path / "study.yaml"
+        path.write_text(text)
+        return plan.read(str(path))
+
+    return written
+
+
+def test_a_cell_is_its_row_and_its_column_over_the_preset(study):
+    cells = {(cell.row, cell.column): cell for cell in plan.cells(study())}
+    assert list(cells) == [(r, c) for r in ("50 %", "75 %", "KIP") for c in ("20", "40")]
+    config = cells["50 %", "40"].config
+    assert (config.schedule.initial_ratio, config.schedule.addition_end_epoch, config.distill.ipc) == (0.5, 40, 1)
+    assert config.experts.epochs == 45
+    assert cells["75 %", "20"].config.distill.ipc == 10, "a case may name a preset of its own"
+    assert cells["KIP", "20"].config is None
+    assert cells["50 %", "20"].printed == 66.23
+    assert cells["KIP", "40"].printed == "46.1±0.6"
+
+
+def test_a_profile_replaces_what_it_names(study):
+    small = study().under("small")
+    cells = {(cell.row, cell.column): cell.config for cell in plan.cells(small)}
+    assert list(cells) == [(r, c) for r in ("50 %", "75 %") for c in ("20", "40")], "null drops a row from a profile"
+    assert cells["50 %", "20"].schedule.addition_end_epoch == 4
+    assert cells["50 %", "40"].schedule.addition_end_epoch == 40
+    assert cells["50 %", "20"].experts.epochs == 20
+    assert small.distillations == 3
+    with pytest.raises(InputError, match="--profile tiny is not in this study; it has full, small"):
+        study().under("tiny")
+
+
+def test_distillations_differ_in_their_seed_alone(study):
+    cell = next(plan.cells(study(), ("distill.seed=7",)))
+    configs = cell.distillations(3)
+    assert [config.distill.seed for config in configs] == [7, 8, 9]
+    assert all(config.model_copy(update={"distill": cell.config.distill}) == cell.config for config in configs)
+
+
+def test_every_difference_of_setting_is_named(study):
+    found = dict(plan.differences(study(), study().under("small")))
+    assert found["experts.epochs"] == [(45, 20)]
+    assert found["schedule.addition_end_epoch"] == [(20, 4)]
+    assert found["network.width"] == [(32, 16)]
+    assert not [key for key in found if key.startswith(("search.", "cluster."))]
+    assert "schedule.initial_ratio" not in found, "what both have is no difference"
+    assert dict(plan.differences(study(), study())) == {}
+
+
+def test_networks_as_columns_are_evaluated_on_one_set(study):
+    text = STUDY[: STUDY.index("columns:")] + "columns: {title: network, architectures: [convnet, lenet]}\n"
+    cells = [cell for cell in plan.cells(study(text)) if cell.row == "50 %"]
+    assert [cell.column for cell in cells] == ["convnet3w128", "lenet"]
+    assert cells[0].config == cells[1].config
+    assert [network.name for network in cells[0].config.evaluation.architectures] == ["convnet", "lenet"]
+    assert cells[1].shown_network() == "lenet"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("initial_ratio: 0.5", "initial_ration: 0.5"), "cell 50 % / 20.*initial_ration.*did you mean initial_ratio"),
+        (("initial_ratio: 0.5", "initial_ratio: 2"), "cell 50 % / 20.*schedule.initial_ratio"),
+        (("preset: digits-ipc1\n", ""), "neither it nor the study names a preset"),
+        (('KIP: {40: "46', 'KIT: {40: "46'), "'KIT'.* are not cells"),
+        (("rows: {KIP: null}", "rows: {KIT: null}"), "small changes 'KIT', which is no case"),
+        (("title: IR\n", "titel: IR\n"), "rows.tit"),
+        (("title: IR x AEE", "title: [IR"), "not valid YAML"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        list(plan.cells(study(STUDY.replace(*change))))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(InputError, match=r"cannot read the study nowhere\.yaml"):
+        plan.read("nowhere.yaml")

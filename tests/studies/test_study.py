@@ -1,0 +1,116 @@
+"""A study from end to end on the tiny chain: shared parts made once, continued, diverging cells told."""
+
+import json
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from padray.stages.base import Context, InlineRunner
+from padray.store.location import open_location
+from padray.studies import study as studies
+from padray.studies.study import Asked
+
+STUDY = """
+title: Two filters
+source: a paper, Table 1
+kind: {kind}
+preset: {tiny}
+distillations: 2
+settings: {{evaluation.architectures: [], distill.iterations: 6, distill.validation.seeds: 0}}
+rows:
+  title: FIEX
+  cases:
+    "no": {{schedule.initial_ratio: 1.0, schedule.easy_removal: []}}
+    "yes": {{}}
+columns:
+  title: lr
+  cases:
+    low: {{distill.lr_images: 1}}
+    wild: {{distill.lr_images: 1.0e+30}}
+    elsewhere: null
+printed:
+  "yes": {{low: 67.4}}
+  "no": {{elsewhere: 60}}
+profiles:
+  small: {{preset: {tiny}, distillations: 2, settings: {{evaluation.seeds: 2}}}}
+"""
+
+
+def run(root: Path, path: Path, *overrides: str) -> tuple[Context, dict]:
+    asked = Asked(str(path), "small", overrides)
+    parts = studies.prepare(asked)
+    context = Context("x", parts[2][0].config, open_location(str(root)), InlineRunner())
+    return context, studies.run(context, asked, parts)
+
+
+def finished(root: Path) -> list[str]:
+    lines = [line for path in sorted((root / "events").glob("*.jsonl")) for line in path.read_text().splitlines()]
+    events = [json.loads(line) for line in lines]
+    return [f"{event['fingerprint']}/{event['unit']}" for event in events if event["event"] == "finished"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    from tests.conftest import TINY
+
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(TINY)
+    path = folder / "study_filters.yaml"
+    path.write_text(STUDY.format(tiny=folder / "tiny.yaml", kind="weights"))
+    return folder, path, run(folder / "runs", path)[1]
+
+
+def test_cells_hold_their_distillations_and_the_printed_numbers(made):
+    _, _, summary = made
+    cells = {(cell["row"], cell["column"]): cell for cell in summary["cells"]}
+    low = cells["yes", "low"]
+    assert low["n"] == 2
+    assert low["printed_percent"] == "67.4"
+    assert low["mean"] == statistics.fmean(low["values"])
+    assert low["std"] == statistics.stdev(low["values"])
+    assert cells["no", "elsewhere"]["missing"] == "not available"
+    assert cells["random real samples", "low"]["n"] == 2
+    assert "n = 2 distillations, each the mean of 2 fresh networks" in summary["sample"]
+
+
+def test_a_diverging_cell_says_so_and_leaves_the_others(made):
+    _, _, summary = made
+    wild = [cell for cell in summary["cells"] if cell["column"] == "wild" and cell["row"] != "random real samples"]
+    assert len(wild) == 2
+    assert all("distill.lr_images" in cell["missing"] and not cell["values"] for cell in wild)
+
+
+def test_what_cells_share_is_made_once(made):
+    folder, _, _ = made
+    units = finished(folder / "runs")
+    assert len(units) == len(set(units))
+    experts = [unit for unit in units if "/expert-" in unit]
+    assert len(experts) == 3 * 2, "three experts with the schedule and three without it, for all columns and seeds"
+
+
+def test_the_page_tells_size_differences_and_pictures(made):
+    folder, path, summary = made
+    page = Path(summary["table"].removeprefix("file://"))
+    text = page.read_text()
+    assert text.startswith("# Two filters (small profile, not the paper's size)")
+    assert "| yes | " in text
+    assert "(paper 67.4)" in text
+    pictures = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(pictures) == 1 + 2, "the table, and the weights of the two cells that came to an end"
+    assert all((page.parent / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    table = pq.read_table(page.parent / "table.parquet").to_pydict()
+    assert table["row"][0] == "no"
+    assert path.exists() and folder.exists()
+
+
+def test_the_same_command_again_makes_nothing_but_what_failed(made):
+    folder, path, summary = made
+    before = Counter(finished(folder / "runs"))
+    again = run(folder / "runs", path)[1]
+    assert again["cells"] == summary["cells"]
+    after = list((Counter(finished(folder / "runs")) - before).elements())
+    assert [unit for unit in after if "/cell-" not in unit] == []
+    assert len(after) == 4, "two diverging cells of two distillations are tried again; nothing else is"

@@ -1,0 +1,208 @@
+"""The recipes are those of the papers: PAD's against its Table 10 cell by cell, the others against what they differ in.
+
+`papers/pad_table10.csv` is the table as printed; "-" stands for no interval, ratios of alpha are in percent.
+"""
+
+import csv
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from padray import loading
+from padray.config import Config, ImportanceSettings, ScheduleSettings, ScoreSettings, SelectionSettings
+
+TABLE = Path(__file__).parent / "papers/pad_table10.csv"
+NAMES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "TinyImageNet": "tiny"}
+CLASSES = {"cifar10": 10, "cifar100": 100, "tiny": 200, "digits": 10, "xray": 3}
+DEPTHS = {"cifar10": 3, "cifar100": 3, "tiny": 4}
+
+
+def family(prefix: str) -> list[str]:
+    return [name for name in loading.preset_names() if name.startswith(f"{prefix}-")]
+
+
+def config(name: str) -> Config:
+    return loading.load(name).config
+
+
+def text(name: str) -> str:
+    return (resources.files("padray") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def head(name: str) -> str:
+    """The comment that a file begins with."""
+    return re.match(r"(#.*\n)*", text(name))[0]
+
+
+def table10() -> dict[str, dict[str, str]]:
+    with TABLE.open(newline="") as stream:
+        return {f"{NAMES[row['dataset']]}-ipc{row['ipc']}": row for row in csv.DictReader(stream)}
+
+
+# -- PAD
+
+
+def test_there_is_a_preset_for_every_row_of_table_10():
+    assert len(table10()) == 12
+    assert set(family("pad")) == {f"pad-{row}" for row in table10()}
+
+
+@pytest.mark.parametrize("name", table10())
+def test_pad_is_table_10_cell_by_cell(name):
+    found, row = config(f"pad-{name}"), table10()[name]
+    distill, windows = found.distill, found.distill.windows
+    assert found.data.dataset == NAMES[row["dataset"]]
+    assert {
+        "ipc": distill.ipc,
+        "IR": found.schedule.initial_ratio,
+        "AEE": found.schedule.addition_end_epoch,
+        "alpha_percent": 100 * distill.selection.ratio,
+        "N": distill.student_steps,
+        "M": distill.expert_epochs,
+        "T_minus": windows.min_start,
+        "T": windows.start,
+        "T_plus": windows.max_start,
+        "batch": distill.batch,
+        "lr_label": distill.labels.lr,
+        "lr_pixels": distill.lr_images,
+    } == {key: float(row[key]) for key in row.keys() - {"dataset", "interval"}}
+    assert windows.interval == (None if row["interval"] == "-" else int(row["interval"]))
+    assert distill.selection.strategy == "depth"
+
+
+@pytest.mark.parametrize("name", [*family("pad"), *family("datm")])
+def test_what_pads_text_and_scripts_say_of_all_rows(name):
+    found = config(name)
+    assert (found.data.preprocessing, found.data.validation) == ("zca", 0)
+    network = found.network
+    assert (network.name, network.width, network.depth, network.norm, network.pooling) == (
+        "convnet", 128, DEPTHS[found.data.dataset], "instance", "avg",
+    )  # fmt: skip
+    experts = found.experts
+    assert (experts.count, experts.epochs, experts.batch, experts.lr) == (100, 100, 256, 0.01)
+    assert (experts.momentum, experts.weight_decay) == (0, 0)
+    assert (experts.rho, experts.gsam_alpha, experts.adaptive) == (0.01, 0.3, True)
+    distill = found.distill
+    assert (distill.iterations, distill.labels.kind, distill.labels.momentum) == (10_000, "soft", 0.9)
+    assert (distill.student_lr, distill.momentum_images, distill.momentum_student_lr) == (0.01, 0.5, 0.5)
+    first = name.endswith("-cifar10-ipc1")
+    lr = 1e-7 if first else 1e-4 if found.data.dataset == "tiny" else 1e-5
+    assert (distill.lr_student_lr, distill.max_loss) == (lr, 1.1 if first else 1.0)
+    assert distill.init == ("real" if name.endswith("-cifar100-ipc50") else "correct")
+    assert (found.evaluation.epochs, found.evaluation.batch, found.evaluation.seeds) == (1001, 128, 5)
+    assert found.evaluation.protocol == "standard"
+
+
+@pytest.mark.parametrize("name", family("pad"))
+def test_pads_schedule_removes_a_tenth_once(name):
+    schedule = config(name).schedule
+    assert schedule.easy_removal == ((41, 0.1),) and schedule.removal_end_epoch is None
+    assert schedule.prune_hardest == schedule.prune_easiest == 0
+    assert config(name).scores.method == "el2n"
+    assert config(name).scores.network == config(name).network, "difficulty is judged by the network that learns"
+
+
+@pytest.mark.parametrize("prefix", ["pad", "datm"])
+@pytest.mark.parametrize("data", DEPTHS)
+def test_all_sizes_of_a_dataset_share_their_experts(prefix, data):
+    found = [config(name) for name in family(prefix) if f"-{data}-" in name]
+    sections = ("data", "network", "scores", "schedule", "experts")
+    assert len(found) >= 3
+    assert all(getattr(one, section) == getattr(found[0], section) for one in found for section in sections)
+
+
+@pytest.mark.parametrize("name", table10())
+def test_datm_is_pad_without_its_filters(name):
+    pad, without = config(f"pad-{name}"), {"schedule": ScheduleSettings(), "scores": ScoreSettings()}
+    distill = pad.distill.model_copy(update={"selection": SelectionSettings()})
+    assert config(f"datm-{name}") == pad.model_copy(update=without | {"distill": distill})
+    assert not config(f"datm-{name}").schedule.needs_scores
+
+
+# -- MTT and IADD
+
+
+def test_mtt_comes_for_three_datasets_at_three_sizes():
+    assert set(family("mtt")) == {f"mtt-{data}-ipc{ipc}" for data in DEPTHS for ipc in (1, 10, 50)}
+
+
+@pytest.mark.parametrize("name", family("mtt"))
+def test_mtt_has_plain_experts_hard_labels_and_one_bound(name):
+    found = config(name)
+    experts, distill = found.experts, found.distill
+    assert (experts.count, experts.epochs, experts.batch, experts.lr, experts.rho) == (100, 50, 256, 0.01, 0)
+    assert (experts.momentum, experts.weight_decay) == (0, 0)
+    assert not found.schedule.needs_scores and distill.selection.ratio == 0 and not distill.importance.enabled
+    assert (distill.labels.kind, distill.init, distill.iterations) == ("hard", "real", 5000)
+    assert distill.max_loss >= 1e6, "MTT leaves no trajectory out"
+    windows = distill.windows
+    assert windows.min_start == 0 and windows.start == windows.max_start and windows.interval is None
+    assert (found.evaluation.epochs, found.evaluation.batch) == (1001, 256)
+    assert (found.network.width, found.network.depth) == (128, DEPTHS[found.data.dataset])
+    assert found.data.validation == 0
+
+
+def test_mtts_published_example():
+    """CIFAR-100 at IPC 1: the command that MTT's authors print first."""
+    distill = config("mtt-cifar100-ipc1").distill
+    assert (distill.student_steps, distill.expert_epochs, distill.windows.max_start) == (20, 3, 20)
+    assert (distill.lr_images, distill.lr_student_lr, distill.student_lr) == (1000, 1e-5, 0.01)
+    assert config("mtt-cifar100-ipc1").data.preprocessing == "zca"
+
+
+@pytest.mark.parametrize("name", [name for name in family("iadd") if "xray" not in name])
+def test_iadd_is_mtt_with_weights(name):
+    found, mtt = config(name), config(name.replace("iadd", "mtt"))
+    importance = found.distill.importance
+    assert importance.enabled and importance.lr > 0 and importance.constraint == "mean1"
+    assert not importance.weighted_denominator, "IADD divides by the plain distance"
+    off = found.distill.model_copy(update={"importance": ImportanceSettings()})
+    assert found.model_copy(update={"distill": off}) == mtt
+
+
+def test_iadd_on_xrays_is_made_for_unbalanced_classes_and_two_cores():
+    found = config("iadd-xray-ipc10")
+    assert found.distill.ipc == 10 and found.distill.importance.enabled
+    assert found.evaluation.metric == "balanced_accuracy"
+    assert "flip" not in f"{found.experts.augment}_{found.distill.augment}_{found.evaluation.augment}"
+    assert found.network.width <= 32 and found.data.size <= 64
+
+
+@pytest.mark.parametrize("name", family("iadd"))
+def test_iadd_says_whose_values_they_are(name):
+    assert "Ours: the paper does not give these values." in head(name)
+
+
+# -- all of them
+
+
+@pytest.mark.parametrize("name", loading.preset_names())
+def test_a_preset_fits_together(name):
+    found = config(name)
+    windows = found.distill.windows
+    assert windows.max_start - 1 + found.distill.expert_epochs <= found.experts.epochs
+    size = CLASSES[found.data.dataset] * found.distill.ipc
+    assert found.distill.batch <= size, "a batch above the set's size has no effect"
+    assert found.data.validation > 0 or found.distill.validation.seeds == 0, "nothing to judge iterates on"
+    assert found.data.path is None, "the user says where the files are"
+    assert head(name).startswith("# "), "a preset begins by saying what it is"
+    if found.data.dataset != "digits":
+        assert "--set data.path=FOLDER" in head(name)
+
+
+@pytest.mark.parametrize("name", family("pad"))
+def test_what_is_not_the_papers_is_marked(name):
+    """Whoever reads the file can tell what PAD's text does not say."""
+    marks = {line.split("#")[0].split(":")[0].strip(): line.partition("#")[2] for line in text(name).splitlines()}
+    assert "ours" in marks["scores"] and "ours" in marks["validation"]
+    assert all("scripts" in marks[key] for key in ("schedule", "experts", "student_lr", "evaluation"))
+
+
+@pytest.mark.parametrize("name", family("small"))
+def test_the_bases_of_small_studies_have_both_filters_and_judge_nothing_while_distilling(name):
+    found = config(name)
+    assert found.schedule.needs_scores and found.distill.selection.ratio > 0
+    assert found.data.validation > 0 and found.distill.validation.seeds == 0
+    assert found.evaluation.seeds == 3 and found.evaluation.architectures == ()
