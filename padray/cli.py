@@ -24,7 +24,7 @@ _INTERRUPTED = 130
 
 ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name, or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override a setting; repeatable.")]
-Storage = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Storage root (default ./runs).")]
+Storage = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Folder or s3:// URI (default ./runs).")]
 RunnerName = Annotated[
     str, typer.Option("--runner", metavar="ray|inline", help="On Ray (local, or at RAY_ADDRESS), or in this process.")
 ]
@@ -102,15 +102,17 @@ def study(
     overrides: Overrides = None,
     storage: Storage = None,
     runner: RunnerName = "ray",
-    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     """Make a table of a paper: its grid of cells, with the printed numbers beside ours."""
     from padray import commands
 
     console = Console(as_json)
-    request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
-    console.study(commands.make_study(path, profile, request, console))
+    request = commands.Request(tuple(overrides or ()), storage, runner)
+    made = commands.make_study(path, profile, request, console)
+    console.study(made)
+    if made["failed"]:
+        raise typer.Exit(WorkError.exit_code)
 
 
 @app.command("export")
@@ -176,6 +178,49 @@ def show(
     Console(as_json).artifact(commands.show_artifact(identifier, storage))
 
 
+@app.command("verify")
+def verify(
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One artefact: the start of its folder, name or fingerprint.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Remove what is wrong, so that it is made again.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="AGE", help="Nothing younger; unfinished work too. E.g. 7d.")
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Check every stored object; exit code 3 while something is wrong."""
+    from padray import commands
+
+    console = Console(as_json)
+    told = commands.verify(identifier, repair, older_than, storage, console)
+    console.verified(told)
+    if told["wrong"]:
+        sys.exit(WorkError.exit_code)
+
+
+@app.command("rm")
+def rm(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")],
+    force: Annotated[bool, typer.Option("--force", help="Even if others were made from it.")] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Remove one artefact, unless others were made from it."""
+    from padray import commands
+
+    Console(as_json).removed(commands.remove(identifier, force, storage))
+
+
+@app.command("du")
+def du(storage: Storage = None, as_json: Json = False) -> None:
+    """How many bytes lie where, the largest first."""
+    from padray import commands
+
+    Console(as_json).usage(commands.usage(storage))
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -191,6 +236,8 @@ def main(check: Callable[[], None] | None = None) -> None:
         code = app(standalone_mode=False)  # or typer prints its own errors, in boxes
         if code == _INTERRUPTED:  # what typer makes of Control-C inside a command
             raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
     except typer.TyperException as error:  # the command line itself; without a text it was help that was printed
         if sentence := error.format_message():
             console.error(f"{sentence.rstrip('.')}; `padray -h` and `padray COMMAND -h` tell more")

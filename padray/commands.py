@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from padray import fingerprint, loading, pipeline, sweep
+from padray import fingerprint, loading, pipeline, sweep, upkeep
 from padray.config import Config, StorageSettings
 from padray.console import Console
 from padray.data.sources import source_digest
@@ -14,7 +14,7 @@ from padray.exchange.sets import Told
 from padray.loading import Loaded
 from padray.search import study
 from padray.stages.base import Context, InlineRunner, Runner
-from padray.store.artifacts import Manifest, all_manifests
+from padray.store.artifacts import Manifest, check_root, is_called, read_manifests
 from padray.store.location import Location, open_location
 from padray.studies import study as studies
 from padray.studies.study import Asked
@@ -98,7 +98,7 @@ def make_study(path: str, profile: str, request: Request, console: Console) -> d
     location = open_location(request.storage or config.storage.root)
     runner = _runner(request.runner, config, location)
     with console.progress() as notify:
-        context = Context(asked.name, config, location, runner, notify, fresh=request.fresh)
+        context = Context(asked.name, config, location, runner, notify)
         return studies.run(context, asked, parts)
 
 
@@ -141,13 +141,17 @@ def _existing(storage: str | None) -> Location:
 
 
 def list_artifacts(storage: str | None) -> list[dict[str, Any]]:
-    """One line for every finished artefact."""
-    return [_line(folder, manifest) for folder, manifest in all_manifests(_existing(storage))]
+    """One line for every artefact with a manifest; those that cannot be read say why under `broken`."""
+    location = _existing(storage)
+    check_root(location)
+    return [_line(folder, manifest) for folder, manifest in read_manifests(location)]
 
 
-def _line(folder: str, manifest: Manifest) -> dict[str, Any]:
+def _line(folder: str, manifest: Manifest | InputError) -> dict[str, Any]:
+    if isinstance(manifest, InputError):
+        return {"artifact": folder, "broken": str(manifest)}
     return {
-        "artifact": folder, "stage": manifest.stage, "config": manifest.settings.get("name", ""),
+        "artifact": folder, "stage": manifest.stage, "config": str(manifest.settings.get("name", "")),
         "objects": len(manifest.objects), "bytes": sum(item.size for item in manifest.objects),
     }  # fmt: skip
 
@@ -156,19 +160,40 @@ def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
     """One artefact's manifest, found by the start of its folder, its name or its fingerprint.
 
     Raises:
-        InputError: none or several fit.
+        InputError: none or several fit, or its manifest cannot be read.
     """
-    found = [
-        (folder, manifest)
-        for folder, manifest in all_manifests(_existing(storage))
-        if any(text.startswith(identifier) for text in (folder, folder.split("/", 1)[-1], manifest.fingerprint))
-    ]
+    check_root(_existing(storage))
+    found = [made for made in read_manifests(_existing(storage)) if is_called(identifier, *made)]
     if len(found) != 1:
         fits = "nothing fits" if not found else f"{len(found)} artefacts fit ({', '.join(f for f, _ in found[:5])})"
         raise InputError(f"{fits} {identifier!r} in {_existing(storage).uri}; `padray ls` lists what is there")
     folder, manifest = found[0]
+    if isinstance(manifest, InputError):
+        raise manifest
     return {
         **_line(folder, manifest), "fingerprint": manifest.fingerprint, "inputs": manifest.inputs,
         "numerics": manifest.numerics, "facts": manifest.facts, "settings": manifest.settings,
         "contents": [{"key": item.key, "bytes": item.size, "sha256": item.sha256} for item in manifest.objects],
     }  # fmt: skip
+
+
+def verify(
+    identifier: str | None, repair: bool, older_than: str | None, storage: str | None, console: Console
+) -> dict[str, Any]:
+    """Check what is stored and print what is wrong; then, if asked, repair it. What `--json` prints."""
+    with console.progress() as notify:
+        inspection = upkeep.verify(_existing(storage), identifier, older_than, notify)
+    console.findings(inspection.summary())
+    if repair:
+        upkeep.repair(inspection)
+    return inspection.summary()
+
+
+def remove(identifier: str, force: bool, storage: str | None) -> dict[str, Any]:
+    """Remove an artefact; what `--json` prints."""
+    return upkeep.remove(_existing(storage), identifier, force)
+
+
+def usage(storage: str | None) -> dict[str, Any]:
+    """Bytes of artefacts and stages; what `--json` prints."""
+    return upkeep.usage(_existing(storage))

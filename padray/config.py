@@ -88,6 +88,11 @@ class Config(Section):
         """Whether the experts are still to be trained by a schedule that leaves samples out."""
         return self.schedule.needs_scores and self.experts.imported is None
 
+    @property
+    def trains_scoring_networks(self) -> bool:
+        """Whether those scores come from networks of ours, not from a file."""
+        return self.needs_scores and self.scores.method != "file"
+
     def seed_of(self, stage: Literal["scores", "experts", "distill", "evaluation", "search"]) -> int:
         """The stage's own seed, or the common one."""
         own: int | None = getattr(self, stage).seed

@@ -74,7 +74,7 @@ class Console:
         """A study's table, with the paper's numbers in its cells."""
         if self.as_json:
             return self._print_json(
-                {key: made[key] for key in ("study", "title", "source", "sample", "cells", "table")}
+                {key: made[key] for key in ("study", "title", "source", "sample", "cells", "failed", "table")}
             )
         table = Table(*made["head"], title=f"{made['title']}\nbeside {made['source']}")
         for row in made["body"]:
@@ -116,14 +116,60 @@ class Console:
         if self.as_json:
             return self._print_json({"artifacts": lines})
         rows = Table("artefact", "config", "objects", "bytes")
-        for line in lines:
+        broken = [line for line in lines if "broken" in line]
+        for line in (line for line in lines if "broken" not in line):
             rows.add_row(line["artifact"], line["config"], str(line["objects"]), f"{line['bytes']:,}")
         self.out.print(rows)
+        for line in broken:
+            self.out.print(f"broken: {line['broken']}")
         return None
 
     def artifact(self, shown: dict[str, Any]) -> None:
         """One artefact, whole."""
         self._print_json(shown)
+
+    def findings(self, told: dict[str, Any]) -> None:
+        """What is wrong or unfinished, and what repair does about it; with --json it comes with the end."""
+        if self.as_json or not told["findings"]:
+            return
+        rows = Table("key", "what", "problem", "repair", title=f"findings in {told['storage']}")
+        for line in told["findings"]:
+            rows.add_row(line["key"], line["kind"], line["problem"], line["repair"])
+        self.out.print(rows)
+
+    def verified(self, told: dict[str, Any]) -> None:
+        """How much was checked, what was repaired, and what is left."""
+        if self.as_json:
+            return self._print_json(told)
+        repaired = sum(line["repaired"] for line in told["findings"])
+        self.out.print(f"checked: {told['artifacts']} artefacts, {told['objects']} objects, {told['bytes']:,} bytes")
+        left = f"{told['wrong']} wrong; --repair makes room for what is right" if told["wrong"] else "nothing is wrong"
+        self.out.print(f"repaired: {repaired}; left: {left}" if repaired else f"found: {left}")
+        return None
+
+    def removed(self, told: dict[str, Any]) -> None:
+        """What was removed, and what was made from it."""
+        if self.as_json:
+            return self._print_json(told)
+        self.out.print(f"removed: {told['removed']}, {told['objects']} objects, {told['bytes']:,} bytes")
+        if told["dependants"]:
+            self.out.print(f"made from it, and still there: {', '.join(told['dependants'])}")
+        return None
+
+    def usage(self, told: dict[str, Any]) -> None:
+        """Bytes of every artefact, with each stage's sum and the total."""
+        if self.as_json:
+            return self._print_json(told)
+        rows = Table("stage", "artefact", "objects", "bytes")
+        for line in told["artifacts"]:
+            note = "" if line["finished"] else " (unfinished)"
+            rows.add_row(line["stage"], line["artifact"] + note, f"{line['objects']:,}", f"{line['bytes']:,}")
+        rows.add_section()
+        for stage, size in told["stages"].items():
+            rows.add_row(stage, "all of them", "", f"{size:,}")
+        rows.add_row("total", "", "", f"{told['total']:,}")
+        self.out.print(rows)
+        return None
 
     def _print_json(self, content: Any) -> None:
         sys.stdout.write(json.dumps(content, indent=None if self.as_json else 1, ensure_ascii=False) + "\n")

@@ -131,6 +131,7 @@ def search_identity(config: Config, data: Identity) -> Identity:
         own[name] = meaning(getattr(config, name))
     own |= {"evaluation": meaning(config.evaluation, without=_NOT_JUDGING)}
     own |= {"iterations": config.distill.iterations, "experts_count": config.experts.count, "seeds": _seeds(config)}
+    own["scoring_networks"] = config.scores.networks  # a trial's schedule may need scores where these settings do not
     own["space"] = [[key, spec.model_dump(mode="json")] for key, spec in config.search.space.items()]  # in its order
     name = f"{data.name}-{config.network.label}-ipc{config.distill.ipc}"
     return Identity("search", name, fingerprint("search", own, {"data": data.fingerprint}))

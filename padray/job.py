@@ -10,7 +10,7 @@ def check_paths(arguments: list[str]) -> None:
     """Refuse relative paths: a job's working directory is a temporary copy. Raises InputError."""
     storage = _value(arguments, "--storage")
     if storage is None:
-        raise InputError("a job needs --storage: an absolute folder that all nodes see")
+        raise InputError("a job needs --storage: an absolute folder that all nodes see, or s3://bucket/prefix")
     values = [("--storage", storage)]
     for key in ("data.path", "scores.path", "storage.root"):
         values += _overrides(arguments, key)

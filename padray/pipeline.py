@@ -70,12 +70,17 @@ def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
     channels, height, width = context.folder(stored_data).require().facts["shape"]
     config = context.config
-    scoring = [config.scores.network] if config.needs_scores else []
-    asked = [config.network, *scoring, *config.evaluation.architectures]
+    asked = [("network", config.network)]
+    if config.trains_scoring_networks:
+        asked.append(("scores.network", config.scores.network))
+    asked += [("evaluation.architectures", network) for network in config.evaluation.architectures]
     if config.evaluation.protocol == "teacher":
-        asked.append(config.evaluation.teacher.network)
-    for network in asked:
-        networks.check(network, (channels, height, width))
+        asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
+    for key, network in asked:
+        try:
+            networks.check(network, (channels, height, width))
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
 
 
 def _describe_set(context: Context, outcome: Outcome) -> None:

@@ -9,10 +9,10 @@ from padray import loading, pipeline
 from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.evaluation.table import Row
-from padray.fingerprint import Identity
+from padray.fingerprint import FOLDERS, Identity
 from padray.stages import evaluate
 from padray.stages.base import Context, Notify, Runner
-from padray.store.artifacts import Manifest, all_manifests
+from padray.store.artifacts import Manifest, all_manifests, is_called, read_manifests
 from padray.store.location import Location
 
 MOST_THREADS = 8  # sets that are evaluated at a time
@@ -62,15 +62,18 @@ def named(name: str, location: Location) -> tuple[str, Manifest]:
     if len(fitting) != 1:
         fits = "nothing" if not fitting else f"{len(fitting)} sets ({', '.join(folder for folder, _ in fitting[:4])})"
         raise InputError(f"{fits} in {location.uri} fits {name!r}; `padray ls` lists what is there")
-    return fitting[0]
+    folder, manifest = fitting[0]
+    if isinstance(manifest, InputError):
+        raise manifest
+    return folder, manifest
 
 
-def _fitting(name: str, location: Location) -> list[tuple[str, Manifest]]:
+def _fitting(name: str, location: Location) -> list[tuple[str, Manifest | InputError]]:
+    """Sets by the start of their folder, name or fingerprint, and the errors of those that cannot be read."""
     return [
         (folder, manifest)
-        for folder, manifest in all_manifests(location)
-        if manifest.stage == "distill"
-        and any(text.startswith(name) for text in (folder, folder.split("/", 1)[-1], manifest.fingerprint))
+        for folder, manifest in read_manifests(location)
+        if folder.startswith(f"{FOLDERS['distill']}/") and is_called(name, folder, manifest)
     ]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.swift import s3, s3_server  # noqa: F401  # fixtures
+
 TINY = """
 data: {dataset: digits, limit_per_class: 25}
 network: {name: convnet, width: 4, depth: 2}

@@ -28,7 +28,7 @@ FLOORS = (
     {"stages"},
     {"exchange"},
     {"pipeline"},
-    {"search", "sweep", "console"},
+    {"search", "sweep", "upkeep", "console"},
     {"studies"},
     {"cluster"},
     {"commands"},

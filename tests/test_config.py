@@ -95,6 +95,11 @@ def test_a_network_may_be_written_as_its_name(written):
     assert found.network == found.scores.network == found.evaluation.architectures[0] == NetworkSettings(name="lenet")
 
 
+def test_a_misspelt_schedule_is_told_the_names_there_are():
+    with pytest.raises(ValidationError, match="one of paper, script"):
+        ScheduleSettings(easy_removal="scirpt")
+
+
 def test_a_window_beyond_the_experts_epochs_is_refused_and_the_last_possible_one_is_not():
     experts, windows = {"epochs": 10}, {"min_start": 0, "start": 5, "max_start": 9}
     config(experts=experts, distill={"windows": windows, "expert_epochs": 2})  # 8 + 2 is the last snapshot

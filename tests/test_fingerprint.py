@@ -227,3 +227,11 @@ def test_equal_names_come_from_equal_settings_and_never_from_the_config(tmp_path
     assert not any("secret" in identity.folder for identity in identities(loading.load(str(path)).config).values())
     one = identities(loading.load("digits-ipc1", ("distill.lr_images=4",)).config)["distill"]
     assert one.folder == f"distilled/digits-convnet2w32-ipc1-{one.fingerprint[:12]}" and len(one.fingerprint) == 64
+
+
+def test_a_search_means_how_many_networks_score():
+    found = set()
+    for networks in (2, 3):
+        config = loading.load("demo", (f"scores.networks={networks}",)).config
+        found.add(fingerprint.search_identity(config, fingerprint.data_identity(config, "digest")).fingerprint)
+    assert len(found) == 2, "its trials would share a folder and not their experts"

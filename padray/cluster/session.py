@@ -11,12 +11,11 @@ import logging
 import os
 import secrets
 import time
-from pathlib import Path
 from typing import Any
 
 from padray.config import Config
-from padray.errors import InputError
-from padray.store.location import LocalLocation, Location
+from padray.errors import InputError, WorkError
+from padray.store.location import LocalLocation, Location, open_location
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -110,31 +109,38 @@ def check_room(config: Config) -> None:
 
 
 def check_storage(location: Location) -> None:
-    """Refuse a local folder that not all nodes see. Raises InputError."""
+    """Refuse a storage that not all nodes see: a local folder, or a bucket that some of them may not read.
+
+    Raises:
+        InputError: how many do not see it, and what would be right.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if len(nodes) < 2 or not isinstance(location, LocalLocation):
+    is_local = isinstance(location, LocalLocation)
+    if len(nodes) < 2 and is_local:
         return
     key, text = f".padray-probe-{secrets.token_hex(8)}", secrets.token_hex(16)
     location.put(key, text.encode())
 
     @ray.remote(num_cpus=0)
-    def sees(path: str) -> bool:
-        return Path(path).is_file() and Path(path).read_text() == text
+    def problem(uri: str) -> str:
+        try:
+            return "" if open_location(uri).get(key) == text.encode() else "it holds something else"
+        except (InputError, WorkError) as error:
+            return str(error)
 
-    path = str(location.root / key)
     try:
         asked = [
-            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path)
+            problem.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(location.uri)
             for node in nodes
         ]
-        blind = sum(not seen for seen in ray.get(asked))
+        problems = [found for found in ray.get(asked) if found]
     finally:
         location.delete(key)
-    if blind:
+    if problems:
+        right = "use a network folder that all nodes share" if is_local else "the workers need the same AWS settings"
         raise InputError(
-            f"{blind} of {len(nodes)} Ray nodes do not see the storage folder {location.root}; "
-            f"use a network folder that all nodes share"
+            f"{len(problems)} of {len(nodes)} Ray nodes do not see the storage {location.uri}; {right} ({problems[0]})"
         )

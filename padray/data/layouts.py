@@ -38,13 +38,15 @@ def locate(settings: DataSettings) -> Source:
     inner = root / settings.dataset  # one folder for several datasets, each under its name: studies need that
     if inner.is_dir():
         return locate(settings.model_copy(update={"path": str(inner)}))
-    raise InputError(f"data.path {settings.path!r} holds no dataset that padray can read; {_LAYOUTS}")
+    raise InputError(
+        f"data.path {settings.path!r} holds no dataset {settings.dataset!r} that padray can read; {_LAYOUTS}"
+    )
 
 
 _LAYOUTS = (
     "it reads train*.parquet with test*.parquet (images, tables, series), train/<class>/ with test/<class>/ (images), "
-    "or what torchvision.datasets.CIFAR10(root, download=True) and its like fetch (for cifar10, cifar100, mnist, "
-    "fashionmnist, svhn)"
+    "or what torchvision.datasets.CIFAR10(root, download=True) and its like fetch (where data.dataset is cifar10, "
+    "cifar100, mnist, fashionmnist or svhn)"
 )
 
 

@@ -71,7 +71,7 @@ def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
     if files[0].is_text:
         return tuple(sorted({name for file in train for name in file.labels.unique().to_pylist()}))
     most = max(pc.max(file.labels).as_py() or 0 for file in train)
-    if most >= sum(len(file.labels) for file in train):
+    if most >= max(1, sum(len(file.labels) for file in train)):  # that of no samples at all is told elsewhere
         raise InputError(
             f"column {files[0].label!r} of {files[0].name} has the label {most}, more than there are training samples; "
             f"number the classes without gaps from 0"

@@ -52,10 +52,9 @@ def source_digest(settings: DataSettings) -> str:
 
 def read(settings: DataSettings) -> RawDataset:
     """The dataset of `settings`. Raises InputError for anything that cannot be used."""
-    if builtin.is_built_in(settings):
-        train, test, names = builtin.listings(settings.dataset)
-    else:
-        train, test, names = listings(locate(settings), settings)
+    source = None if builtin.is_built_in(settings) else locate(settings)
+    _check_columns(settings, source)
+    train, test, names = listings(source, settings) if source else builtin.listings(settings.dataset)
     for listing in (train, test):
         _check_labels(listing, names)
     kept = _kept(train.labels, settings)
@@ -87,6 +86,16 @@ def _digest(source: Source) -> str:
     return total.hexdigest()
 
 
+def _check_columns(settings: DataSettings, source: Source | None) -> None:
+    if source is not None and source.kind == "parquet":
+        return
+    for key in ("image_column", "label_column"):
+        if getattr(settings, key) is not None:
+            raise InputError(
+                f"data.{key} names a column of Parquet files, and {settings.dataset} has none; leave it out"
+            )
+
+
 # -- labels
 
 
@@ -94,6 +103,8 @@ def _check_labels(listing: Listing, names: tuple[str, ...]) -> None:
     labels = listing.labels
     if not len(labels):
         raise InputError(f"{listing.place} is empty; every split needs samples of each class")
+    if len(names) < 2:
+        raise InputError(f"{listing.place} has one class, {names[0]!r}; it takes two to tell them apart")
     outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
     if len(outside):
         row = int(outside[0])

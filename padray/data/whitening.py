@@ -152,7 +152,7 @@ def _fit_normalize(settings: DataSettings, training: _Training) -> dict[str, Ten
     channels = training.images.shape[1]
     if not len(mean) == len(std) == channels:
         raise InputError(
-            f"data.mean has {len(mean)} and data.std {len(std)} numbers, but the images have {channels} channel(s); "
+            f"data.mean has {len(mean)} and data.std {len(std)} numbers, but the samples have {channels} channel(s); "
             f"give one number per channel"
         )
     return {"mean": mean.float(), "std": std.float()}
@@ -162,7 +162,7 @@ def _fit_zca(training: _Training, eps: float) -> dict[str, Tensor]:
     """mean, whiten and unwhiten; a float64 matrix is dropped as soon as its float32 one is there."""
     samples, shape = len(training.rows), training.images.shape[1:]
     if samples < 2:
-        raise InputError(f"data.preprocessing: zca needs at least 2 training images (got {samples})")
+        raise InputError(f"data.preprocessing: zca needs at least 2 training samples (got {samples})")
     scale = torch.ones(shape[0], dtype=torch.float64) if training.content == "image" else training.scales()
     scale_D = scale.view(-1, 1, 1).expand(shape).flatten()
     mean = sum((c.flatten(1).sum(dim=0) for c in training.chunks()), torch.zeros(())) / samples

@@ -116,9 +116,10 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
         gradient_G = _mean([c.weights for c in used if c.weights is not None])
         stepped = descent.descend_weights(importance, stepped, gradient_G)
     if not float(stepped.learned.lr) > 0:
+        kept = " or set distill.keep_lr_positive" if settings.keep_lr_positive == "no" else ""
         raise WorkError(
             f"the student's lr became {float(stepped.learned.lr):.3g} in iteration {state.iteration}: "
-            f"lower distill.lr_student_lr ({settings.lr_student_lr:g}) or set distill.keep_lr_positive"
+            f"lower distill.lr_student_lr ({settings.lr_student_lr:g}){kept}"
         )
     _check_state(stepped)
     return stepped, metrics
@@ -158,7 +159,7 @@ def _check_state(state: State) -> None:
     }  # fmt: skip
     for setting, part in parts.items():
         if part is not None and not bool(torch.isfinite(part).all()):
-            raise WorkError(f"iteration {state.iteration} left values that are not finite: lower {setting}")
+            raise WorkError(f"iteration {state.iteration - 1} left values that are not finite: lower {setting}")
 
 
 @dataclass(frozen=True)

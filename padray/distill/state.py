@@ -93,7 +93,8 @@ def decode(content: bytes) -> tuple[State, dict[str, Any]]:
     try:
         facts = metadata_of(content)
         tensors = safetensors.torch.load(content)
-        version, iteration, best = facts.pop("checkpoint_format"), facts.pop("iteration"), facts.pop("best", None)
+        version, iteration = int(facts.pop("checkpoint_format")), facts.pop("iteration")
+        best = facts.pop("best", None)
         parts: dict[str, Any] = {name: tensors[name] for name in _PARTS if name in tensors}
         if version == 1 and "weights" in parts:
             parts["weights_momentum"] = torch.zeros_like(parts["weights"])

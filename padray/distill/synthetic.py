@@ -66,7 +66,7 @@ def decode(content: bytes) -> SyntheticSet:
         learned = Learned(tensors["images"], tensors["labels"], tensors["lr"])
         prefix = "preprocessing."
         parts = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        version, preprocessing = facts.pop("set_format"), facts.pop("preprocessing")
+        version, preprocessing = int(facts.pop("set_format")), facts.pop("preprocessing")
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
         raise InputError("this file is not a distilled set that padray wrote") from None
     if version > SET_FORMAT:

@@ -49,10 +49,10 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
             facts={"provenance": "imported", "sources": {path.name: digest for path, digest in digests.items()}},
         )  # fmt: skip
         folder.commit(manifest)
-    count = len(manifest.objects)
+    count, epochs = len(manifest.objects), shards.rows_of(manifest.objects[0]).count - 1
     return {
         "imported": "experts", "artifact": folder.uri, "fingerprint": identity.fingerprint, "experts": imported,
-        "count": count, "epochs": config.experts.epochs, "notes": _notes(config),
+        "count": count, "epochs": epochs, "notes": _notes(config),
         "use": f"padray distill CONFIG --set experts.imported={imported} --set experts.count={count}",
     }  # fmt: skip
 

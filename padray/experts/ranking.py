@@ -53,10 +53,10 @@ def _files(dataset: Dataset) -> int:
 def _from_npy(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
     """Scores by id (n,), NaN where there is none."""
     try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception:  # whatever a damaged file makes the reader raise
         raise InputError(f"{name} is not a .npy file of numbers; write it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu":
         raise InputError(f"{name} must hold one array of floats (scores) or of integers (sample ids from easy to hard)")
     if array.dtype.kind == "f":
         return _check_scores(array, name, dataset)
@@ -99,9 +99,10 @@ def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
 def _from_parquet(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
     try:
         table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowInvalid, OSError):
-        raise InputError(f"{name} is not a Parquet file") from None
-    missing = [column for column in ("sample", "score") if column not in table.column_names]
+        columns = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise InputError(f"{name} is not a Parquet file that can be read") from None
+    missing = [column for column in ("sample", "score") if column not in columns]
     if missing:
         raise InputError(f"{name} has no column {missing[0]!r}; a ranking has the columns sample and score")
     sample, score = table["sample"], table["score"]

@@ -5,6 +5,7 @@ Legend as in info.py: K classes, I images per class, L parameter tensors, T iter
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -120,7 +121,7 @@ def _log_if_wide(axes: Axes, values: Floats) -> None:
 def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
     colour = theme.sources["distilled"]
     axes.plot(info.judged_at, info.judged, color=colour, linewidth=1.4, marker="o", markersize=3)
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(f"validation\n{info.measure}")
     axes.yaxis.set_major_formatter(FuncFormatter(percent))
     axes.margins(y=0.35)
     if info.best is not None:
@@ -235,5 +236,6 @@ def _weights_map(axes: Axes, info: WeightsInfo, theme: Theme) -> None:
     first, last = max(0, used[0] - 1), min(len(info.edges) - 1, used[-1] + 2)
     across = np.append(info.iterations, info.iterations[-1] + 1)
     axes.grid(False)
-    axes.pcolormesh(across, info.edges[first : last + 1], shares_TB.T[first:last], cmap=theme.ramp, vmin=0)
+    few_show = PowerNorm(0.4, vmin=0, vmax=1)  # a hundredth of the weights is worth seeing
+    axes.pcolormesh(across, info.edges[first : last + 1], shares_TB.T[first:last], cmap=theme.ramp, norm=few_show)
     axes.set(xlabel="iteration", ylabel="log10 |w|")

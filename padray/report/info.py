@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from padray.config import ImportanceSettings, SelectionSettings
+from padray.config import ImportanceSettings, PruningSettings, SelectionSettings
 from padray.distill.synthetic import SyntheticSet
 from padray.evaluation.table import Row
 from padray.matching.importance import HISTOGRAM_EDGES
@@ -94,7 +94,10 @@ def _pixels(synthetic: SyntheticSet, classes: int) -> tuple[Floats, float]:
 
 
 class LossInfo(NamedTuple):
-    """Matching loss (T,) with its running median, validation accuracy where it was taken, and the student's lr (T,)."""
+    """Matching loss (T,) with its running median, what validation said where it was asked, and the student's lr (T,).
+
+    `measure` is what iterates are judged by: accuracy, or balanced accuracy.
+    """
 
     iterations: Floats
     loss: Floats
@@ -107,13 +110,15 @@ class LossInfo(NamedTuple):
     best: float | None
     skipped: int
     max_loss: float
+    measure: str
 
     @property
     def caption(self) -> str:
         """What the lines are, which iterate was taken, and how many iterations were skipped."""
         taken = f"The last iterate ({self.chosen}) is the set: none was judged."
         if self.best is not None:
-            taken = f"The set is the iterate that did best on validation: {self.chosen}, with {100 * self.best:.1f} %."
+            said = f"{self.chosen}, with {100 * self.best:.1f} % {self.measure}"
+            taken = f"The set is the iterate that did best on validation: {said}."
         skipped = f"In {self.skipped} of {len(self.iterations)} iterations" if self.skipped else "In no iteration"
         return (
             f"Thin: the loss of each iteration; thick: its running median over {self.window}. {taken} {skipped} "
@@ -121,7 +126,7 @@ class LossInfo(NamedTuple):
         )
 
 
-def loss_info(history: History, chosen: int, best: float | None, max_loss: float) -> LossInfo:
+def loss_info(history: History, chosen: int, best: float | None, max_loss: float, metric: str = "accuracy") -> LossInfo:
     """Loss and accuracy over iterations; `chosen`, `best`: the iterate that became the set and its accuracy."""
     iterations, loss = _column(history, "iteration"), _column(history, "loss")
     window = _window(len(loss))
@@ -130,7 +135,7 @@ def loss_info(history: History, chosen: int, best: float | None, max_loss: float
         iterations, loss, running_median(loss, window), window,
         _column(judged, "iteration") + 1,  # judged after the iteration's update
         _column(judged, "validation_accuracy"), _column(history, "student_lr"), chosen, best,
-        sum(bool(row["skipped"]) for row in history), max_loss,
+        sum(bool(row["skipped"]) for row in history), max_loss, metric.replace("_", " "),
     )  # fmt: skip
 
 
@@ -163,6 +168,16 @@ def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> st
     }[settings.strategy]
 
 
+def pruning_sentence(settings: PruningSettings) -> str:
+    """What pruning leaves out of the loss besides, as a sentence to follow another; empty without pruning."""
+    out = {
+        "ratio": f"those whose values in student and expert, smaller over larger, have a ratio below "
+        f"{settings.threshold:g}",
+        "abs_error_quantile": f"the {100 * settings.threshold:.3g} % with the largest errors",
+    }
+    return f" Pruning: in every iteration {out[settings.rule]} are left out." if settings.rule in out else ""
+
+
 class LayersInfo(NamedTuple):
     """Relative squared error per tensor and bin of iterations (L, B), NaN where no expert moved; and FIEM's cut.
 
@@ -177,8 +192,10 @@ class LayersInfo(NamedTuple):
     caption: str
 
 
-def layers_info(history: History, spans: Sequence[Span], settings: SelectionSettings) -> LayersInfo:
-    """Loss per tensor over iterations, and what FIEM leaves out of it."""
+def layers_info(
+    history: History, spans: Sequence[Span], settings: SelectionSettings, pruning: PruningSettings | None = None
+) -> LayersInfo:
+    """Loss per tensor over iterations, and what FIEM and pruning leave out of it."""
     cut = cut_index(settings.ratio, spans[-1].stop) if settings.strategy == "depth" else 0
     layers = np.array([row["layers"] for row in history], dtype=np.float64)  # (T, L)
     bins = min(MAX_BINS, len(layers))
@@ -186,9 +203,8 @@ def layers_info(history: History, spans: Sequence[Span], settings: SelectionSett
     values = np.stack([_mean_moved(layers[a:b]) for a, b in itertools.pairwise(edges)], axis=1)
     first = float(history[0]["iteration"])
     names, sizes = tuple(span.name for span in spans), tuple(span.stop - span.start for span in spans)
-    return LayersInfo(
-        values, edges + first, names, sizes, cut_position(spans, cut), selection_sentence(settings, spans)
-    )
+    caption = selection_sentence(settings, spans) + (pruning_sentence(pruning) if pruning else "")
+    return LayersInfo(values, edges + first, names, sizes, cut_position(spans, cut), caption)
 
 
 def _mean_moved(layers_TL: Floats) -> Floats:
@@ -210,7 +226,7 @@ def cut_sentence(spans: Sequence[Span], cut: int) -> str:
     """Which tensors FIEM leaves out of the loss, wholly and partly."""
     total = spans[-1].stop
     if cut <= 0:
-        return f"Every one of the {total:,} parameters is matched: no FIEM cut (distill.selection.ratio is 0)."
+        return f"FIEM leaves none of the {total:,} parameters out of the loss (distill.selection.ratio is 0)."
     whole = [span.name for span in spans if span.stop <= cut]
     listed = ", ".join(whole) if len(whole) <= _MOST_NAMES else f"{len(whole)} tensors from {whole[0]} to {whole[-1]}"
     parts = [f"{listed} wholly"] if whole else []

@@ -85,8 +85,9 @@ class Picture(NamedTuple):
 def pictures(subject: Subject) -> dict[str, Picture]:
     """All figures of a subject by their stems, in the order of the page."""
     facts, distill, history = subject.synthetic.facts, subject.config.distill, subject.history
-    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], distill.max_loss)
-    layers = info.layers_info(history, subject.spans, distill.selection)
+    metric = subject.config.evaluation.metric
+    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], distill.max_loss, metric)
+    layers = info.layers_info(history, subject.spans, distill.selection, distill.pruning)
     images, accuracy = info.images_info(subject.synthetic), info.accuracy_info(subject.rows)
     weights = info.weights_info(history, distill.importance)
 
@@ -161,6 +162,7 @@ def _view(subject: Subject) -> dict[str, Any]:
         "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
         "lr": float(subject.synthetic.learned.lr),
         "first_lr": distill.student_lr,
+        "learns_lr": distill.lr_student_lr > 0,
         "changed": changed,
         "settings": settings,
         "yaml": words.as_yaml(config, without=("search",) if subject.search else ()),

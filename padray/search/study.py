@@ -114,7 +114,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     if best is None:
         raise WorkError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
     best_config = work.config_of(best.parameters)
-    _commit(context, identity, records, best, best_config)
+    _commit(context, work, records, best, best_config)
     context.finished(identity, began, reused=before >= config.search.trials)
     default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
     told = _told(config, identity, records, default) if until == "report" else None
@@ -167,8 +167,9 @@ def _search(context: Context, work: SearchWork) -> None:
 
 
 def _commit(
-    context: Context, identity: Identity, records: list[TrialRecord], best: TrialRecord, best_config: Config
+    context: Context, work: SearchWork, records: list[TrialRecord], best: TrialRecord, best_config: Config
 ) -> None:
+    identity, inputs = work.identity, {"data": work.inputs.data.fingerprint}
     folder = context.folder(identity)
     text = f"# The best of {len(records)} trials: {100 * (best.value or 0):.2f} % on the validation split.\n"
     content = (text + loading.as_yaml(best_config.model_copy(update={"search": type(best_config.search)()}))).encode()
@@ -176,7 +177,7 @@ def _commit(
     objects = [item for item in folder.loose("trial-") if int(item.stem[-4:]) in numbers]
     objects.append(folder.put("best", "yaml", content))
     facts = {"best": best.number, "value": best.value, **counts(records)}
-    folder.commit(context.manifest(identity, objects, facts=facts))
+    folder.commit(context.manifest(identity, objects, inputs=inputs, facts=facts))
     context.location.put(f"{identity.folder}/{BEST}", content)  # a name to use as CONFIG
 
 

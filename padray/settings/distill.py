@@ -105,7 +105,7 @@ class DistillSettings(Section):
     gradient: the exact adjoint (`exact`), the same by keeping all graphs (`unroll`, N times the memory), or the
     published approximation (`tesla`). ema_decay: the images' moving average (FTD) is judged and stored; 0 is off.
     keep_lr_positive: the student's lr is left alone (`no`), kept at 1e-6 or more (`clamp`), or descends in its
-    logarithm (`log`).
+    logarithm (`log`), where steps of the same size take an lr_student_lr that is student_lr^-2 times as large.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_every", "seed"})

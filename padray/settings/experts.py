@@ -25,14 +25,11 @@ EASY_REMOVAL: dict[str, tuple[tuple[int, float], ...]] = {
 }
 
 
-def _as_tuple(value: Any) -> Any:
-    """Lists, which YAML has, become tuples, since types are strict."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _named_removal(value: Any) -> Any:
     """Stages by their name; lists become tuples, since types are strict."""
-    if isinstance(value, str) and value in EASY_REMOVAL:
+    if isinstance(value, str) and value not in EASY_REMOVAL:
+        raise ValueError(f"must be a list of [first epoch, share] or one of {', '.join(EASY_REMOVAL)}")
+    if isinstance(value, str):
         return EASY_REMOVAL[value]
     return tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
 
@@ -75,6 +72,7 @@ class ScoreSettings(Section):
 class ScheduleSettings(Section):
     """FIEX: which samples the experts see in epoch e (PAD section 3.2; details in experts/schedule.py).
 
+    From `initial_ratio` of each class the share grows to all of it in `addition_end_epoch`; at 0 it is all at once.
     `easy_removal` lists [first epoch, share of the easiest left out] stages, or is `paper` or `script`. With
     `removal_end_epoch` its single stage is gradual: the share grows linearly from 0 at the stage's epoch to the
     whole at that one. `prune_hardest` and `prune_easiest` leave a fixed share out of every epoch, before all else.
@@ -127,7 +125,7 @@ class ExpertSettings(Section):
     gsam_alpha: NotNegative = 0.3
     adaptive: bool = True
     augment: Augmentation = FULL_AUGMENTATION
-    keep_epochs: Annotated[tuple[Epoch, Epoch] | None, BeforeValidator(_as_tuple)] = None
+    keep_epochs: tuple[Epoch, Epoch] | None = None
     imported: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     seed: int | None = None
 

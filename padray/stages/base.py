@@ -268,6 +268,17 @@ def _joined(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {**distinct[0], "others": distinct[1:]} if len(distinct) > 1 else distinct[0]
 
 
+def has_units(manifest: Manifest | None, units: Sequence[Unit]) -> bool:
+    """Whether the manifest lists the objects of all these units."""
+    return manifest is not None and {unit.id for unit in units} <= by_stem(manifest.objects).keys()
+
+
+def with_others(made: Made, before: Manifest | None) -> list[StoredObject]:
+    """The objects of all units, then those that a command with more units has listed before."""
+    asked = by_stem(made.objects)
+    return [*made.objects, *(item for item in (before.objects if before else ()) if item.stem not in asked)]
+
+
 def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:
     """Objects by their names."""
     return {item.stem: item for item in items}

@@ -29,14 +29,19 @@ class Checkpoint:
 
 
 def newest(folder: Folder, until: int) -> Checkpoint | None:
-    """The valid checkpoint with the most iterations, at most `until`; None if there is none."""
+    """The valid checkpoint with the most iterations, at most `until`; None if there is none.
+
+    A checkpoint whose history is not all there is none to go on from.
+    """
     for item in reversed(folder.loose("checkpoint-")):
         if _iterations(item.stem) > until:
             continue
         state, facts = states.decode(folder.get(item))
         if facts["fingerprint"] != folder.fingerprint:
             raise InputError(f"{item.key} belongs to another distillation; move that folder away")
-        return Checkpoint(state, facts, item, tuple(StoredObject(**part) for part in facts["history"]))
+        parts = tuple(StoredObject(**part) for part in facts["history"])
+        if all(folder.location.size(part.key) == part.size for part in parts):
+            return Checkpoint(state, facts, item, parts)
     return None
 
 
@@ -49,15 +54,15 @@ def is_passed(item: StoredObject, until: int) -> bool:
     return item.stem.startswith("checkpoint-") and _iterations(item.stem) <= until
 
 
-def prune(folder: Folder, until: int) -> None:
-    """Delete the checkpoints up to `until`, but the newest ones and those that the manifest lists.
+def prune(folder: Folder, until: int, keep: int = _KEEP) -> None:
+    """Delete the checkpoints up to `until`, but the `keep` newest ones and those that the manifest lists.
 
     Later ones belong to a longer run of the same distillation, which may want to go on from them.
     """
     manifest = folder.manifest()
     listed = {item.key for item in manifest.objects} if manifest else set()
     earlier = [key for key in folder.keys("checkpoint-") if _iterations(split_key(key)[0]) <= until]
-    for key in earlier[:-_KEEP]:
+    for key in earlier[: max(0, len(earlier) - keep)]:
         if key not in listed:
             folder.location.delete(key)
 

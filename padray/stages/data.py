@@ -80,11 +80,10 @@ def _check_augment(facts: Facts, config: Config) -> None:
     """Refuse to augment what is no image, before any training. Raises InputError."""
     if facts.get("content", "image") == "image":
         return
-    strategies = {
-        "distill.augment": config.distill.augment, "experts.augment": config.experts.augment,
-        "evaluation.augment": config.evaluation.augment,
-    }  # fmt: skip
-    if config.needs_scores:
+    strategies = {"distill.augment": config.distill.augment, "evaluation.augment": config.evaluation.augment}
+    if config.experts.imported is None:
+        strategies["experts.augment"] = config.experts.augment
+    if config.trains_scoring_networks:
         strategies["scores.augment"] = config.scores.augment
     wrong = [f"{key}=none" for key, strategy in strategies.items() if strategy != "none"]
     if wrong:

@@ -240,7 +240,7 @@ class _Bench:
             "fingerprint": fingerprint.set_fingerprint(self.work.identity, state.iteration),
             "distillation": self.work.identity.fingerprint, "experts": self.work.experts.fingerprint,
             "expert_ids": list(range(config.experts.count)), "dataset_fingerprint": self.work.inputs.data.fingerprint,
-            "settings": config.distill.model_dump(mode="json"), "seed": seed_for(self.seed, "distill"),
+            "settings": fingerprint.meaning(config.distill), "seed": seed_for(self.seed, "distill"),
             **({"warning": warning} if warning else {}),
         }  # fmt: skip
 
@@ -282,5 +282,5 @@ def _commit(context: Context, identity: Identity, experts: Identity, before: Man
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
     numerics = last.facts["numerics"]  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))
-    checkpoints.prune(folder, iterations)
+    checkpoints.prune(folder, iterations, keep=0)  # the one that is listed has just been read whole
     return made

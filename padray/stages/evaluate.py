@@ -64,7 +64,7 @@ def _experts_of(context: Context, distilled: Identity) -> Identity | None:
     made_with = context.folder(distilled).require().inputs.get("experts")
     if made_with is None:
         raise InputError(
-            f"{distilled.folder} was not distilled from experts, so none can label the control random_soft; "
+            f"{distilled.folder} came without its experts, so none can label the control random_soft; "
             f"set evaluation.controls.random_soft=false"
         )
     return Identity("experts", distilled.name.removesuffix(f"-ipc{context.config.distill.ipc}"), made_with)

@@ -19,7 +19,7 @@ from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.numerics import decide
 from padray.stages import imported, stored
-from padray.stages.base import Context, Inputs, Make, Unit, by_stem, make_missing
+from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing, with_others
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
@@ -140,14 +140,15 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
         return identity
     folder, count = context.folder(identity), context.config.experts.count
     present = context.present(identity)
-    reused = present is not None and len(present.objects) >= count
+    units = [Unit("experts", f"expert-{k:04d}", identity.fingerprint) for k in range(count)]
+    reused = has_units(present, units)
     if not reused:
-        units = [Unit("experts", f"expert-{k:04d}", identity.fingerprint) for k in range(count)]
         have = by_stem(_with_rows(folder, folder.loose("expert-")))
         work = ExpertWork(context.config, Inputs(context.location.uri, data), scores, identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
         numerics = made.numerics_after(present)
-        folder.commit(context.manifest(identity, made.objects, inputs=inputs, numerics=numerics))
+        objects = with_others(made, present)
+        folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

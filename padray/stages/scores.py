@@ -24,7 +24,7 @@ from padray.experts.training import Draws, Recipe, Samples, train
 from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages import stored
-from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, make_missing
+from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
 
@@ -90,19 +90,21 @@ def make(context: Context, data: Identity) -> Identity:
     began = time.monotonic()
     identity = fingerprint.scores_identity(context.config, data)
     present = context.present(identity)
-    count = 1 if context.config.scores.method == "file" else context.config.scores.networks
-    reused = present is not None and len(present.objects) >= count
-    if not reused and context.config.scores.method == "file":
+    from_file = context.config.scores.method == "file"
+    names = ["ranking"] if from_file else [f"network-{k:04d}" for k in range(context.config.scores.networks)]
+    units = [Unit("scores", name, identity.fingerprint) for name in names]
+    reused = has_units(present, units)
+    if not reused and from_file:
         _take_over(context, data, identity)
     elif not reused:
-        units = [Unit("scores", f"network-{k:04d}", identity.fingerprint) for k in range(count)]
         folder = context.folder(identity)
         have = by_stem(folder.loose("network-"))
         work = ScoreWork(context.config, Inputs(context.location.uri, data), identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint}
         numerics = made.numerics_after(present)
-        folder.commit(context.manifest(identity, made.objects, inputs=inputs, numerics=numerics))
+        objects = with_others(made, present)
+        folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity
 

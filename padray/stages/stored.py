@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors
 import safetensors.torch
 import torch
 
@@ -12,6 +13,7 @@ from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_tensors, meta, to_tensors
 from padray.distill import synthetic
 from padray.distill.synthetic import SyntheticSet
+from padray.errors import InputError
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.shards import metadata_of
 
@@ -23,9 +25,12 @@ def encode_dataset(dataset: Dataset) -> bytes:
 
 
 def load_dataset(folder: Folder) -> Dataset:
-    """The dataset of a finished folder, checked by its digest."""
+    """The dataset of a finished folder, checked by its digest. Raises InputError if it is none."""
     content = folder.get(folder.require().object("dataset"))
-    return from_tensors(safetensors.torch.load(content), metadata_of(content))
+    try:
+        return from_tensors(safetensors.torch.load(content), metadata_of(content))
+    except (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{folder.path} holds no dataset that padray wrote") from None
 
 
 def encode_table(columns: dict[str, Any]) -> bytes:
@@ -36,8 +41,11 @@ def encode_table(columns: dict[str, Any]) -> bytes:
 
 
 def read_table(content: bytes) -> dict[str, list[Any]]:
-    """Columns from Parquet bytes."""
-    columns: dict[str, list[Any]] = pq.read_table(pa.BufferReader(content)).to_pydict()
+    """Columns from Parquet bytes. Raises InputError if they are none."""
+    try:
+        columns: dict[str, list[Any]] = pq.read_table(pa.BufferReader(content)).to_pydict()
+    except (pa.ArrowException, OSError):
+        raise InputError("these bytes are not a table that padray wrote") from None
     return columns
 
 

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, get_origin, get_type_hints
 
 from padray.errors import InputError
-from padray.store.location import Location, check_key
+from padray.store.location import LocalLocation, Location, check_key
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ROOMS = ("datasets", "scores", "experts", "distilled", "evaluations", "searches", "reports", "studies")
+EVENTS = "events"  # what each run did; no artefact
+_FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
 _KEY = re.compile(r"^(?P<stem>.+)-(?P<hash>[0-9a-f]{12})\.(?P<suffix>[a-z]+)$")
 
 
@@ -85,7 +89,9 @@ class Folder:
         """Read an object whole. Raises InputError if its bytes are not those that the manifest vouches for."""
         content = self.location.get(item.key)
         if hashlib.sha256(content).hexdigest() != item.sha256:
-            raise InputError(f"{item.key} in {self.location.uri} is damaged: delete it and run the command again")
+            raise InputError(
+                f"{item.key} in {self.location.uri} is damaged: `padray verify --repair`, then the same command again"
+            )
         return content
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -131,8 +137,17 @@ class Folder:
             self.location.delete(key)
 
 
+class NotAManifestError(InputError):
+    """Bytes that no padray wrote as a manifest, or that were damaged since."""
+
+
 def parse_manifest(content: bytes, key: str) -> Manifest:
-    """A manifest from its bytes. Raises InputError if it is damaged, hostile or of a newer format."""
+    """A manifest from its bytes.
+
+    Raises:
+        NotAManifestError: it is damaged.
+        InputError: it is hostile, or of a newer format.
+    """
     try:
         tree = json.loads(content)
         version = tree.pop("format_version")
@@ -142,8 +157,9 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
         _check_types(manifest, Manifest)
         for item in manifest.objects:
             _check_types(item, StoredObject)
+        _check_inputs(manifest.inputs)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InputError(f"{key} is not a manifest that padray wrote") from None
+        raise NotAManifestError(f"{key} is not a manifest that padray wrote") from None
     try:
         for item in manifest.objects:
             check_key(item.key)
@@ -159,7 +175,61 @@ def _check_types(content: Any, model: type) -> None:
             raise TypeError(name)
 
 
+def _check_inputs(inputs: dict[str, Any]) -> None:
+    """Raises TypeError if an input is not a fingerprint, or a list of fingerprints or numbers."""
+    for value in inputs.values():
+        if not isinstance(value, str) and not (
+            isinstance(value, list) and all(isinstance(one, str | int) for one in value)
+        ):
+            raise TypeError("inputs")
+
+
+def folders(location: Location) -> dict[str, list[str]]:
+    """The keys of every artefact below a storage root, finished or not, by its folder.
+
+    What neither has a manifest nor a name that ends in a fingerprint is somebody else's.
+    """
+    found: dict[str, list[str]] = {}
+    for key in (key for room in ROOMS for key in location.keys(room)):
+        parts = key.split("/")
+        if len(parts) > 2:
+            found.setdefault("/".join(parts[:2]), []).append(key)
+    return {path: keys for path, keys in found.items() if _FOLDER.match(path) or f"{path}/{MANIFEST}" in keys}
+
+
+def check_root(location: Location) -> None:
+    """See that a root holds what padray keeps, or nothing yet. Raises InputError if it only holds other things."""
+    if folders(location) or location.keys(EVENTS):
+        return
+    if isinstance(location, LocalLocation):  # without a walk through what may be a whole disk
+        others = location.root.is_file() or (location.root.is_dir() and any(location.root.iterdir()))
+    else:
+        others = bool(location.keys(""))
+    if others:
+        raise InputError(f"{location.uri} is no storage of padray: --storage names the folder that a run was given")
+
+
+def read_manifests(location: Location) -> list[tuple[str, Manifest | InputError]]:
+    """Every artefact with a manifest below a storage root; where that cannot be read, the error in its place."""
+    found: list[tuple[str, Manifest | InputError]] = []
+    for path, keys in folders(location).items():
+        key = f"{path}/{MANIFEST}"
+        if key in keys:
+            try:
+                found.append((path, parse_manifest(location.get(key), key)))
+            except InputError as error:
+                found.append((path, error))
+    return found
+
+
 def all_manifests(location: Location) -> list[tuple[str, Manifest]]:
-    """Every finished artefact below a storage root, as (folder, manifest)."""
-    keys = [key for key in location.keys("") if key.endswith("/manifest.json")]
-    return [(key.removesuffix("/manifest.json"), parse_manifest(location.get(key), key)) for key in keys]
+    """Every finished artefact below a storage root whose manifest can be read, as (folder, manifest)."""
+    return [(path, manifest) for path, manifest in read_manifests(location) if isinstance(manifest, Manifest)]
+
+
+def is_called(identifier: str, path: str, manifest: Manifest | InputError | None) -> bool:
+    """Whether an identifier is the start of an artefact's folder, its name or its fingerprint."""
+    names = [path, path.split("/", 1)[-1], path[-12:]]
+    if isinstance(manifest, Manifest):
+        names.append(manifest.fingerprint)
+    return any(name.startswith(identifier) for name in names)

@@ -5,6 +5,7 @@ A key is a relative path with `/` between its parts. An object is put whole: it 
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -23,6 +24,8 @@ class Location(Protocol):
     def size(self, key: str) -> int | None: ...
     def keys(self, prefix: str) -> list[str]: ...
     def delete(self, key: str) -> None: ...
+    def age(self, key: str) -> float: ...
+    def leftovers(self) -> list[str]: ...
 
 
 def check_key(key: str) -> str:
@@ -72,8 +75,9 @@ class LocalLocation:
         """Read `length` bytes from `offset` on (fewer at the end of the object; -1: all)."""
         try:
             with self._path(key).open("rb") as file:
-                file.seek(offset)
-                return file.read(length)
+                there = os.fstat(file.fileno()).st_size  # a hostile manifest may ask for more than fits into memory
+                file.seek(min(offset, there))
+                return file.read(min(length, there))
         except OSError as error:
             raise InputError(f"cannot read {key} in the storage {self.root}: {error.strerror}") from None
 
@@ -87,6 +91,17 @@ class LocalLocation:
         folder = self._path(prefix) if prefix else self.root
         files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".put-"))
         return sorted(path.relative_to(self.root).as_posix() for path in files)
+
+    def age(self, key: str) -> float:
+        """Seconds since an object was put. Raises InputError if it is not there."""
+        try:
+            return time.time() - self._path(key).stat().st_mtime
+        except OSError as error:
+            raise InputError(f"cannot read {key} in the storage {self.root}: {error.strerror}") from None
+
+    def leftovers(self) -> list[str]:
+        """The keys of puts that were never finished, sorted."""
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob(".put-*") if path.is_file())
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -103,8 +118,12 @@ def open_location(uri: str) -> Location:
         InputError: a scheme that this version cannot serve, or the home of nobody.
     """
     scheme, separator, rest = uri.partition("://")
+    if separator and scheme == "s3":
+        from padray.store.s3 import S3Location  # boto3 takes its time, and most runs do without it
+
+        return S3Location(uri)
     if separator and scheme != "file":
-        raise InputError(f"the storage {uri} cannot be used: only local folders are supported so far")
+        raise InputError(f"the storage {uri} cannot be used: there are local folders and s3://bucket/prefix")
     try:
         return LocalLocation(rest if separator else uri)
     except (RuntimeError, ValueError) as error:

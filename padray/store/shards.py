@@ -104,12 +104,20 @@ def _header(content: bytes) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(content[:8], "little")
     if not 0 < length <= len(content) - 8:
         raise ValueError("the header's length is not one")
-    return json.loads(content[8 : 8 + length]), 8 + length
+    return _json(content[8 : 8 + length]), 8 + length
+
+
+def _json(text: bytes | str) -> Any:
+    """Raises ValueError, too, where brackets are nested without an end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def metadata_of(content: bytes) -> dict[str, Any]:
     """The JSON that padray keeps in a safetensors header. Raises ValueError or KeyError if there is none."""
-    facts: dict[str, Any] = json.loads(_header(content)[0]["__metadata__"]["padray"])
+    facts: dict[str, Any] = _json(_header(content)[0]["__metadata__"]["padray"])
     return facts
 
 
@@ -117,7 +125,7 @@ def describe(content: bytes) -> dict[str, Any]:
     """The row index and the facts of a shard from its own header. Raises InputError if it is no shard."""
     try:
         header, begin = _header(content)
-        tensor, facts = header["theta"], json.loads(header["__metadata__"]["padray"])
+        tensor, facts = header["theta"], _json(header["__metadata__"]["padray"])
         count, size = tensor["shape"]
         rows: dict[str, Any] = {
             "offset": begin + tensor["data_offsets"][0], "count": count, "size": size,
@@ -128,7 +136,7 @@ def describe(content: bytes) -> dict[str, Any]:
             rows |= {"buffers": _described_buffers(header, begin), "buffer_checksums": facts.pop("buffer_crc32", [])}
         _parse(rows, "this shard")
         return {"rows": rows, "facts": facts}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError("these bytes are not a shard that padray wrote") from None
 
 
@@ -186,8 +194,8 @@ def row_of(item: StoredObject, epoch: int) -> int:
 
 def read_header(folder: Folder, item: StoredObject) -> dict[str, Any]:
     """`describe` by two small reads: shards are large, headers are not."""
-    length = int.from_bytes(folder.location.get_range(item.key, 0, 8), "little")
-    return describe(folder.location.get_range(item.key, 0, 8 + min(length, item.size)))
+    length, most = int.from_bytes(folder.location.get_range(item.key, 0, 8), "little"), folder.location.size(item.key)
+    return describe(folder.location.get_range(item.key, 0, 8 + min(length, most or 0)))
 
 
 def read_row(folder: Folder, item: StoredObject, row: int) -> torch.Tensor:
@@ -241,4 +249,4 @@ def _read_ranges(folder: Folder, item: StoredObject, wanted: list[tuple[int, int
 
 
 def _damaged(folder: Folder, what: str) -> WorkError:
-    return WorkError(f"{what} in {folder.location.uri} is damaged: delete that object and run the experts again")
+    return WorkError(f"{what} in {folder.location.uri} is damaged: `padray verify --repair`, then the experts again")

@@ -14,15 +14,19 @@ from padray.studies.table import CONTROL, Entry
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 
 
-def draw_table(found: Sequence[Entry], heading: str, axis: str, theme: Theme = LIGHT) -> bytes:
-    """Ours on the left, what the paper prints on the right (another dataset or size has another scale)."""
+def draw_table(found: Sequence[Entry], heading: str, axis: str, measure: str, theme: Theme = LIGHT) -> bytes:
+    """Ours on the left, what the paper prints on the right (another dataset or size has another scale).
+
+    Args:
+        measure: what ours are, e.g. accuracy.
+    """
     printed = [entry for entry in found if _number(entry.printed) is not None]
     panels = 2 if printed else 1
     with sheet(3.4, theme) as figure:
         figure.suptitle(shorten(heading, 100), fontsize=9, color=theme.ink)
         axes = figure.subplots(1, panels, squeeze=False)[0]
         _panel(axes[0], found, [(e.mean * 100, e.std * 100) if e.values else None for e in found], theme)
-        axes[0].set(xlabel=axis, ylabel="test accuracy in %, padray")
+        axes[0].set(xlabel=axis, ylabel=f"test {measure} in %, padray")
         if printed:
             values = [_number(entry.printed) for entry in found]
             _panel(axes[1], found, [None if v is None else (v, 0.0) for v in values], theme)
@@ -39,11 +43,12 @@ def _panel(axes: Axes, found: Sequence[Entry], points: Sequence[tuple[float, flo
         shown = [(e, p) for e, p in zip(found, points, strict=True) if e.row == row and p is not None]
         if not shown:
             continue
-        colour = theme.quiet if row == CONTROL else _SERIES[place % len(_SERIES)]
+        of = rows.index(row.removeprefix(f"{CONTROL}, ")) if row != CONTROL else place  # a row's own control
+        colour = theme.quiet if row == CONTROL else _SERIES[of % len(_SERIES)]
         across = np.array([columns.index(e.column) for e, _ in shown]) + (place - (len(rows) - 1) / 2) * step
         axes.errorbar(
             across, [p[0] for _, p in shown], [p[1] for _, p in shown], label=shorten(row, 30), color=colour,
-            fmt="s" if row == CONTROL else "o", markersize=4, capsize=2, linewidth=1,
+            fmt="s" if row.startswith(CONTROL) else "o", markersize=4, capsize=2, linewidth=1,
         )  # fmt: skip
     axes.set_xticks(range(len(columns)), [shorten(c, 14) for c in columns], rotation=30 if len(columns) > 5 else 0)
     axes.margins(x=0.1)

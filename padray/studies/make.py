@@ -1,9 +1,10 @@
 """A study from its plan to its table: what cells share is made once, distillations are spread, then one sweep.
 
 Datasets, scores and experts are shared by their fingerprints. Each distinct distillation is one unit; its object says
-which set came out, or why none did, so that one diverging cell does not take the others with it.
+which set came out, or why none did. Whatever fails, experts too, takes its own cells with it and no others.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,6 @@ from padray.config import Config
 from padray.errors import WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
-from padray.stages import evaluate
 from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import open_location
@@ -36,8 +36,8 @@ class Chain:
     @property
     def id(self) -> str:
         """Distinct for every set and every way of evaluating it."""
-        proof = evaluate.identities(self.config, self.data, self.distilled)["distilled"].fingerprint
-        return f"cell-{self.set_fingerprint[:8]}{proof[:8]}"
+        proof = json.dumps(self.config.evaluation.model_dump(mode="json"), sort_keys=True)
+        return f"cell-{self.set_fingerprint[:8]}{hashlib.sha256(proof.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,13 @@ def make(context: Context, study: Study, cells: list[Cell]) -> Made:
 
     Raises:
         InputError: a cell's settings cannot be used; nothing of it was begun.
-        WorkError: experts or evaluations failed; what was finished is kept.
+        WorkError: the experts of all cells failed, or all evaluations; what was finished is kept.
     """
     planned = [(cell, _chains(context, cell, study.distillations)) for cell in cells]
     identity = identify(context.name, study, planned)
-    context.present(identity)  # what --fresh forgets is the study; what its cells share stays
-    context = replace(context, fresh=False)
     chains = {chain.id: chain for _, found in planned for chain in found}
-    _make_experts(context, list(chains.values()))
+    without = _make_experts(context, chains)
+    chains = {id: chain for id, chain in chains.items() if id not in without}
     units, outcomes = _distil(context, identity, chains)
     sets = [
         StoredSet(id, chain.config, chain.data, chain.distilled)
@@ -113,7 +112,7 @@ def make(context: Context, study: Study, cells: list[Cell]) -> Made:
         if "failed" not in outcomes[id]
     ]
     tables, reasons = _evaluate(context, sets)
-    outcomes = {id: {"failed": reasons[id]} if id in reasons else outcome for id, outcome in outcomes.items()}
+    outcomes |= {id: {"failed": reason} for id, reason in (without | reasons).items()}
     return Made(identity, [_result(cell, found, outcomes, tables) for cell, found in planned], units)
 
 
@@ -143,15 +142,26 @@ def _quiet(context: Context, config: Config) -> Context:
     return Context(context.name, config, context.location, context.runner)
 
 
-def _make_experts(context: Context, chains: list[Chain]) -> None:
-    """Scores and experts, once for all cells that share them, as many as the most demanding of these asks for."""
-    wanted: dict[str, Chain] = {}
-    for chain in chains:
-        key = fingerprint.experts_identity(chain.config, chain.data).fingerprint
-        if key not in wanted or wanted[key].config.experts.count < chain.config.experts.count:
-            wanted[key] = chain
-    for chain in wanted.values():
-        pipeline.run(replace(_quiet(context, chain.config), stored_data=chain.data, notify=context.notify), "experts")
+def _make_experts(context: Context, chains: dict[str, Chain]) -> dict[str, str]:
+    """Scores and experts, once for all cells that share them, as many as the most demanding of these asks for.
+
+    Returns:
+        Why chains have none, by their ids. Raises WorkError where no chain has any.
+    """
+    sharing: dict[str, list[str]] = {}
+    for id, chain in chains.items():
+        sharing.setdefault(fingerprint.experts_identity(chain.config, chain.data).fingerprint, []).append(id)
+    reasons: dict[str, str] = {}
+    for ids in sharing.values():
+        chain = max((chains[id] for id in ids), key=lambda chain: chain.config.experts.count)
+        own = replace(_quiet(context, chain.config), stored_data=chain.data, notify=context.notify)
+        try:
+            pipeline.run(own, "experts")
+        except WorkError as error:
+            reasons |= dict.fromkeys(ids, str(error))
+            if len(reasons) == len(chains):
+                raise
+    return reasons
 
 
 def _distil(

@@ -8,7 +8,7 @@ profile's preset and settings. A case that is null is a method that padray does 
 import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +25,9 @@ from padray.sections import Architecture, Count, NetworkSettings, Section
 Values = dict[str, Any]
 Cases = dict[str, Values | None]
 Networks = dict[str, Architecture]
+Differences = list[tuple[str, list[tuple[Any, Any]]]]  # setting, its values in the full study and here
 FULL = "full"
-_BESIDE = ("search.", "cluster.", "compute.", "storage.")  # settings that no cell's accuracy depends on
+_BESIDE = ("search.", "cluster.", "compute.", "storage.", "data.path")  # no cell's accuracy depends on these
 
 
 class Axis(Section):
@@ -78,8 +79,11 @@ class Study(Section):
             raise ValueError("networks can only be columns; give the rows cases")
         rows, columns = set(self.rows.cases), set(labelled(self.columns.architectures) or self.columns.cases)
         for row, cells in self.printed.items():
-            if row not in rows or set(cells) - columns:
-                raise ValueError(f"printed {row!r}: {sorted(cells)} are not cells of the table")
+            wrong = sorted(set(cells) - columns if row in rows else cells)
+            if wrong:
+                raise ValueError(f"printed {row!r}: {', '.join(wrong)} are not cells of the table")
+        if FULL in self.profiles:
+            raise ValueError(f"{FULL} is the study itself; call the profile otherwise")
         for name, profile in self.profiles.items():
             unknown = (set(profile.rows) - rows) | (set(profile.columns) - columns)
             if unknown:
@@ -194,15 +198,15 @@ def _config(study: Study, case: Values, name: str, overrides: tuple[str, ...]) -
     return loading.from_settings(changed.model_dump(mode="json"), overrides, f"cell {name}") if overrides else changed
 
 
-def differences(full: Study, small: Study) -> list[tuple[str, list[tuple[Any, Any]]]]:
-    """Every setting in which the cells of a profile differ from those of the full study, with all pairs of values."""
+def differences(full: Study, made: Sequence[Cell]) -> Differences:
+    """Every setting in which cells that are made differ from those of the full study, with all pairs of values.
+
+    Whatever changed them: a profile, or `--set`. Where the columns are networks, all of a row have the same settings.
+    """
     found: dict[str, list[tuple[Any, Any]]] = {}
-    originals = {(cell.row, cell.column): cell.config for cell in cells(full)}
-    pairs = [(originals.get((c.row, c.column)), c.config) for c in cells(small)]
-    if small.columns.architectures != full.columns.architectures:  # other networks: their rows still correspond
-        by_row = {cell.row: cell.config for cell in cells(full)}
-        pairs = [(by_row.get(cell.row), cell.config) for cell in cells(small)]
-    for original, config in pairs:
+    originals = {(cell.row, cell.column if cell.network is None else ""): cell.config for cell in cells(full)}
+    for cell in made:
+        original, config = originals.get((cell.row, cell.column if cell.network is None else "")), cell.config
         if original is None or config is None:
             continue
         before, after = dict(loading.effective(original)), dict(loading.effective(config))

@@ -43,22 +43,24 @@ def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cel
     original, study, cells = parts
     context = replace(context, name=asked.name)
     made = make(context, study, cells)
-    uri = _write(context, asked, original, study, made)
+    told = table.Told(study, asked.profile, plan.differences(original, cells), made.results)
+    uri = _write(context, told, made)
     columns, body = table.lines_for_console(made.results)
     return {
-        "study": asked.name, "title": table.heading(study, asked.profile), "source": study.source,
-        "sample": table.sample(study, made.results), "head": [study.rows.title, *columns], "body": body,
+        "study": asked.name, "title": table.heading(told), "source": study.source,
+        "sample": table.sample(told), "head": [study.rows.title, *columns], "body": body,
         "cells": table.summary_rows(made.results), "table": uri,
+        "failed": sum(bool(result.failed) for result in made.results),
     }  # fmt: skip
 
 
-def _write(context: Context, asked: Asked, original: Study, study: Study, made: Made) -> str:
+def _write(context: Context, told: table.Told, made: Made) -> str:
     """Draw, store, and commit last; the pictures and the page also under plain names, to be opened together."""
     folder, found = context.folder(made.identity), table.entries(made.results)
-    heading = f"{table.heading(study, asked.profile)} - {study.source}"
-    pictures = {"table.png": drawing.draw_table(found, heading, study.columns.title)}
-    pictures |= _of_cells(context, study.kind, made.results)
-    page = table.markdown(study, original, asked.profile, made.results, list(pictures)).encode()
+    heading, axis = f"{table.heading(told)} - {told.study.source}", told.study.columns.title
+    pictures = {"table.png": drawing.draw_table(found, heading, axis, table.measure(made.results))}
+    pictures |= _of_cells(context, told.study.kind, made.results)
+    page = table.markdown(told, list(pictures)).encode()
     files = {PAGE: page, "table.parquet": stored.encode_table(table.columns_of(found)), **pictures}
     objects = [*made.units]
     for name, content in files.items():

@@ -1,7 +1,7 @@
 """The table of a study: our numbers beside the printed ones, with what they are means of and how they differ.
 
-A value of a cell is one distillation's accuracy, itself the mean over the evaluation's fresh networks; with a single
-distillation the values are those networks' accuracies. Mean ± sample standard deviation is over the values.
+A value of a cell is one distillation's accuracy, itself the mean over the evaluation's fresh networks; where a single
+one is asked for, the values are those networks' accuracies. Mean ± sample standard deviation is over the values.
 """
 
 import statistics
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from padray.config import Config
 from padray.evaluation.table import Row
 from padray.studies.make import CellResult
-from padray.studies.plan import FULL, Study, differences
+from padray.studies.plan import FULL, Differences, Study
 
 CONTROL = "random real samples"
 _MOST_PAIRS = 4
@@ -19,7 +20,10 @@ _MOST_PAIRS = 4
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of the table: accuracies in [0, 1] and what the paper prints, in percent, as it prints it."""
+    """One cell of the table: accuracies in [0, 1] and what the paper prints, in percent, as it prints it.
+
+    `missing` says why there is no number, or what the number is without.
+    """
 
     row: str
     column: str
@@ -37,24 +41,45 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """`46.1 ± 0.6 (paper 46.2)`, or why there is no number."""
-        ours = f"{100 * self.mean:.1f} ± {100 * self.std:.1f}" if self.values else self.missing
+        """`46.1 ± 0.6 (paper 46.2)`, or why there is no number; of a single value there is no spread."""
+        ours = self.missing
+        if self.values:
+            spread = f" ± {100 * self.std:.1f}" if len(self.values) > 1 else ""
+            ours = f"{100 * self.mean:.1f}{spread}" + (
+                f" (n = {len(self.values)}; {self.missing})" * bool(self.missing)
+            )
         return ours if self.printed is None else f"{ours} (paper {self.printed})"
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a table tells: the study under its profile, the settings that differ from its file, and the results."""
+
+    study: Study
+    profile: str
+    changed: Differences
+    results: Sequence[CellResult]
+
+
 def entries(results: Sequence[CellResult]) -> list[Entry]:
-    """The cells in the order of the plan, then the control of every column that has one."""
-    found = [_entry(result) for result in results]
+    """The cells in the order of the plan, then the control of every column; where its rows differ in it, of each."""
+    found, controls = [_entry(result) for result in results], list[Entry]()
     for column in dict.fromkeys(result.cell.column for result in results):
-        controls = {_values(result, "random") for result in results if result.cell.column == column and result.rows}
-        if len(controls) == 1:  # where cells of a column have different controls, none stands for all
-            found.append(Entry(CONTROL, column, controls.pop(), None))
-    return found
+        here = {r.cell.row: _values(r, "random") for r in results if r.cell.column == column and r.rows}
+        shared = len(set(here.values())) == 1
+        controls += [
+            Entry(CONTROL if shared else f"{CONTROL}, {row}", column, values, None)
+            for row, values in list(here.items())[: 1 if shared else None]
+        ]
+    return found + controls
 
 
 def _entry(result: CellResult) -> Entry:
     cell = result.cell
-    missing = "not available" if cell.config is None else f"failed: {result.failed}" if not result.rows else ""
+    missing, asked = "not available" if cell.config is None else "", len(result.chains)
+    if result.failed:
+        some = f"{asked - len(result.rows)} of {asked} distillations " if result.rows else ""
+        missing = f"{some}failed: {result.failed}"
     return Entry(cell.row, cell.column, _values(result, "distilled"), cell.printed, missing)
 
 
@@ -66,7 +91,7 @@ def _values(result: CellResult, source: str) -> tuple[float, ...]:
     rows = [
         next(row for row in rows if (row["architecture"], row["source"]) == (label, source)) for rows in result.rows
     ]
-    if source != "distilled" or len(rows) == 1:  # all distillations of a cell share one control
+    if source != "distilled" or len(result.chains) == 1:  # all distillations of a cell share one control
         return tuple(rows[0]["balanced_values" if measure == "balanced accuracy" else "values"])
     return tuple(row["balanced_mean" if measure == "balanced accuracy" else "mean"] for row in rows)
 
@@ -81,22 +106,35 @@ def measure(results: Sequence[CellResult]) -> str:
     return next((_measure(result) for result in results if result.cell.config), "accuracy")
 
 
-def heading(study: Study, profile: str) -> str:
-    """The title, which says so where the profile is not the paper's size."""
-    size = "" if profile == FULL else f" ({profile} profile, not the paper's size)"
-    return f"{study.title}{size}"
+def heading(told: Told) -> str:
+    """The title, which says so where the table is not the paper's size, or settings are not the file's."""
+    size = f" ({told.profile} profile, not the paper's size)"
+    if told.profile == FULL:
+        size = " (with other settings than the study's file)" if told.changed else ""
+    return f"{told.study.title}{size}"
 
 
-def sample(study: Study, results: Sequence[CellResult]) -> str:
-    """What n counts."""
-    made = [result.cell.config for result in results if result.rows and result.cell.config]
-    networks = max((config.evaluation.seeds for config in made), default=0)
-    if study.distillations > 1:
-        ours = f"n = {study.distillations} distillations, each the mean of {networks} fresh networks"
+def sample(told: Told) -> str:
+    """What n counts, and by which protocol the networks are trained where it is not the standard one."""
+    configs = [result.cell.config for result in told.results if result.rows and result.cell.config]
+    if not configs:
+        return "No cell has a number."
+    counts = sorted({config.evaluation.seeds for config in configs})
+    networks = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    if told.study.distillations > 1:
+        ours = f"n = {told.study.distillations} distillations, each the mean of {networks} fresh networks"
+        shared = " A cell's distillations share their experts."
     else:
-        ours = f"n = {networks} fresh networks trained on one distilled set"
-    what = f"Test {measure(results)} in %, mean ± sample standard deviation"
-    return f"{what}: {ours}; the control's n = {networks} networks."
+        ours, shared = f"n = {networks} fresh networks trained on one distilled set", ""
+    what = f"Test {measure(told.results)} in %, mean ± sample standard deviation"
+    return f"{what}: {ours}; the control's n = {networks} networks.{shared}{_teachers(configs)}"
+
+
+def _teachers(configs: Sequence[Config]) -> str:
+    """Whose labels the networks learn from, where they are not the sets' own."""
+    taught = [config.evaluation.teacher for config in configs if config.evaluation.protocol == "teacher"]
+    names = ", ".join(dict.fromkeys(teacher.network.label for teacher in taught))
+    return f" The networks learn from a teacher's labels ({names}), not from those of the sets." if taught else ""
 
 
 def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
@@ -110,16 +148,15 @@ def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def markdown(study: Study, original: Study, profile: str, results: Sequence[CellResult], pictures: list[str]) -> str:
+def markdown(told: Told, pictures: list[str]) -> str:
     """The whole table as a page of Markdown."""
-    found = entries(results)
+    study, found = told.study, entries(told.results)
     columns = list(dict.fromkeys(entry.column for entry in found))
-    lines = [f"# {heading(study, profile)}", "", f"Beside {study.source}. {sample(study, results)}", ""]
+    lines = [f"# {heading(told)}", "", f"Beside {study.source}. {sample(told)}", ""]
     lines += _grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(found, columns))
-    changed = differences(original, study) if profile != FULL else []
-    if changed:
+    if told.changed:
         lines += ["", "## Settings that differ from the full study", ""]
-        lines += _grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in changed])
+        lines += _grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in told.changed])
     if study.notes:
         lines += ["", "## What settings cannot show", "", *(f"- {note}" for note in study.notes)]
     if pictures:

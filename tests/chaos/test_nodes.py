@@ -109,7 +109,7 @@ def test_storage_that_all_nodes_see_passes_and_another_is_refused(nodes, tmp_pat
 
             def put(self, key: str, content: bytes) -> None: ...
 
-        with pytest.raises(InputError, match="2 of 2 Ray nodes do not see the storage folder"):
+        with pytest.raises(InputError, match=r"2 of 2 Ray nodes do not see the storage .*; use a network folder"):
             session.check_storage(Elsewhere(tmp_path))
     finally:
         ray.shutdown()

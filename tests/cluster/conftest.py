@@ -16,6 +16,7 @@ from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from tests.conftest import TINY
 
+WEIGHTS = "momentum: 0.5, granularity: channel, order: alternate"
 CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
 HERE = Path(__file__).parent
 OF_RAY = ("ignore::DeprecationWarning:ray\\..*", "ignore::FutureWarning:ray\\..*", "ignore::ResourceWarning:ray\\..*")
@@ -44,9 +45,12 @@ def local_ray() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny chain's settings, with as many trajectories as the largest number of workers."""
+    """The tiny chain's settings, with as many trajectories as the largest number of workers, and more to share."""
     path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    path.write_text(TINY.replace("trajectories: 2", "trajectories: 4") + CLUSTER)
+    text = TINY.replace("trajectories: 2", "trajectories: 4\n  ema_decay: 0.9")
+    text = text.replace("{enabled: true, lr: 0.5}", f"{{enabled: true, lr: 0.5, {WEIGHTS}}}")
+    assert "ema_decay" in text and WEIGHTS in text
+    path.write_text(text + CLUSTER)
     return path
 
 

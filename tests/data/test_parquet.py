@@ -95,6 +95,10 @@ def test_faults_of_tables(table, tmp_path):
     write(table / "test.parquet", a=[1.0, 2.0], label=[0, 1])
     (table / "train-1.parquet").unlink()
     refused(table, "the label 1000000000000", "without gaps")
+    write(table / "train-0.parquet", a=pa.array([], pa.float64()), label=pa.array([], pa.int64()))
+    refused(table, "train-0.parquet is empty")
+    write(table / "train-0.parquet", a=[1.0, 2.0], label=[0, 0])
+    refused(table, "train-0.parquet has one class, '0'")
 
 
 # -- series

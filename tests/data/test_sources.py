@@ -187,6 +187,8 @@ def test_folders_give_sorted_classes_and_files(tree):
 
 def test_folder_faults(tree):
     (tree / "train/b/1.PNG").write_bytes(b"no image")
+    refused(tree, "data.image_column", "Parquet", image_column="x")
+    refused(tree, "data.label_column", "Parquet", label_column="y")
     refused(tree, "train/b/1.PNG", "cannot be decoded")
     (tree / "train/c").mkdir()
     refused(tree, "'c'", "no samples in train/")
@@ -278,7 +280,7 @@ def write_cifar10(root: Path) -> np.ndarray:
 def test_torchvision_folder(tmp_path, monkeypatch):
     pytest.importorskip("torchvision")
     flat = write_cifar10(tmp_path)
-    refused(settings(tmp_path, dataset="other"), "no dataset")
+    refused(settings(tmp_path, dataset="other"), "no dataset 'other'", "where data.dataset is cifar10")
     sentence = refused(settings(tmp_path, dataset="cifar10"), "cifar-10-batches-py", "missing or damaged")
     assert "torchvision.datasets.CIFAR10(root, download=True)" in sentence
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *args: True)

@@ -133,7 +133,7 @@ def test_round_trip_through_tensors():
         ({"mean": (0.5,), "std": (1.0,)}, images(), "data.mean has 1 .* 3 channel"),
         ({"mean": (0.5, 0.5, 0.5)}, images(), "belong together"),
         ({}, images() * torch.tensor([1, 0, 1], dtype=torch.uint8).view(3, 1, 1), "channel 1 .* one value everywhere"),
-        ({"preprocessing": "zca"}, images(1), "at least 2 training images"),
+        ({"preprocessing": "zca"}, images(1), "at least 2 training samples"),
     ],
 )
 def test_faults(settings, pictures, sentence):

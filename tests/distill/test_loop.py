@@ -1,5 +1,7 @@
 """Iterations from state to state: who descends when, what the guard stops, and what the metrics say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -109,6 +111,20 @@ def test_an_lr_that_would_leave_the_positive_stops_the_work_unless_it_is_kept(wa
             loop.step(made, state, [contribution])
     else:
         assert 0 < float(loop.step(made, state, [contribution])[0].learned.lr) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("slope", "said"),
+    [(1.0, "the student's lr became 0 in iteration 3: lower distill.lr_student_lr (1e+300)"),
+     (-1.0, "iteration 3 left values that are not finite: lower distill.lr_student_lr")],
+)  # fmt: skip
+def test_a_step_that_fails_names_its_iteration_and_only_what_would_help(slope, said):
+    made = problem(lr_student_lr=1e300, keep_lr_positive="log")
+    state = replace(first(made), iteration=3)
+    gradient = Gradient(torch.zeros_like(state.learned.images), None, torch.tensor(slope).double())
+    with pytest.raises(WorkError) as caught:
+        loop.step(made, state, [Contribution(torch.tensor(0.5), gradient, None, torch.zeros(4))])
+    assert str(caught.value) == said
 
 
 def test_a_collapse_of_the_weights_is_told_and_the_metrics_can_be_stored():

@@ -145,3 +145,8 @@ def test_work_that_fails_keeps_the_last_good_state_and_says_how_to_go_on(place, 
 def test_work_that_fails_at_once_says_that_nothing_is_kept(place):
     with pytest.raises(WorkError, match="no iteration was finished"):
         distilled(place, "distill.student_lr=1e38")
+
+
+def test_how_often_checkpoints_are_stored_does_not_change_a_byte_of_the_set(plain, place):
+    apart = place[0], place[1].with_name("apart")
+    assert distilled(apart, "distill.checkpoint_every=3")[0] == plain[0]

@@ -107,6 +107,9 @@ def test_their_name_is_the_digest_of_the_files_whatever_these_are_called(chain, 
         for each in (made, brought)
     )
     assert len(here) == 3 and all(torch.equal(a, b) for a, b in zip(there, here, strict=True))
+    assert bring(chain, folder, "experts.epochs=16")["epochs"] == EPOCHS, (
+        "those of the files, whatever the settings say"
+    )
     assert bring(chain, folder / "replay_buffer_2.pt")["fingerprint"] != brought["fingerprint"]
 
 

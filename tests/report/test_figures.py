@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from padray.config import ImportanceSettings, SelectionSettings
+from padray.config import ImportanceSettings, PruningSettings, SelectionSettings
 from padray.data.whitening import Preprocessing
 from padray.distill.synthetic import SyntheticSet
 from padray.matching.student import Learned
@@ -87,7 +87,7 @@ def test_cut_sentence_names_what_is_left_out() -> None:
     assert info.cut_sentence(SPANS, 1).endswith("loss: first by its first 25.0 %.")
     many = [Span(f"t{k}", (1,), k, k + 1) for k in range(9)]
     assert "8 tensors from t0 to t7 wholly" in info.cut_sentence(many, 8)
-    assert "Every one of the 20 parameters" in info.cut_sentence(SPANS, 0)
+    assert "none of the 20 parameters" in info.cut_sentence(SPANS, 0)
 
 
 def test_layers_are_binned_over_iterations() -> None:
@@ -121,6 +121,22 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
 def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -> None:
     found = info.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
     assert sentence in found.caption and (found.cut is not None) == (strategy == "depth")
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [("ratio", "smaller over larger, have a ratio below 0.1 are left out"),
+     ("abs_error_quantile", "the 10 % with the largest errors are left out")],
+)  # fmt: skip
+def test_pruning_says_what_it_leaves_out_besides(rule: str, sentence: str) -> None:
+    caption = info.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings(rule=rule)).caption
+    assert caption.startswith("FIEM leaves none") and sentence in caption
+    assert "runing" not in info.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings()).caption
+
+
+def test_iterates_judged_by_balanced_accuracy_are_told_so() -> None:
+    assert "with 75.0 % balanced accuracy." in info.loss_info(history(5), 4, 0.75, 1.0, "balanced_accuracy").caption
+    assert "with 75.0 % accuracy." in info.loss_info(history(5), 4, 0.75, 1.0).caption
 
 
 def weighted(**columns: list) -> info.History:

@@ -141,6 +141,13 @@ def test_protocol_says_where_the_controls_lr_comes_from() -> None:
     assert "for want of a validation split" in words.protocol(Config(), False)
 
 
+def test_a_learning_rate_that_stayed_is_not_said_to_be_learned(html: str) -> None:
+    assert "learned with the images: it started at" in html
+    fixed = loading.load("digits-ipc1", ("distill.lr_student_lr=0",)).config
+    told = page.render(subject(config=fixed), page.pictures(subject(config=fixed)))
+    assert "not learned: it is 0.02." in told and "it started at" not in told
+
+
 def test_yaml_gives_the_same_settings_again(tmp_path: Path) -> None:
     config = loading.load(
         "digits-ipc1", ("evaluation.architectures=[{name: mlp, width: 64}, lenet]", "distill.lr_student_lr=1.0e-7")

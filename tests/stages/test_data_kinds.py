@@ -172,11 +172,26 @@ def test_their_augmentation_is_refused_before_any_training_with_all_settings_to_
     assert not (tmp_path / "runs/experts").exists()
 
 
-def test_networks_that_cannot_read_them_are_refused_before_any_training(tmp_path):
-    with pytest.raises(InputError, match="mlp"):
+def test_a_table_ranked_by_a_file_asks_nothing_of_the_scoring_network(tmp_path):
+    data = run(tmp_path, "data.dataset=wine", MLP, until="data")
+    files = data.facts["splits"]["train"] + data.facts["splits"]["validation"]
+    np.save(tmp_path / "easy_to_hard.npy", np.arange(files))
+    ranked = ("scores.method=file", f"scores.path={tmp_path / 'easy_to_hard.npy'}", "schedule.prune_hardest=0.1")
+    check(run(tmp_path, "data.dataset=wine", MLP, *ranked), (13, 1, 1), 3)
+
+
+def test_networks_that_cannot_read_them_are_refused_by_their_setting_before_any_training(tmp_path):
+    with pytest.raises(InputError, match=r"^network: convnet .*mlp"):
         run(tmp_path, "data.dataset=wine")
-    with pytest.raises(InputError, match="convnet1d"):
+    with pytest.raises(InputError, match=r"^network: convnet .*convnet1d"):
         run(tmp_path, "data.dataset=waves")
+    scored = ("schedule.prune_hardest=0.1", "scores.augment=none")
+    with pytest.raises(InputError, match=r"^scores\.network: convnet .*mlp"):
+        run(tmp_path, "data.dataset=wine", MLP, *scored)
+    with pytest.raises(InputError, match=r"^evaluation\.architectures: lenet .*mlp"):
+        run(tmp_path, "data.dataset=wine", MLP, "evaluation.architectures=[mlp, lenet]")
+    with pytest.raises(InputError, match=r"^evaluation\.teacher\.network: convnet .*mlp"):
+        run(tmp_path, "data.dataset=wine", MLP, "evaluation.protocol=teacher")
     assert not (tmp_path / "runs/experts").exists()
 
 

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
+# Of what a distillation goes on from, all that the tiny chain leaves out; the last iterate, which used it, is the set.
+EVERYTHING = (
+    "distill.validation.seeds=0",
+    "distill.ema_decay=0.9", "distill.keep_lr_positive=log", "distill.lr_student_lr=1",
+    "distill.importance.order=alternate", "distill.importance.momentum=0.9",
+    "distill.importance.constraint=softmax", "distill.importance.granularity=channel",
+)  # fmt: skip
 
-def padray(tiny: Path, root: Path, crash_at: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "padray.cli", "evaluate", str(tiny), "--runner", "inline"]
-    command += ["--storage", str(root), "--json"]
+
+def padray(
+    tiny: Path, root: Path, crash_at: str = "", *, until: str = "evaluate", overrides: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "padray.cli", until, str(tiny), "--runner", "inline"]
+    command += ["--storage", str(root), "--json", *(part for text in overrides for part in ("--set", text))]
     environment = {**os.environ, "PADRAY_CRASH_AT": crash_at}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -59,6 +69,18 @@ def test_killed_twice_and_run_again(tiny, tmp_path, undisturbed, crashes):
     if "distill" in crashes[0]:
         assert "distill 1/12" not in done.stderr
     assert not list(root.rglob(".put-*")) or "put" in crashes[0]
+
+
+def test_killed_while_averages_momenta_and_turns_are_in_use(tiny, tmp_path):
+    whole = padray(tiny, tmp_path / "whole", until="distill", overrides=EVERYTHING)
+    assert whole.returncode == 0, whole.stderr
+    for crash in ("distill:iteration:7", "distill:checkpoint:8"):
+        killed = padray(tiny, tmp_path / "runs", crash, until="distill", overrides=EVERYTHING)
+        assert killed.returncode == -signal.SIGKILL, f"{crash} was not reached: {killed.stderr}"
+    done = padray(tiny, tmp_path / "runs", until="distill", overrides=EVERYTHING)
+    assert done.returncode == 0, done.stderr
+    assert "distill 9/12" in done.stderr and "distill 8/12" not in done.stderr
+    assert json.loads(done.stdout)["set"] == json.loads(whole.stdout)["set"]
 
 
 def test_finished_units_are_not_made_again(tiny, tmp_path):

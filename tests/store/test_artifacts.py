@@ -2,15 +2,26 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from padray import loading
 from padray.errors import InputError
+from padray.fingerprint import FOLDERS
 from padray.stages import data
 from padray.stages.base import Context, InlineRunner
-from padray.store.artifacts import FORMAT_VERSION, Folder, Manifest, all_manifests, parse_manifest, split_key
+from padray.store.artifacts import (
+    FORMAT_VERSION,
+    ROOMS,
+    Folder,
+    Manifest,
+    all_manifests,
+    parse_manifest,
+    read_manifests,
+    split_key,
+)
 from padray.store.location import LocalLocation
 
 
@@ -126,9 +137,11 @@ def test_the_manifest_of_another_artefact_is_refused(folder):
 def test_a_newer_format_is_refused_in_one_sentence_whatever_it_holds(folder):
     newer = {"format_version": FORMAT_VERSION + 1, "pieces": []}
     folder.location.put(f"{folder.path}/manifest.json", json.dumps(newer).encode())
-    for read in (folder.manifest, lambda: all_manifests(folder.location)):
-        with pytest.raises(InputError, match=r"^\S+ has format_version 2; this padray reads up to 1: update it$"):
-            read()
+    sentence = r"^\S+ has format_version 2; this padray reads up to 1: update it$"
+    with pytest.raises(InputError, match=sentence):
+        folder.manifest()
+    ((path, error),) = read_manifests(folder.location)
+    assert path == folder.path and re.match(sentence, str(error)) and all_manifests(folder.location) == []
 
 
 @pytest.mark.parametrize("key", ["../../etc/passwd", "/etc/passwd", "a/../../b", "a\\b", ""])
@@ -184,3 +197,7 @@ def test_every_finished_artefact_of_a_root_is_found(location):
         folder.commit(manifest(folder))
     Folder(location, "experts/unfinished", "e" * 64).put("a", "bin", b"x")
     assert [path for path, _ in all_manifests(location)] == ["experts/a", "experts/b"]
+
+
+def test_every_stage_has_its_room():
+    assert tuple(FOLDERS.values()) == ROOMS

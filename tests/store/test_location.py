@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from padray.errors import InputError
-from padray.store.location import LocalLocation, check_key, check_writable, open_location
+from padray.store.location import LocalLocation, Location, check_key, check_writable, open_location
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.s3)])
+def anywhere(request, location) -> Location:
+    """What holds of every storage is asked of each kind."""
+    return location if request.param == "folder" else request.getfixturevalue("s3").location()
 
 
 def files(location: LocalLocation) -> list[str]:
@@ -14,26 +20,55 @@ def files(location: LocalLocation) -> list[str]:
     return sorted(p.relative_to(location.root).as_posix() for p in location.root.rglob("*") if p.is_file())
 
 
-def test_what_was_put_is_read_back_whole_and_in_ranges(location):
-    location.put("a/b.bin", b"0123456789")
-    assert location.get("a/b.bin") == b"0123456789" and location.size("a/b.bin") == 10
-    assert location.get_range("a/b.bin", 2, 3) == b"234" and location.get_range("a/b.bin", 8, 9) == b"89"
-    location.put("a/b.bin", b"")
-    assert location.get("a/b.bin") == b"" and location.size("a/b.bin") == 0
+def test_what_was_put_is_read_back_whole_and_in_ranges(anywhere):
+    anywhere.put("a/b.bin", b"0123456789")
+    assert anywhere.get("a/b.bin") == b"0123456789" and anywhere.size("a/b.bin") == 10
+    assert anywhere.get_range("a/b.bin", 2, 3) == b"234" and anywhere.get_range("a/b.bin", 8, 9) == b"89"
+    assert anywhere.get_range("a/b.bin", 3, -1) == b"3456789" and anywhere.get_range("a/b.bin", 3, 0) == b""
+    anywhere.put("a/b.bin", b"other")
+    assert anywhere.get("a/b.bin") == b"other" and anywhere.size("a/b.bin") == 5
 
 
-def test_what_is_not_there_has_no_size_and_cannot_be_read(location):
-    assert location.size("a") is None and location.keys("") == [] and location.keys("a") == []
-    location.delete("a")
-    with pytest.raises(InputError, match=r"cannot read a in the storage .*No such file"):
-        location.get("a")
+def test_what_lies_past_the_end_is_empty_and_so_is_an_empty_object(anywhere):
+    anywhere.put("a", b"01")
+    anywhere.put("empty", b"")
+    assert anywhere.get_range("a", 2, 3) == anywhere.get_range("a", 9, 3) == anywhere.get_range("a", 2, -1) == b""
+    assert anywhere.get("empty") == anywhere.get_range("empty", 0, 8) == b"" and anywhere.size("empty") == 0
 
 
-def test_keys_are_sorted_and_below_their_folder(location):
-    for key in ("b/2", "b/1", "a/1", "b/c/3", "bb/1"):
-        location.put(key, b"x")
-    assert location.keys("") == ["a/1", "b/1", "b/2", "b/c/3", "bb/1"]
-    assert location.keys("b") == ["b/1", "b/2", "b/c/3"]
+def test_what_is_not_there_has_no_size_and_cannot_be_read(anywhere):
+    assert anywhere.size("a") is None and anywhere.keys("") == [] and anywhere.keys("a") == []
+    anywhere.delete("a")
+    for read in (anywhere.get, anywhere.age, lambda key: anywhere.get_range(key, 3, 0)):
+        with pytest.raises(InputError, match=r"cannot read a in the storage .*No such (file|object)"):
+            read("a")
+
+
+def test_what_was_deleted_is_gone(anywhere):
+    anywhere.put("a/1", b"x")
+    anywhere.put("a/2", b"x")
+    anywhere.delete("a/1")
+    assert anywhere.keys("") == ["a/2"] and anywhere.size("a/1") is None
+
+
+def test_keys_are_sorted_and_below_their_folder(anywhere):
+    for key in ("b/2", "b/1", "a/1", "b/c/3", "bb/1", "b/ключ und +%&"):
+        anywhere.put(key, b"x")
+    assert anywhere.keys("") == ["a/1", "b/1", "b/2", "b/c/3", "b/ключ und +%&", "bb/1"]
+    assert anywhere.keys("b") == ["b/1", "b/2", "b/c/3", "b/ключ und +%&"]
+    assert anywhere.keys("b/c") == ["b/c/3"] and anywhere.get("b/ключ und +%&") == b"x"
+
+
+def test_an_object_s_age_is_counted_from_its_put(anywhere):
+    anywhere.put("a", b"x")
+    assert -2 < anywhere.age("a") < 30  # stores round to seconds
+    assert anywhere.leftovers() == []
+
+
+def test_another_process_finds_the_same_storage_by_its_uri(anywhere):
+    anywhere.put("a", b"x")
+    again = open_location(anywhere.uri)
+    assert again.uri == anywhere.uri and again.get("a") == b"x"
 
 
 def test_an_object_is_one_that_others_of_the_group_may_read_where_the_umask_says_so(location):
@@ -72,10 +107,15 @@ ALIASES = ["a//b", "a/./b", "./a", "a/"]
 
 
 @pytest.mark.parametrize("key", HOSTILE + ALIASES)
-def test_a_key_that_leaves_the_root_or_has_two_names_is_refused(location, key):
+def test_a_key_that_leaves_the_root_or_has_two_names_is_refused(anywhere, key):
     with pytest.raises(InputError, match="is not a key"):
         check_key(key)
-    for act in (lambda: location.put(key, b"x"), lambda: location.get(key), lambda: location.delete(key)):
+    for act in (
+        lambda: anywhere.put(key, b"x"),
+        lambda: anywhere.get(key),
+        lambda: anywhere.delete(key),
+        lambda: anywhere.size(key),
+    ):
         with pytest.raises(InputError, match="is not a key"):
             act()
 
@@ -107,9 +147,9 @@ def test_a_root_that_cannot_be_served_is_refused(uri):
         open_location(uri)
 
 
-def test_a_writable_root_is_left_as_it_was(location):
-    check_writable(location)
-    assert files(location) == []
+def test_a_writable_root_is_left_as_it_was(anywhere):
+    check_writable(anywhere)
+    assert anywhere.keys("") == []
 
 
 @pytest.mark.parametrize("root", ["file", "file/below", "dangling"])

@@ -10,7 +10,7 @@ from padray import loading
 from padray.studies import plan
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
-PROFILES = [(path, profile) for path in FILES for profile in (plan.FULL, "small")]
+PROFILES = [(path, profile) for path in FILES for profile in (plan.FULL, *plan.read(str(path)).profiles)]
 COVERED = ("1", "1_mtt", "2", "2_tiny", "3a", "3b", "3c", "4a", "4b", "4c", "5b", "8a", "8b", "9")
 IADD = {"architectures", "pruning", "teachers", "weights", "xray"}
 

@@ -78,13 +78,27 @@ def test_distillations_differ_in_their_seed_alone(study):
 
 
 def test_every_difference_of_setting_is_named(study):
-    found = dict(plan.differences(study(), study().under("small")))
+    found = dict(plan.differences(study(), list(plan.cells(study().under("small")))))
     assert found["experts.epochs"] == [(45, 20)]
     assert found["schedule.addition_end_epoch"] == [(20, 4)]
     assert found["network.width"] == [(32, 16)]
     assert not [key for key in found if key.startswith(("search.", "cluster."))]
     assert "schedule.initial_ratio" not in found, "what both have is no difference"
-    assert dict(plan.differences(study(), study())) == {}
+    assert dict(plan.differences(study(), list(plan.cells(study())))) == {}
+
+
+def test_what_was_typed_is_a_difference_too_but_not_where_the_files_lie(study):
+    cells = list(plan.cells(study(), ("experts.count=2", "data.path=FOLDER")))
+    assert [key for key, _ in plan.differences(study(), cells)] == ["experts.count"]
+    small = list(plan.cells(study().under("small"), ("experts.epochs=16",)))
+    assert dict(plan.differences(study(), small))["experts.epochs"] == [(45, 16)]
+
+
+def test_other_networks_as_columns_differ_from_those_of_their_row(study):
+    text = STUDY[: STUDY.index("columns:")] + "columns: {title: network, architectures: [convnet, lenet]}\n"
+    text += "profiles: {small: {preset: demo, architectures: [mlp]}}\n"
+    found = dict(plan.differences(study(text), list(plan.cells(study(text).under("small")))))
+    assert found["network.width"] == [(32, 16)], "rows correspond where columns do not"
 
 
 def test_networks_as_columns_are_evaluated_on_one_set(study):
@@ -102,8 +116,10 @@ def test_networks_as_columns_are_evaluated_on_one_set(study):
         (("initial_ratio: 0.5", "initial_ration: 0.5"), "cell 50 % / 20.*initial_ration.*did you mean initial_ratio"),
         (("initial_ratio: 0.5", "initial_ratio: 2"), "cell 50 % / 20.*schedule.initial_ratio"),
         (("preset: digits-ipc1\n", ""), "neither it nor the study names a preset"),
-        (('KIP: {40: "46', 'KIT: {40: "46'), "'KIT'.* are not cells"),
+        (('KIP: {40: "46', 'KIT: {40: "46'), "printed 'KIT': 40 are not cells"),
+        (("{20: 66.23}", "{20: 66.23, 30: 1}"), "printed '50 %': 30 are not cells"),
         (("rows: {KIP: null}", "rows: {KIT: null}"), "small changes 'KIT', which is no case"),
+        (("  small:\n", "  full:\n"), "full is the study itself"),
         (("title: IR\n", "titel: IR\n"), "rows.tit"),
         (("title: IR x AEE", "title: [IR"), "not valid YAML"),
     ],

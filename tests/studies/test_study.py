@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from padray.errors import WorkError
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
@@ -81,6 +82,22 @@ def test_a_diverging_cell_says_so_and_leaves_the_others(made):
     wild = [cell for cell in summary["cells"] if cell["column"] == "wild" and cell["row"] != "random real samples"]
     assert len(wild) == 2
     assert all("distill.lr_images" in cell["missing"] and not cell["values"] for cell in wild)
+    assert summary["failed"] == 2
+
+
+def test_experts_that_diverge_take_their_own_cells_alone(made, tmp_path):
+    folder, _, _ = made
+    path = tmp_path / "study_experts.yaml"
+    text = STUDY.format(tiny=folder / "tiny.yaml", kind="table").replace(
+        '"no": {sch', '"no": {experts.lr: 1.0e+30, sch'
+    )
+    path.write_text(text)
+    cells = {(cell["row"], cell["column"]): cell for cell in run(folder / "runs", path)[1]["cells"]}
+    assert "experts.lr" in cells["no", "low"]["missing"] and not cells["no", "low"]["values"]
+    assert cells["yes", "low"]["n"] == 2
+    path.write_text(text.replace('"yes": {}', '"yes": {experts.lr: 1.0e+30}'))
+    with pytest.raises(WorkError, match=r"experts\.lr"):
+        run(folder / "runs", path)
 
 
 def test_what_cells_share_is_made_once(made):

@@ -1,0 +1,168 @@
+"""What is wrong in a storage root: every object is read and held against the manifest that vouches for it.
+
+Nothing is changed here. An orphan is an object that a present manifest of its folder does not list; a folder without
+a manifest is unfinished work. Files without a hash in their names are copies to be opened, or somebody else's: neither
+is looked at.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from padray.errors import InputError, WorkError
+from padray.store.artifacts import (
+    MANIFEST,
+    Folder,
+    Manifest,
+    NotAManifestError,
+    StoredObject,
+    parse_manifest,
+    split_key,
+)
+from padray.store.location import Location
+from padray.store.shards import Rows, read_buffers, read_header, rows_of
+
+Kind = Literal["damaged", "missing", "orphan", "leftover", "broken", "foreign", "unreadable", "unfinished"]
+Standing = Literal["orphan", "unfinished", "kept"]
+Judge = Callable[[Manifest, str], Standing]  # a manifest, and the name of a valid object that it does not list
+
+FAULTS: frozenset[Kind] = frozenset({"damaged", "missing", "orphan", "leftover", "broken", "foreign", "unreadable"})
+_CHUNK = 64 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, or not finished.
+
+    Attributes:
+        folder: the artefact's; empty for what belongs to none.
+        key: the object, or the folder itself where that is unfinished.
+    """
+
+    folder: str
+    key: str
+    kind: Kind
+    problem: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An artefact's manifest, if it can be read, and what is wrong with its objects."""
+
+    path: str
+    manifest: Manifest | None
+    findings: tuple[Finding, ...]
+
+
+def audit(location: Location, path: str, keys: list[str], judge: Judge) -> Audit:
+    """Check an artefact: all objects that its manifest lists, and all others in its folder.
+
+    Args:
+        keys: those of the folder.
+        judge: what an object is that is valid, but that the manifest does not list.
+    """
+    key = f"{path}/{MANIFEST}"
+    if key not in keys:
+        return Audit(path, None, (Finding(path, path, "unfinished", f"no manifest yet; {len(keys)} objects"),))
+    try:
+        manifest = parse_manifest(location.get(key), key)
+    except InputError as error:
+        kind: Kind = "broken" if isinstance(error, NotAManifestError) else "foreign"
+        return Audit(path, None, (Finding(path, key, kind, str(error)),))
+    if stranger := _stranger(path, manifest):
+        return Audit(path, None, (Finding(path, key, "foreign", stranger),))
+    folder = Folder(location, path, manifest.fingerprint)
+    listed = [_listed(folder, item) for item in manifest.objects]
+    known = {item.key for item in manifest.objects}
+    others = [_unlisted(folder, manifest, key, judge) for key in keys if key not in known and split_key(key)[1]]
+    return Audit(path, manifest, tuple(found for found in (*listed, *others) if found))
+
+
+def _stranger(path: str, manifest: Manifest) -> str:
+    """Why a manifest cannot be this folder's; empty if it can. Its claims must never lead to objects elsewhere."""
+    if manifest.fingerprint[:12] != path[-12:]:
+        return "belongs to another artefact: its fingerprint is not the folder's"
+    for item in manifest.objects:
+        if not item.key.startswith(f"{path}/"):
+            return f"lists {item.key}, which is not in its folder"
+        if not split_key(item.key)[1] or not item.sha256.startswith(split_key(item.key)[1]):
+            return f"contradicts itself: {item.key} does not end in the hash that it gives"
+    return ""
+
+
+def _listed(folder: Folder, item: StoredObject) -> Finding | None:
+    try:
+        size = folder.location.size(item.key)
+        if size is None:
+            return Finding(folder.path, item.key, "missing", "is not there")
+        problem = _damage(folder, item, size)
+    except InputError as error:
+        return Finding(folder.path, item.key, "unreadable", str(error))
+    return Finding(folder.path, item.key, "damaged", problem) if problem else None
+
+
+def _damage(folder: Folder, item: StoredObject, size: int) -> str:
+    """What is wrong with an object's bytes, row by row for a shard; empty if nothing is."""
+    index = None
+    if "rows" in item.extra:
+        try:
+            index = rows_of(item)
+        except InputError:
+            return "the manifest does not say where its rows lie"
+    sha256, wrong = _read(folder.location, item.key, size, index)
+    rows = f"; rows {', '.join(map(str, wrong[:5]))}{' …' if wrong[5:] else ''} of {index.count}" if index else ""
+    if size != item.size:
+        return f"has {size} bytes instead of {item.size}"
+    if sha256 != item.sha256:
+        return f"its bytes are not those that the manifest vouches for{rows if wrong else ''}"
+    if index and (wrong or not _same_index(folder, item, index)):
+        return f"the manifest's checksums are not those of its rows{rows if wrong else ''}"
+    return ""
+
+
+def _read(location: Location, key: str, size: int, index: Rows | None) -> tuple[str, list[int]]:
+    """An object's SHA-256, and which rows of a shard do not have their checksums, by reading it once."""
+    starts = [index.offset + row * index.row_bytes for row in range(index.count + 1)] if index else []
+    cuts = sorted({0, size, *(start for start in starts if start < size)})
+    digest, checksums = hashlib.sha256(), dict[int, int]()
+    for begin, end in pairwise(cuts):
+        checksum = 0
+        for at in range(begin, end, _CHUNK):
+            part = location.get_range(key, at, min(_CHUNK, end - at))
+            digest.update(part)
+            checksum = zlib.crc32(part, checksum)
+        checksums[begin] = checksum
+    expected = zip(starts, index.checksums if index else (), strict=False)
+    return digest.hexdigest(), [row for row, (at, value) in enumerate(expected) if checksums.get(at) != value]
+
+
+def _same_index(folder: Folder, item: StoredObject, index: Rows) -> bool:
+    """Whether the manifest says of a shard's rows what its header does, and its buffers have their checksums."""
+    described: dict[str, Any] = read_header(folder, item)["rows"]
+    if described != item.extra["rows"]:
+        return False
+    try:
+        for epoch in index.epochs or range(index.count) if index.buffers else ():
+            read_buffers(folder, item, epoch)
+    except WorkError:
+        return False
+    return True
+
+
+def _unlisted(folder: Folder, manifest: Manifest, key: str, judge: Judge) -> Finding | None:
+    stem, claimed = split_key(key)
+    try:
+        sha256, _ = _read(folder.location, key, folder.location.size(key) or 0, None)
+    except InputError as error:
+        return Finding(folder.path, key, "unreadable", str(error))
+    if not sha256.startswith(claimed):
+        return Finding(folder.path, key, "orphan", "no manifest lists it, and its bytes are not those of its name")
+    standing = judge(manifest, stem)
+    if standing == "kept":
+        return None
+    if standing == "unfinished":
+        return Finding(folder.path, key, "unfinished", "whole, but no manifest lists it yet")
+    return Finding(folder.path, key, "orphan", "no manifest lists it")

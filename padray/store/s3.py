@@ -1,0 +1,199 @@
+"""Objects in an S3-compatible store: `s3://bucket/prefix`.
+
+Endpoint, region and credentials come from the standard AWS environment (AWS_ENDPOINT_URL_S3, AWS_PROFILE, …) of the
+process that works; they are in no setting and in no pickle. What is tried again is always a whole object: boto3's own
+retries are off, for they share a quota that a short outage uses up.
+"""
+
+import io
+import re
+import threading
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import InvalidEndpointConfigurationError
+from botocore.loaders import create_loader
+from botocore.session import Session
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+
+from padray.errors import InputError, WorkError
+from padray.store.location import check_key
+from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, may_pass, reason
+
+T = TypeVar("T")
+SINGLE_PUT = 1 << 30  # larger objects go up in parts; S3 itself takes at most 5 GB at once
+PART = 64 << 20
+_SETTINGS = Config(connect_timeout=5, read_timeout=10, max_pool_connections=16, retries={"total_max_attempts": 1})
+_LOADER = create_loader()  # what boto3 knows of S3, read from its files once
+_HEARD: set[str] = set()  # the endpoints that have answered this process
+
+
+class Patience(NamedTuple):
+    """Seconds for which failures that may pass are tried again.
+
+    A server that has never answered is more likely misspelt than down.
+    """
+
+    unheard: float = 10.0
+    heard: float = 120.0
+
+
+class S3Location:
+    """A bucket, or a prefix in one. The client is made in the process that uses it, once; threads may share it.
+
+    Raises:
+        InputError: the URI names no bucket; later, whatever is wrong with the store or with what was asked of it.
+        WorkError: the store was there and is lost for longer than `patience`.
+    """
+
+    def __init__(self, uri: str, patience: Patience = Patience()) -> None:  # noqa: B008  # immutable
+        self.bucket, self.prefix = _parse(uri)
+        self.patience = patience
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return S3Location, (self.uri, self.patience)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object whole: readers see all of it or none."""
+        place = self._place(key)
+
+        def act(client: Any) -> None:
+            if len(content) <= SINGLE_PUT:
+                client.put_object(**place, Body=content)
+            else:
+                parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+                client.upload_fileobj(io.BytesIO(content), **place, Config=parts)
+
+        self._persist("write to", act)
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole. Raises InputError if it is not there."""
+        return self.get_range(key, 0, -1)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Read `length` bytes from `offset` on (fewer at the end of the object; -1: all)."""
+        place = self._place(key)
+        if offset or length >= 0:
+            last = "" if length < 0 else offset + max(length, 1) - 1  # S3 has no empty range
+            place["Range"] = f"bytes={offset}-{last}"
+
+        def act(client: Any) -> bytes:
+            content: bytes = client.get_object(**place)["Body"].read()  # fails where it ends before it should
+            return content[:length] if length >= 0 else content
+
+        return self._persist(f"read {key} in", act, dict.fromkeys(PAST_END, b""))
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object, None if it is not there."""
+        place = self._place(key)
+
+        def act(client: Any) -> int | None:
+            return int(client.head_object(**place)["ContentLength"])
+
+        return self._persist(f"look for {key} in", act, dict.fromkeys(MISSING))
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys below a folder, sorted; the folder markers of other tools are not objects."""
+        folder = self._place(prefix)["Key"] if prefix else self.prefix
+        start = f"{folder}/" if folder else ""
+
+        def act(client: Any) -> list[str]:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+        below = len(self.prefix) + 1 if self.prefix else 0
+        found = [name[below:] for name in self._persist("list", act)]
+        return sorted(key for key in found if PurePosixPath(key).as_posix() == key)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        place = self._place(key)
+        self._persist(f"delete {key} in", lambda client: client.delete_object(**place), dict.fromkeys(MISSING))
+
+    def age(self, key: str) -> float:
+        """Seconds since an object was put, by the store's own clock. Raises InputError if it is not there."""
+        place = self._place(key)
+        head = self._persist(f"read {key} in", lambda client: client.head_object(**place))
+        now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return float((now - head["LastModified"]).total_seconds())
+
+    def leftovers(self) -> list[str]:
+        """None: what was not put whole is no object, and the parts of a broken upload are the bucket's to expire."""
+        return []
+
+    def client(self) -> Any:
+        """The boto3 client of this location."""
+        with self._lock:
+            if self._client is None:
+                self._client = _connected()
+            return self._client
+
+    def _place(self, key: str) -> dict[str, str]:
+        """How boto3 wants a key."""
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}/{check_key(key)}".removeprefix("/")}
+
+    def _persist(self, doing: str, act: Callable[[Any], T], instead: Mapping[str, T] = MappingProxyType({})) -> T:
+        """`act` on the client until it is done, it cannot be done, or patience ends.
+
+        Args:
+            instead: answers of the server that are no failures, and what they mean.
+        """
+        policy = Retrying(
+            retry=retry_if_exception(may_pass), stop=self._is_too_late, wait=wait_exponential(0.5, max=8), reraise=True
+        )
+        try:
+            return policy(act, self.client())
+        except FAILURES as error:
+            if (code := code_of(error)) in instead:
+                return instead[code]
+            endpoint = _endpoint(self._client) if self._client else ""
+            failed = f"cannot {doing} the storage {self.uri}"
+            if may_pass(error) and endpoint in _HEARD:
+                kept = "what is finished is kept, and the same command goes on when it does"
+                raise WorkError(f"{failed}: {endpoint} no longer works ({code}); {kept}") from None
+            raise InputError(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
+
+    def _is_too_late(self, state: RetryCallState) -> bool:
+        patience = self.patience.heard if _endpoint(self._client) in _HEARD else self.patience.unheard
+        return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
+
+
+def _parse(uri: str) -> tuple[str, str]:
+    """Bucket and prefix. Raises InputError; the URI is not quoted where it may hold a secret."""
+    bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
+    if re.search(r"[@?#:]", bucket + prefix):
+        raise InputError("the storage's s3:// URI cannot be used: endpoint and credentials belong into AWS_… variables")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", bucket):
+        raise InputError(f"the storage {uri} cannot be used: {bucket!r} is no bucket's name; write s3://bucket/prefix")
+    return bucket, check_key(prefix) if prefix else ""
+
+
+def _connected() -> Any:
+    """A client that notes when its endpoint answers; of a store that is not Amazon's, buckets are paths, not hosts."""
+    core = Session()
+    core.register_component("data_loader", _LOADER)
+    try:
+        client = boto3.session.Session(botocore_session=core).client("s3", config=_SETTINGS)
+    except ValueError:
+        raise InvalidEndpointConfigurationError(msg="not a URL") from None
+    client.meta.events.register("after-call.s3", lambda **_: _HEARD.add(_endpoint(client)))
+    return client
+
+
+def _endpoint(client: Any) -> str:
+    """Where a client's requests go, without what else a URL may hold."""
+    parts = urlsplit(client.meta.endpoint_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,0 +1,282 @@
+"""What a storage root is kept in order with: verify and repair, remove, and how many bytes lie where.
+
+A repair deletes nothing but what a finding names, and leaves each folder so that the command that made it makes again
+exactly what is missing: a manifest that lists less is extended, a folder without one is taken up as unfinished work.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from padray.errors import InputError
+from padray.fingerprint import FOLDERS, Identity, set_fingerprint
+from padray.stages.base import Notify, Progress
+from padray.store.artifacts import (
+    EVENTS,
+    MANIFEST,
+    Folder,
+    Manifest,
+    check_root,
+    folders,
+    is_called,
+    parse_manifest,
+    read_manifests,
+    split_key,
+)
+from padray.store.audit import FAULTS, Audit, Finding, Standing, audit
+from padray.store.location import Location
+
+# The units that the next run of a stage takes up where its manifest does not list them yet.
+_TAKEN_UP = {
+    "scores": ("network-",), "experts": ("expert-",), "distill": ("set-", "history-", "checkpoint-"),
+    "evaluation": ("cell-",), "search": ("trial-",), "study": ("cell-",),
+}  # fmt: skip
+_STAGES = {room: stage for stage, room in FOLDERS.items()}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A finding, and what repair does about it: a sentence, and whether it does anything."""
+
+    finding: Finding
+    remedy: str
+    acts: bool
+
+
+@dataclass
+class Inspection:
+    """What was checked and found. `repaired`: the keys of the findings that were dealt with."""
+
+    location: Location
+    audits: list[Audit]
+    lines: list[Line]
+    repaired: set[str] = field(default_factory=set)
+
+    @property
+    def wrong(self) -> int:
+        """How many faults are left; unfinished work is none."""
+        return sum(line.finding.kind in FAULTS and line.finding.key not in self.repaired for line in self.lines)
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        listed = [item for found in self.audits if found.manifest for item in found.manifest.objects]
+        findings = [
+            {
+                "artifact": line.finding.folder, "key": line.finding.key, "kind": line.finding.kind,
+                "problem": line.finding.problem, "repair": line.remedy, "repaired": line.finding.key in self.repaired,
+            }
+            for line in self.lines
+        ]  # fmt: skip
+        return {
+            "storage": self.location.uri, "artifacts": len(self.audits), "objects": len(listed),
+            "bytes": sum(item.size for item in listed), "findings": findings, "wrong": self.wrong,
+        }  # fmt: skip
+
+
+def seconds_of(age: str) -> float:
+    """`7d` -> 604800. Raises InputError if it is no age."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age.strip())
+    if match is None:
+        raise InputError(f"--older-than {age} is not an age: give a number with s, m, h, d or w, such as 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def verify(location: Location, identifier: str | None, older_than: str | None, notify: Notify) -> Inspection:
+    """Check every object of a root, or of one artefact; nothing is changed.
+
+    Args:
+        identifier: the start of the one artefact's folder, name or fingerprint.
+        older_than: repair leaves what is younger, and removes unfinished work that is not.
+
+    Raises:
+        InputError: no storage, an identifier that does not fit one artefact, or no age.
+    """
+    limit = None if older_than is None else seconds_of(older_than)
+    check_root(location)
+    found = folders(location)
+    chosen = list(found) if identifier is None else [_one(location, identifier)[0]]
+    audits = []
+    for place, path in enumerate(chosen):
+        notify(Progress("verify", place, len(chosen), path))
+        audits.append(audit(location, path, found[path], _standing))
+    notify(Progress("verify", len(chosen), len(chosen)))
+    findings = [(made, finding) for made in audits for finding in made.findings]
+    lines = [_line(location, made, finding, limit) for made, finding in findings]
+    for key in location.leftovers():
+        if identifier is None or key.rsplit("/", 1)[0] in chosen:
+            finding = Finding("", key, "leftover", "a write that never came to its end")
+            lines.append(_if_old(location, finding, limit))
+    return Inspection(location, audits, lines)
+
+
+def _standing(manifest: Manifest, stem: str) -> Standing:
+    """What a valid object is that a manifest does not list."""
+    listed = {item.stem for item in manifest.objects}
+    if stem in listed:
+        return "orphan"  # another writer's, or what was there before the folder was extended
+    if stem.startswith("begun-"):
+        return "kept"  # a search's notes, which no manifest lists
+    if stem.startswith("checkpoint-") and any(stem < other for other in listed if other.startswith("checkpoint-")):
+        return "orphan"  # nothing refers to it
+    return "unfinished" if stem.startswith(_TAKEN_UP.get(manifest.stage, ("\0",))) else "orphan"
+
+
+def _line(location: Location, made: Audit, finding: Finding, limit: float | None) -> Line:
+    """A finding with its remedy."""
+    if finding.kind in ("damaged", "missing"):
+        assert made.manifest is not None, "only a manifest says that an object is damaged"
+        return Line(finding, _remedy(made.manifest, _lost(made), finding.key), acts=True)
+    if finding.kind == "broken":
+        return Line(finding, "removes the manifest; the same command takes up the folder's objects", acts=True)
+    if finding.kind == "orphan":
+        return _if_old(location, finding, limit)
+    if finding.kind == "unfinished":
+        if limit is None:
+            return Line(finding, "leaves it: the same command goes on; --older-than AGE removes it", acts=False)
+        return _if_old(location, finding, limit)
+    return Line(finding, "leaves it: look for yourself", acts=False)
+
+
+def _if_old(location: Location, finding: Finding, limit: float | None) -> Line:
+    """Remove it, unless an age was given that it does not have."""
+    if limit is None:
+        return Line(finding, "removes it", acts=True)
+    keys = location.keys(finding.key) if finding.key == finding.folder else [finding.key]
+    young = min((location.age(key) for key in keys), default=limit) < limit
+    return Line(finding, "leaves it: it is younger" if young else "removes it", acts=not young)
+
+
+def _lost(made: Audit) -> frozenset[str]:
+    return frozenset(found.key for found in made.findings if found.kind in ("damaged", "missing"))
+
+
+def _starts_anew(manifest: Manifest, lost: frozenset[str]) -> bool:
+    """Whether the manifest has to go with these objects, or else its stage would take itself for finished."""
+    names = [split_key(key)[0] for key in lost]
+    left = [item for item in manifest.objects if item.key not in lost]
+    parts = any(name.startswith("history-") for name in names)  # only distilling brings them back
+    return not left or parts or manifest.stage == "report" or _is_imported(manifest)
+
+
+def _is_imported(manifest: Manifest) -> bool:
+    return bool(manifest.facts.get("provenance") == "imported")
+
+
+def _remedy(manifest: Manifest, lost: frozenset[str], key: str) -> str:
+    """What repair does about an object that is damaged or missing."""
+    command = "`padray import`" if _is_imported(manifest) else "the same command"
+    if _starts_anew(manifest, lost):
+        return f"removes it and the manifest; {command} makes what is missing"
+    if split_key(key)[0].startswith("checkpoint-"):
+        return "removes it from the folder; the set stays, only a longer run would begin anew"
+    return f"removes it from the folder; {command} makes it again"
+
+
+def repair(inspection: Inspection) -> None:
+    """Do what the lines say. What a manifest has come to list in the meantime stays."""
+    for made in inspection.audits:
+        lines = [line for line in inspection.lines if line.acts and line.finding.folder == made.path]
+        if lost := _lost(made):
+            _forget(inspection.location, made, lost)
+        for line in lines:
+            _remove(inspection.location, line.finding)
+            inspection.repaired.add(line.finding.key)
+    for line in inspection.lines:
+        if line.acts and line.finding.kind == "leftover":
+            inspection.location.delete(line.finding.key)
+            inspection.repaired.add(line.finding.key)
+
+
+def _forget(location: Location, made: Audit, lost: frozenset[str]) -> None:
+    """Take objects out of their manifest, before they go, so that none is listed that is not there."""
+    assert made.manifest is not None, "only a manifest says that an object is damaged"
+    folder = Folder(location, made.path, made.manifest.fingerprint)
+    manifest = folder.manifest()
+    if manifest is None or _starts_anew(manifest, lost):
+        location.delete(f"{made.path}/{MANIFEST}")
+    else:
+        left = tuple(item for item in manifest.objects if item.key not in lost)
+        folder.commit(replace(manifest, objects=left))
+
+
+def _remove(location: Location, finding: Finding) -> None:
+    """Delete what a finding names: an object, or all objects of a folder that is still unfinished."""
+    key = f"{finding.folder}/{MANIFEST}"
+    if finding.kind == "broken":
+        return location.delete(key)
+    finished = location.size(key) is not None
+    if finding.key != finding.folder:
+        listed = {item.key for item in parse_manifest(location.get(key), key).objects} if finished else set()
+        return None if finding.key in listed else location.delete(finding.key)
+    for one in [] if finished else location.keys(finding.folder):
+        if split_key(one)[1]:
+            location.delete(one)
+    return None
+
+
+def _one(location: Location, identifier: str) -> tuple[str, Manifest | InputError | None]:
+    """The artefact that an identifier fits. Raises InputError if none does, or several."""
+    read = dict(read_manifests(location))
+    fitting = [path for path in folders(location) if is_called(identifier, path, read.get(path))]
+    if len(fitting) != 1:
+        fits = "nothing fits" if not fitting else f"{len(fitting)} artefacts fit ({', '.join(fitting[:5])})"
+        raise InputError(f"{fits} {identifier!r} in {location.uri}; `padray du` lists what is there")
+    return fitting[0], read.get(fitting[0])
+
+
+def remove(location: Location, identifier: str, force: bool) -> dict[str, Any]:
+    """Remove an artefact, finished or not; what `--json` prints.
+
+    Raises:
+        InputError: none or several fit, or others were made from it and `force` does not say to remove it even so.
+    """
+    check_root(location)
+    path, manifest = _one(location, identifier)
+    needing = dependants(location, path, manifest)
+    if needing and not force:
+        raise InputError(
+            f"{len(needing)} artefacts were made from {path}: {', '.join(needing)}; remove them first, or add --force"
+        )
+    sizes = [location.size(key) or 0 for key in location.keys(path)]
+    Folder(location, path, "").delete()
+    return {"removed": path, "objects": len(sizes), "bytes": sum(sizes), "dependants": needing}
+
+
+def dependants(location: Location, path: str, manifest: Manifest | InputError | None) -> list[str]:
+    """The folders of the artefacts whose manifests name this one, or a set of it, among their inputs."""
+    names = {path[-12:]}
+    if isinstance(manifest, Manifest):
+        made = Identity("distill", "", manifest.fingerprint)
+        steps = [re.fullmatch(r"set-(\d+)", item.stem) for item in manifest.objects]
+        names |= {set_fingerprint(made, int(step[1])) for step in steps if step}
+
+    def uses(other: Manifest | InputError) -> bool:
+        given = other.inputs.values() if isinstance(other, Manifest) else ()
+        flat = [one for value in given for one in (value if isinstance(value, list) else [value])]
+        return any(str(one).startswith(tuple(names)) for one in flat)
+
+    return [folder for folder, other in read_manifests(location) if folder != path and uses(other)]
+
+
+def usage(location: Location) -> dict[str, Any]:
+    """Bytes of every artefact and stage, the largest first; what `--json` prints."""
+    check_root(location)
+    found = {**folders(location), EVENTS: location.keys(EVENTS)}
+    lines: list[dict[str, Any]] = [
+        {
+            "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": len(keys),
+            "bytes": sum(location.size(key) or 0 for key in keys),
+            "finished": path == EVENTS or f"{path}/{MANIFEST}" in keys,
+        }
+        for path, keys in found.items() if keys
+    ]  # fmt: skip
+    stages: dict[str, int] = {}
+    for line in lines:
+        stages[line["stage"]] = stages.get(line["stage"], 0) + line["bytes"]
+
+    def place(line: dict[str, Any]) -> tuple[int, str, int, str]:
+        return -stages[line["stage"]], line["stage"], -line["bytes"], line["artifact"]
+
+    largest = dict(sorted(stages.items(), key=lambda item: -item[1]))
+    return {"artifacts": sorted(lines, key=place), "stages": largest, "total": sum(stages.values())}

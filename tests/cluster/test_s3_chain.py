@@ -1,0 +1,83 @@
+"""The whole chain in object storage: the same bytes as in a folder, inline, on Ray, and after being killed."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from padray import pipeline
+from padray.errors import InputError
+from padray.store.location import open_location
+from tests.cluster.conftest import command, make_context, objects
+
+pytestmark = pytest.mark.s3
+
+
+def stored(root: str) -> dict[str, bytes]:
+    """Everything in a storage root but the record of events, which holds times."""
+    location = open_location(root)
+    return {key: location.get(key) for key in location.keys("") if not key.startswith("events/")}
+
+
+def different(here: dict[str, bytes], there: dict[str, bytes]) -> list[str]:
+    return sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+
+
+def finished(root: str) -> list[str]:
+    """The units that were made, as the events tell."""
+    location = open_location(root)
+    lines = [line for key in location.keys("events") for line in location.get(key).splitlines()]
+    events = [json.loads(line) for line in lines]
+    return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events if event["event"] == "finished"]
+
+
+def test_a_chain_in_a_bucket_leaves_the_same_bytes_as_in_a_folder(s3, settings, inline):
+    root = s3.root()
+    outcome = pipeline.run(make_context(settings, root, "inline", ()), "evaluate")
+    assert outcome.rows == inline[1].rows and outcome.set_digest == inline[1].set_digest
+    assert different(stored(root), objects(inline[0])) == []
+    again = make_context(settings, root, "inline", ())
+    pipeline.run(again, "evaluate")
+    assert set(again.reused) == {"data", "scores", "experts", "distill", "evaluation"}
+
+
+@pytest.mark.chaos
+def test_a_chain_that_is_killed_in_a_bucket_goes_on_and_leaves_the_same_bytes(s3, settings, inline):
+    root = s3.root()
+    for crash in ("experts:after-put:2", "distill:checkpoint:8"):
+        environment = {**s3.environment, "PADRAY_CRASH_AT": crash}
+        killed = command("distill", settings, "--storage", root, "--runner", "inline", environment=environment)
+        _, err = killed.communicate(timeout=120)
+        assert killed.returncode == -signal.SIGKILL, f"{crash} was not reached: {err}"
+    for key, content in stored(root).items():
+        assert not key.startswith("experts/") or content == (inline[0] / key).read_bytes(), "nothing is torn"
+    pipeline.run(make_context(settings, root, "inline", ()), "evaluate")
+    assert different(stored(root), objects(inline[0])) == []
+
+
+@pytest.mark.ray
+def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes(s3, settings, inline, local_ray):
+    """The workers get the AWS settings with the job, as `ray job submit --runtime-env-json` gives them."""
+    root, job = s3.root(), {"runtime_env": {"env_vars": s3.server.environment()}}
+    environment = {**s3.environment, **local_ray, **s3.server.environment()}
+    environment["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps(job)
+    run = command("evaluate", settings, "--storage", root, "--json", environment=environment)
+    out, err = run.communicate(timeout=240)
+    assert run.returncode == 0, err
+    assert json.loads(out)["set"]["sha256"] == inline[1].set_digest
+    assert different(stored(root), objects(inline[0])) == []
+    units = finished(root)
+    assert len(units) == len(set(units))
+
+
+@pytest.mark.ray
+def test_workers_that_lack_the_aws_settings_are_found_before_any_work(s3, local_ray):
+    from padray.cluster import session
+
+    assert "AWS_ACCESS_KEY_ID" not in local_ray or os.environ["AWS_ACCESS_KEY_ID"] != local_ray["AWS_ACCESS_KEY_ID"]
+    location = s3.location()
+    told = r"1 of 1 Ray nodes do not see the storage s3://.*; the workers need the same AWS settings \(cannot read"
+    with pytest.raises(InputError, match=told):
+        session.check_storage(location)
+    assert location.keys("") == []

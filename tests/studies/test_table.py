@@ -1,0 +1,108 @@
+"""What a study's table says of its numbers: what n counts, what failed, which control is whose, what was changed."""
+
+import pytest
+
+from padray.studies import plan, table
+from padray.studies.make import CellResult, Chain
+from padray.studies.table import Told
+
+STUDY = """
+title: Two filters
+source: a paper
+preset: digits-ipc1
+distillations: 3
+settings: {evaluation.seeds: 2}
+rows: {title: filter, cases: {"no": {schedule.initial_ratio: 0.5}, "yes": {}, "KIP": null}}
+columns: {title: lr, cases: {low: {distill.lr_images: 1}, high: {distill.lr_images: 2}}}
+printed: {KIP: {low: "46.1±0.6"}}
+profiles: {small: {preset: demo}}
+"""
+
+
+@pytest.fixture
+def told(tmp_path):
+    """The table of a study where every distillation reached 50 %, unless its cell is changed."""
+
+    def made(*overrides: str, profile: str = "full", random: dict | None = None, **cells: CellResult) -> Told:
+        path = tmp_path / "study.yaml"
+        path.write_text(STUDY)
+        study = plan.read(str(path))
+        asked = list(plan.cells(study.under(profile), overrides))
+        results = [cells.get(f"{c.row}_{c.column}") or result(c, 3, (random or {}).get(c.row, 0.3)) for c in asked]
+        return Told(study.under(profile), profile, plan.differences(study, asked), results)
+
+    return made
+
+
+def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") -> CellResult:
+    """Three distillations of a cell, the first `rows` of which were evaluated; the k-th reached 50 + k %."""
+    if cell.config is None:
+        return CellResult(cell, (), ())
+    chains = tuple(Chain(config, None, None) for config in cell.distillations(3))
+    return CellResult(cell, chains, tuple(evaluated(cell, 0.5 + k / 100, random) for k in range(rows)), failed)
+
+
+def evaluated(cell: plan.Cell, accuracy: float, random: float) -> list[dict]:
+    values = {"distilled": [accuracy - 0.1, accuracy + 0.1], "random": [random, random]}
+    return [
+        {"architecture": cell.shown_network(), "source": source, "values": found, "balanced_values": found,
+         "mean": sum(found) / 2, "balanced_mean": sum(found) / 2}
+        for source, found in values.items()
+    ]  # fmt: skip
+
+
+def texts(told: Told) -> dict[tuple[str, str], str]:
+    return {(entry.row, entry.column): entry.text for entry in table.entries(told.results)}
+
+
+def cell(told: Told, row: str, column: str) -> plan.Cell:
+    return next(r.cell for r in told.results if (r.cell.row, r.cell.column) == (row, column))
+
+
+def test_n_counts_the_distillations_and_the_control_its_networks(told):
+    found = texts(told())
+    assert found["no", "low"] == "51.0 ± 1.0"
+    assert found["KIP", "low"] == "not available (paper 46.1±0.6)" and found["KIP", "high"] == "not available"
+    assert found[table.CONTROL, "low"] == "30.0 ± 0.0"
+    assert "n = 3 distillations, each the mean of 2 fresh networks; the control's n = 2" in table.sample(told())
+
+
+def test_a_cell_without_all_its_distillations_says_so(told):
+    """Otherwise what diverges would leave nothing but a better mean."""
+    part = told(no_low=result(cell(told(), "no", "low"), 2, failed="the loss became nan"))
+    assert texts(part)["no", "low"] == "50.5 ± 0.7 (n = 2; 1 of 3 distillations failed: the loss became nan)"
+    assert texts(part)["no", "high"] == "51.0 ± 1.0"
+
+
+def test_the_networks_of_the_one_distillation_that_came_out_are_no_distillations(told):
+    one = told(no_low=result(cell(told(), "no", "low"), 1, failed="nan"))
+    assert texts(one)["no", "low"] == "50.0 (n = 1; 2 of 3 distillations failed: nan)"
+    none = told(no_low=result(cell(told(), "no", "low"), 0, failed="nan"))
+    assert texts(none)["no", "low"] == "failed: nan"
+
+
+def test_where_rows_have_different_controls_each_is_shown(told):
+    found = texts(told(random={"no": 0.2, "yes": 0.3}))
+    assert found[f"{table.CONTROL}, no", "low"] == "20.0 ± 0.0"
+    assert found[f"{table.CONTROL}, yes", "high"] == "30.0 ± 0.0"
+    assert (table.CONTROL, "low") not in found
+
+
+def test_what_was_typed_is_in_the_table_and_its_title(told):
+    page = table.markdown(told("distill.iterations=2"), [])
+    assert page.startswith("# Two filters (with other settings than the study's file)")
+    assert "| `distill.iterations` | 400 → 2 |" in page
+    assert table.heading(told("data.path=/elsewhere")) == "Two filters", "where the files lie is no difference"
+    small = table.markdown(told("distill.iterations=2", profile="small"), [])
+    assert small.startswith("# Two filters (small profile, not the paper's size)")
+    assert "| `distill.iterations` | 400 → 2 |" in small
+
+
+def test_a_teacher_is_named(told):
+    assert "teacher" not in table.sample(told())
+    said = table.sample(told("evaluation.protocol=teacher", "evaluation.teacher.network.width=16"))
+    assert said.endswith("The networks learn from a teacher's labels (convnet3w16-batch), not from those of the sets.")
+
+
+def test_balanced_accuracy_is_called_so(told):
+    assert table.sample(told("evaluation.metric=balanced_accuracy")).startswith("Test balanced accuracy in %")
