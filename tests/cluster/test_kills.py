@@ -12,7 +12,6 @@ import pytest
 
 from padray import loading
 from tests.cluster.conftest import command, events, finished_units, objects, ray_processes, wait_for
-from tests.conftest import TINY
 
 pytestmark = pytest.mark.ray
 LONGER = ("experts.count=6", "experts.epochs=40", "distill.iterations=120", "distill.checkpoint_every=20")
@@ -77,14 +76,12 @@ def test_an_expert_s_actor_killed_costs_its_unit_alone(local_ray, chain, undistu
     assert objects(root, "experts") == objects(undisturbed[0], "experts")
 
 
-def test_a_train_worker_killed_goes_on_from_the_last_checkpoint(local_ray, chain, undisturbed, tmp_path):
+def test_a_train_worker_killed_goes_on_from_the_last_checkpoint(local_ray, settings, undisturbed, tmp_path):
     from padray import pipeline
     from tests.cluster.conftest import make_context
 
     root = tmp_path / "runs"
     shutil.copytree(undisturbed[0], root, ignore=shutil.ignore_patterns("distilled", "events"))
-    settings = tmp_path / "tiny.yaml"
-    settings.write_text(TINY.replace("trajectories: 2", "trajectories: 4"))
     told = []
     overrides = (*LONGER, "cluster.workers=2", "cluster.cpus_per_worker=0.4")
     context = make_context(settings, root, "ray", overrides)
