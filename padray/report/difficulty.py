@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from padray.config import ScheduleSettings, ScoreSettings
 from padray.experts.schedule import counts_of_epochs
@@ -135,6 +134,8 @@ class _Part(NamedTuple):
 
 def correlation(values_DN: Floats) -> Floats:
     """Spearman's rank correlations of the rows, (D, D); equal values share their mean rank, constants have NaN."""
+    from scipy import stats  # here, for every worker imports this module and scipy takes most of a second
+
     ranks = stats.rankdata(values_DN, axis=1)
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     lengths = np.sqrt((centred**2).sum(axis=1, keepdims=True))
