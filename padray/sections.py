@@ -9,6 +9,7 @@ AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 

@@ -4,9 +4,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,44 +13,13 @@ import pytest
 from PIL import Image
 
 import padray
-from padray import cli, commands, pipeline
+from padray import commands, pipeline
 from padray.data import sources
 from padray.data.sources import RawDataset, RawSplit
 from padray.errors import InputError, WorkError
+from tests.conftest import Said
 
 PRESET = "digits-ipc1"
-
-
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-Run = Callable[..., Said]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys) -> Run:
-    """`padray …` in this process, from its entry point to its exit code."""
-
-    def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["padray", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    return call
 
 
 def begun(*_):

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from padray.stages import evaluate
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import Location, open_location
 from padray.sweep import StoredSet
+from tests.conftest import TINY
 
 QUICK = ("evaluation.epochs=1", "evaluation.architectures=[]", "distill.validation.seeds=0", "distill.iterations=1",
          "distill.init=real", "evaluation.controls.full=true", "evaluation.controls.full_epochs=1")  # fmt: skip
@@ -37,7 +37,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StoredSet], Loc
     """Three sets that share their controls, and one of another size that shares the full data."""
     folder = tmp_path_factory.mktemp("sweep")
     settings = folder / "tiny.yaml"
-    settings.write_text((Path(__file__).parent / "conftest.py").read_text().split('"""')[3])
+    settings.write_text(TINY)
     location, found = open_location(str(folder / "runs")), []
     for override in ("distill.seed=0", "distill.seed=1", "distill.seed=2", "distill.ipc=2"):
         loaded = loading.load(str(settings), (*QUICK, override))

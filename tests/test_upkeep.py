@@ -3,21 +3,20 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from padray import cli, commands, pipeline, upkeep
+from padray import commands, pipeline, upkeep
 from padray.distill import state, synthetic
 from padray.errors import InputError
 from padray.stages import stored
 from padray.stages.base import Context
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation
+from tests.conftest import TINY, Run
 
-TINY = (Path(__file__).parent / "conftest.py").read_text().split('"""')[3]
 Damage = Callable[[Path], None]
 
 
@@ -67,19 +66,12 @@ def repaired(root: Path, *arguments) -> set[str]:
 
 
 @pytest.fixture
-def padray(monkeypatch, capsys):
-    """`padray …` in this process: exit code, what `--json` printed, stderr."""
+def padray(run: Run) -> Callable[..., tuple]:
+    """`padray …`: exit code, what `--json` or the console printed, stderr."""
 
-    def call(*arguments: str):
-        monkeypatch.setattr(sys, "argv", ["padray", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if "--json" in arguments else said.out, said.err
+    def call(*arguments: str) -> tuple:
+        said = run(*arguments)
+        return said.code, said.json if "--json" in arguments else said.out, said.err
 
     return call
 

@@ -16,7 +16,7 @@ from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
-from padray.experts.training import Draws, Recipe, Samples, train
+from padray.experts.training import Draws, Recipe, Samples, samples_of, train
 from padray.matching.student import Learned
 from padray.sections import NetworkSettings
 
@@ -99,8 +99,7 @@ def validation_accuracies(learned: Learned, network: NetworkSettings, dataset: D
     Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
     """
     device, dtype = learned.images.device, learned.images.dtype
-    images, labels = dataset.split("validation", dtype)
-    judges = Judges(Samples(images.to(device, dtype), labels.to(device)), None)
+    judges = Judges(samples_of(dataset, "validation", device, dtype), None)
     training = samples_of_set(learned, device)
     recipe = recipe_for(trial.settings, trial.epochs, float(learned.lr))
     found = []

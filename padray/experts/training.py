@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from padray.data import augment
+from padray.data.datasets import Dataset
 from padray.draws import generator
 from padray.errors import WorkError
 from padray.experts import sharpness
@@ -51,6 +52,12 @@ class Samples:
 
     images: torch.Tensor
     labels: torch.Tensor
+
+
+def samples_of(dataset: Dataset, split: str, device: torch.device, dtype: torch.dtype) -> Samples:
+    """One split of the dataset, preprocessed, where and as the work needs it."""
+    images, labels = dataset.split(split, dtype)
+    return Samples(images.to(device, dtype), labels.to(device))
 
 
 def train(

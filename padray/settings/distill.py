@@ -4,9 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import FULL_AUGMENTATION, Augmentation, Count, NotNegative, Positive, Section
-
-Momentum = Annotated[float, Field(ge=0, lt=1)]
+from padray.sections import FULL_AUGMENTATION, Augmentation, Count, NotNegative, Positive, Section, Share
 
 
 class WindowSettings(Section):
@@ -38,7 +36,7 @@ class SelectionSettings(Section):
     """
 
     strategy: Literal["none", "depth", "layer", "deep", "loss"] = "depth"
-    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ratio: Share = 0.0
 
 
 class PruningSettings(Section):
@@ -50,7 +48,7 @@ class PruningSettings(Section):
     """
 
     rule: Literal["none", "ratio", "abs_error_quantile"] = "none"
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    threshold: Share = 0.1
 
 
 class ImportanceSettings(Section):
@@ -64,7 +62,7 @@ class ImportanceSettings(Section):
     enabled: bool = False
     init: Positive = 1.0
     lr: Positive = 1.0
-    momentum: Momentum = 0.0
+    momentum: Share = 0.0
     constraint: Literal["mean1", "none", "l2", "softmax", "clamp"] = "mean1"
     clamp: tuple[NotNegative, Positive] = (0.1, 10.0)
     granularity: Literal["scalar", "channel", "tensor"] = "scalar"
@@ -88,7 +86,7 @@ class LabelSettings(Section):
 
     kind: Literal["soft", "hard"] = "soft"
     lr: NotNegative = 2.0
-    momentum: Momentum = 0.9
+    momentum: Share = 0.9
 
 
 class ValidationSettings(Section):
@@ -118,11 +116,11 @@ class DistillSettings(Section):
     lr_images: NotNegative = 100.0
     lr_student_lr: NotNegative = 1e-5
     student_lr: Positive = 0.01
-    momentum_images: Momentum = 0.5
-    momentum_student_lr: Momentum = 0.5
+    momentum_images: Share = 0.5
+    momentum_student_lr: Share = 0.5
     keep_lr_positive: Literal["no", "clamp", "log"] = "no"
     max_loss: Positive = 1.0
-    ema_decay: Momentum = 0.0
+    ema_decay: Share = 0.0
     gradient: Literal["exact", "unroll", "tesla"] = "exact"
     init: Literal["correct", "real", "noise"] = "correct"
     augment: Augmentation = FULL_AUGMENTATION

@@ -13,9 +13,8 @@ from padray.sections import (
     NotNegative,
     Positive,
     Section,
+    Share,
 )
-
-Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ControlSettings(Section):
@@ -69,7 +68,7 @@ class EvaluationSettings(Section):
     seeds: Count = 5
     epochs: Count = 1001
     batch: Count = 128
-    momentum: Momentum = 0.9
+    momentum: Share = 0.9
     weight_decay: NotNegative = 5e-4
     augment: Augmentation = FULL_AUGMENTATION
     controls: ControlSettings = ControlSettings()

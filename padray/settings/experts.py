@@ -13,9 +13,9 @@ from padray.sections import (
     NotNegative,
     Positive,
     Section,
+    Share,
 )
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 Epoch = Annotated[int, Field(ge=0)]
 
 RANKING_SUFFIXES = (".npy", ".parquet")

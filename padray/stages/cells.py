@@ -18,7 +18,7 @@ from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.controls import hardened, random_samples, samples_of_set, softened
 from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, recipe_for
 from padray.evaluation.teaching import Lesson, judge_taught
-from padray.experts.training import Draws, Samples
+from padray.experts.training import Draws, Samples, samples_of
 from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork
 from padray.numerics import Numerics, decide
@@ -86,8 +86,7 @@ class _Bench:
         }
 
     def _split(self, name: str) -> Samples:
-        images, labels = self.dataset.split(name, self.dtype)
-        return Samples(images.to(self.device, self.dtype), labels.to(self.device))
+        return samples_of(self.dataset, name, self.device, self.dtype)
 
     @cached_property
     def synthetic(self) -> SyntheticSet:

@@ -14,7 +14,7 @@ from padray.draws import seed_for
 from padray.errors import WorkError
 from padray.experts.schedule import rank, samples_of_epoch
 from padray.experts.sharpness import Sharpness
-from padray.experts.training import Draws, Recipe, Samples, accuracy, train
+from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of, train
 from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.numerics import decide
@@ -64,10 +64,7 @@ class ExpertWork:
         dataset = self.inputs.dataset()
         location = self.inputs.location()
         chosen = self._curriculum(dataset)
-        splits = {}
-        for name in ("train", "validation"):
-            images, labels = dataset.split(name, numerics.dtype)
-            splits[name] = Samples(images.to(device, numerics.dtype), labels.to(device))
+        splits = {name: samples_of(dataset, name, device, numerics.dtype) for name in ("train", "validation")}
         folder = Folder(location, self.experts.folder, self.experts.fingerprint)
 
         def make(unit: Unit) -> StoredObject:

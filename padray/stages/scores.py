@@ -20,7 +20,7 @@ from padray.draws import generator, seed_for
 from padray.errors import InputError, WorkError
 from padray.experts import ranking
 from padray.experts.scores import SCORES, Observed, observe
-from padray.experts.training import Draws, Recipe, Samples, train
+from padray.experts.training import Draws, Recipe, samples_of, train
 from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages import stored
@@ -43,10 +43,7 @@ class ScoreWork:
         numerics = decide(self.config.compute)
         device = numerics.use()
         dataset = self.inputs.dataset()
-        parts = []
-        for name in SPLITS:
-            images, labels = dataset.split(name, numerics.dtype)
-            parts.append(Samples(images.to(device, numerics.dtype), labels.to(device)))
+        parts = [samples_of(dataset, name, device, numerics.dtype) for name in SPLITS]
         folder = Folder(self.inputs.location(), self.scores.folder, self.scores.fingerprint)
         settings, seed = self.config.scores, self.config.seed_of("scores")
 

@@ -17,7 +17,7 @@ from padray.draws import seed_for
 from padray.errors import WorkError
 from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
-from padray.experts.training import Draws, Samples, train
+from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, make_missing
@@ -38,10 +38,7 @@ class TeacherWork:
         numerics = decide(self.config.compute)
         device = numerics.use()
         dataset = self.inputs.dataset()
-        splits = {}
-        for name in ("train", "test"):
-            images, labels = dataset.split(name, numerics.dtype)
-            splits[name] = Samples(images.to(device, numerics.dtype), labels.to(device))
+        splits = {name: samples_of(dataset, name, device, numerics.dtype) for name in ("train", "test")}
 
         def make(unit: Unit) -> StoredObject:
             model = _trained(self.config, dataset, splits["train"])

@@ -1,4 +1,4 @@
-"""The pictures of a study: its table as points, and what its kind shows of every cell.
+"""The picture of a study: its table as points, one panel for ours and one for what the paper prints.
 
 Legend: R rows (series), C columns (places on the axis).
 """

@@ -87,28 +87,32 @@ def _values(result: CellResult, source: str) -> tuple[float, ...]:
     """The values of a cell for one source of training samples."""
     if not result.rows:
         return ()
-    measure, label = _measure(result), result.cell.shown_network()
+    label = result.cell.shown_network()
     rows = [
         next(row for row in rows if (row["architecture"], row["source"]) == (label, source)) for rows in result.rows
     ]
     if source != "distilled" or len(result.chains) == 1:  # all distillations of a cell share one control
-        return tuple(rows[0]["balanced_values" if measure == "balanced accuracy" else "values"])
-    return tuple(row["balanced_mean" if measure == "balanced accuracy" else "mean"] for row in rows)
+        return tuple(rows[0][f"{_kind(result)}values"])
+    return tuple(row[f"{_kind(result)}mean"] for row in rows)
 
 
-def _measure(result: CellResult) -> str:
+def _kind(result: CellResult) -> str:
+    """What the names of a row's numbers begin with, for the accuracy that the cell is judged by."""
     config = result.cell.config
-    return "balanced accuracy" if config and config.evaluation.metric == "balanced_accuracy" else "accuracy"
+    return "balanced_" if config and config.evaluation.metric == "balanced_accuracy" else ""
 
 
 def measure(results: Sequence[CellResult]) -> str:
     """What the numbers are; a study's cells are all judged alike."""
-    return next((_measure(result) for result in results if result.cell.config), "accuracy")
+    kinds = [_kind(result) for result in results if result.cell.config]
+    return "balanced accuracy" if kinds and kinds[0] else "accuracy"
 
 
 def heading(told: Told) -> str:
-    """The title, which says so where the table is not the paper's size, or settings are not the file's."""
-    size = f" ({told.profile} profile, not the paper's size)"
+    """The title, which says so where the data or the size are not the paper's, or settings are not the file's."""
+    others = dict(told.changed).get("data.dataset", [])
+    on = f" on {', '.join(dict.fromkeys(str(after) for _, after in others))}" if others else ""
+    size = f" ({told.profile} profile{on}, not the paper's size)"
     if told.profile == FULL:
         size = " (with other settings than the study's file)" if told.changed else ""
     return f"{told.study.title}{size}"

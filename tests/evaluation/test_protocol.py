@@ -29,6 +29,7 @@ from padray.stages.base import Context, InlineRunner, Inputs, Unit
 from padray.stages.cells import EvaluationWork
 from padray.store.artifacts import Folder
 from padray.store.location import open_location
+from tests.conftest import TINY
 
 CPU = torch.device("cpu")
 
@@ -140,7 +141,7 @@ def test_iterates_are_judged_by_the_metric(metric: str) -> None:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Identity]]:
     """Settings, a storage root and what lies in it: the tiny chain up to its set."""
     folder = tmp_path_factory.mktemp("evaluation")
-    text = (Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3]
+    text = TINY
     (folder / "tiny.yaml").write_text(text)
     outcome = pipeline.run(context(folder / "tiny.yaml", folder / "runs"), "distill")
     return folder / "tiny.yaml", folder / "runs", outcome.identities

@@ -1,7 +1,5 @@
 """A finished tiny chain, and files as the peers write them: by the test, with PyTorch alone."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +8,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from padray import cli, commands, pipeline
+from padray import commands, pipeline
 from padray.pipeline import Outcome
+from tests.conftest import TINY
 
 EPOCHS = 6  # of the tiny chain's experts
 
@@ -32,34 +31,9 @@ class Chain(NamedTuple):
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     folder = tmp_path_factory.mktemp("exchange")
     settings = folder / "tiny.yaml"
-    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    settings.write_text(TINY)
     context = commands.context(str(settings), commands.Request((), str(folder / "runs"), "inline"))
     return Chain(settings, folder / "runs", pipeline.run(context, "evaluate"))
-
-
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch, capsys) -> Callable[..., Said]:
-    """`padray …` in this process, from its entry point to its exit code."""
-
-    def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["padray", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    return call
 
 
 def peer_network(seed: int) -> nn.Sequential:

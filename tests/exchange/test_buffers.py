@@ -180,23 +180,23 @@ def spoilt(experts: list[Snapshots], how: str) -> list:
         ("flat", "expert 1, snapshot 0 has 0 tensors"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_counts_as_imported(chain, experts, tmp_path, say, how, sentence):
+def test_what_does_not_fit_is_refused_and_nothing_counts_as_imported(chain, experts, tmp_path, run, how, sentence):
     torch.save(spoilt(experts, how), tmp_path / "replay_buffer_7.pt")
     given = ("--from", "mtt-buffer", "--config", chain.settings, "--storage", chain.root)
     before = sorted(chain.root.glob("experts/*/manifest.json"))
-    said = say("import", tmp_path, *given, "--json")
+    said = run("import", tmp_path, *given, "--json")
     assert said.code == 2 and sentence in json.loads(said.out)["error"], said.out
     assert sorted(chain.root.glob("experts/*/manifest.json")) == before
 
 
-def test_the_command_names_the_setting_that_uses_them(chain, experts, brought, tmp_path, say):
+def test_the_command_names_the_setting_that_uses_them(chain, experts, brought, tmp_path, run):
     source = write(tmp_path / "peer", experts)
     given = ("--from", "mtt-buffer", "--config", chain.settings, "--storage", chain.root)
-    said = say("import", source, *given)
+    said = run("import", source, *given)
     assert said.code == 0 and f"--set experts.imported={brought['experts']} --set experts.count=3" in said.out
     assert "validation" in said.out
     for wrong, part in ((("--lr", "0.1"), "experts have neither"), (("--set", "network.norm=batch"), "statistics")):
-        said = say("import", source, *given, *wrong)
+        said = run("import", source, *given, *wrong)
         assert said.code == 2 and part in said.err
-    said = say("import", chain.settings.parent, *given)
+    said = run("import", chain.settings.parent, *given)
     assert said.code == 2 and "holds no replay_buffer_NUMBER.pt" in said.err

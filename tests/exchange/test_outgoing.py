@@ -163,7 +163,7 @@ def test_what_is_no_picture_goes_out_as_tensors_only(shape):
     assert torch.load(io.BytesIO(files_of(Outgoing(synthetic(shape), "0"), "pt")["images_best.pt"])).shape[1:] == shape
 
 
-def test_the_command_tells_where_and_ends_with_code_2(chain, tmp_path, say):
+def test_the_command_tells_where_and_ends_with_code_2(chain, tmp_path, run):
     (tmp_path / "file").write_text("mine")
     wrong = [
         ((chain.set_name, tmp_path / "x", "--to", "npz"), "there are pt, ddranking, imagefolder, hf"),
@@ -172,9 +172,9 @@ def test_the_command_tells_where_and_ends_with_code_2(chain, tmp_path, say):
         ((chain.set_name, tmp_path / "file" / "below", "--to", "pt"), "cannot write to"),
     ]
     for arguments, part in wrong:
-        said = say("export", *arguments, "--storage", chain.root)
+        said = run("export", *arguments, "--storage", chain.root)
         assert said.code == 2 and said.out == "" and said.err.count("\n") == 1 and part in said.err, said
-    said = say("export", chain.set_name, tmp_path / "out", "--to", "pt", "--storage", chain.root)
+    said = run("export", chain.set_name, tmp_path / "out", "--to", "pt", "--storage", chain.root)
     assert said.code == 0 and f"as pt in {tmp_path / 'out'}" in said.out
-    assert "already there" in say("export", chain.set_name, tmp_path / "out", "--to", "pt", "--storage", chain.root).out
+    assert "already there" in run("export", chain.set_name, tmp_path / "out", "--to", "pt", "--storage", chain.root).out
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

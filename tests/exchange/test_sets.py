@@ -34,7 +34,7 @@ def refused(chain: Chain, source: Path, sentence: str, *overrides: str, told: To
     assert "\n" not in str(error.value) and sorted(chain.root.glob("distilled/*")) == before
 
 
-def test_an_imported_set_holds_the_files_values_and_is_found_evaluated_and_shown(chain, tmp_path, say):
+def test_an_imported_set_holds_the_files_values_and_is_found_evaluated_and_shown(chain, tmp_path, run):
     source = peer_set(tmp_path / "peer")
     made = bring(chain, source)
     found = tensors(made)
@@ -43,10 +43,10 @@ def test_an_imported_set_holds_the_files_values_and_is_found_evaluated_and_shown
     assert found["lr"].item() == pytest.approx(0.02) and {"preprocessing.mean", "preprocessing.std"} <= set(found)
     name = made["use"].split()[-1]
     assert name.startswith("distilled/digits-convnet2w4-imported-ipc1-") and made["ipc"] == 1
-    assert name in say("ls", "--storage", chain.root, "--json").out
-    shown = json.loads(say("show", name, "--storage", chain.root, "--json").out)
+    assert name in run("ls", "--storage", chain.root, "--json").out
+    shown = json.loads(run("show", name, "--storage", chain.root, "--json").out)
     assert shown["facts"]["provenance"] == "imported" and shown["settings"]["distill"]["ipc"] == 1
-    rows = json.loads(say("evaluate", name, "--storage", chain.root, "--runner", "inline", "--json").out)["evaluation"]
+    rows = json.loads(run("evaluate", name, "--storage", chain.root, "--runner", "inline", "--json").out)["evaluation"]
     assert [(row["architecture"], row["source"]) for row in rows] == [
         ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
     ]  # fmt: skip
@@ -195,21 +195,21 @@ def test_probabilities_must_be_some(chain, tmp_path):
         (("--lr", "0.1", "--set", "network={name: lenet, norm: batch}"), ("lenet has no norm",)),
     ],
 )
-def test_the_command_ends_with_code_2_and_one_sentence(chain, tmp_path, say, arguments, parts):
+def test_the_command_ends_with_code_2_and_one_sentence(chain, tmp_path, run, arguments, parts):
     source = peer_set(tmp_path / "peer", lr=None)
     given = ("--from", "pt", "--config", chain.settings, "--storage", chain.root, *arguments)
-    said = say("import", source, *given)
+    said = run("import", source, *given)
     assert said.code == 2 and said.out == ""
     (sentence,) = [line for line in said.err.splitlines() if not line.startswith("data ")]
     assert sentence.startswith("padray: ") and all(part in sentence for part in parts), sentence
 
 
-def test_the_command_says_what_it_made_and_what_to_do_next(chain, tmp_path, say):
+def test_the_command_says_what_it_made_and_what_to_do_next(chain, tmp_path, run):
     given = ("--from", "pt", "--config", chain.settings, "--storage", chain.root)
-    said = say("import", peer_set(tmp_path / "peer", lr=None), *given, "--lr", "0.02")
+    said = run("import", peer_set(tmp_path / "peer", lr=None), *given, "--lr", "0.02")
     assert said.code == 0 and "next: padray evaluate distilled/digits-convnet2w4-imported-ipc1-" in said.out
     for wrong, part in (("folder", "cannot read the folder"), (".", "it holds none")):
-        said = say("import", tmp_path / wrong, *given)
+        said = run("import", tmp_path / wrong, *given)
         assert said.code == 2 and part in said.err
-    said = say("import", tmp_path, "--from", "npz", "--config", chain.settings)
+    said = run("import", tmp_path, "--from", "npz", "--config", chain.settings)
     assert said.code == 2 and "there are pt and mtt-buffer" in said.err

@@ -12,6 +12,7 @@ from padray.search.study import SearchOutcome
 from padray.stages.base import Context, InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.location import open_location
+from tests.conftest import TINY
 
 SEARCH = """
 search:
@@ -28,7 +29,7 @@ search:
 
 def settings_text() -> str:
     """The tiny chain's settings with a search, and with enough validation samples to tell its trials apart."""
-    tiny = (Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3]
+    tiny = TINY
     changes = {"student_lr: 0.02": "student_lr: 0.1\n  max_loss: 100", "class: 25": "class: 25, validation: 0.4"}
     for old, new in changes.items():
         assert old in tiny, f"{old} is not in the tiny settings"

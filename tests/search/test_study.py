@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from padray import cli, fingerprint, loading
+from padray import fingerprint, loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import InputError, WorkError
@@ -103,12 +102,9 @@ def test_a_report_means_its_search_too(again, monkeypatch) -> None:
     assert len(list((search.root / "reports").iterdir())) == len(reports) + 1
 
 
-def test_tune_json_holds_the_best_and_the_counts(again, monkeypatch, capsys) -> None:
+def test_tune_json_holds_the_best_and_the_counts(again, run) -> None:
     search = again()
-    arguments = ["padray", "tune", str(search.settings), "--storage", str(search.root), "--runner", "inline", "--json"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    cli.main()
-    said = json.loads(capsys.readouterr().out)
+    said = run("tune", search.settings, "--storage", search.root, "--runner", "inline", "--json").json
     assert said["config"] == "tiny" and set(said["seconds"]) >= {"search", "distill", "evaluation", "report"}
     assert set(said["reused"]) >= {"data", "search", "experts", "distill", "evaluation", "report"}
     assert all(uri.startswith(str(search.root)) for uri in said["artifacts"].values())

@@ -12,6 +12,7 @@ from padray.console import Console
 from padray.errors import InputError
 from padray.pipeline import Outcome
 from padray.stages.base import Context
+from tests.conftest import TINY
 
 
 def run(
@@ -37,7 +38,7 @@ def learned_images(root: Path, outcome: Outcome) -> torch.Tensor:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Outcome]:
     folder = tmp_path_factory.mktemp("chain")
     settings = folder / "tiny.yaml"
-    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    settings.write_text(TINY)
     return settings, folder / "runs", run(settings, folder / "runs")[1]
 
 

@@ -21,6 +21,7 @@ from padray.stages import cells, evaluate, stored
 from padray.stages.base import Context, InlineRunner
 from padray.store import shards
 from padray.store.location import open_location
+from tests.conftest import TINY
 
 QUICK = ("evaluation.epochs=2", "evaluation.architectures=[]", "evaluation.controls.lrs=[0.01, 0.1]")
 
@@ -50,7 +51,7 @@ class Chain:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     folder = tmp_path_factory.mktemp("evaluate")
     settings = folder / "tiny.yaml"
-    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    settings.write_text(TINY)
     made = Chain(settings, folder / "runs", {})
     made.found = pipeline.run(made.context(), "distill").identities
     return made

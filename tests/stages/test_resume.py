@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TINY
+
 # Of what a distillation goes on from, all that the tiny chain leaves out; the last iterate, which used it, is the set.
 EVERYTHING = (
     "distill.validation.seeds=0",
@@ -38,7 +40,7 @@ def made(root: Path) -> list[str]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed")
     settings = folder / "tiny.yaml"
-    settings.write_text((Path(__file__).parents[1] / "conftest.py").read_text().split('"""')[3])
+    settings.write_text(TINY)
     done = padray(settings, folder / "runs")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -13,6 +13,7 @@ from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
 from padray.studies.study import Asked
+from tests.conftest import TINY
 
 STUDY = """
 title: Two filters
@@ -40,7 +41,7 @@ profiles:
 """
 
 
-def run(root: Path, path: Path, *overrides: str) -> tuple[Context, dict]:
+def make(root: Path, path: Path, *overrides: str) -> tuple[Context, dict]:
     asked = Asked(str(path), "small", overrides)
     parts = studies.prepare(asked)
     context = Context("x", parts[2][0].config, open_location(str(root)), InlineRunner())
@@ -55,13 +56,11 @@ def finished(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    from tests.conftest import TINY
-
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(TINY)
     path = folder / "study_filters.yaml"
     path.write_text(STUDY.format(tiny=folder / "tiny.yaml", kind="weights"))
-    return folder, path, run(folder / "runs", path)[1]
+    return folder, path, make(folder / "runs", path)[1]
 
 
 def test_cells_hold_their_distillations_and_the_printed_numbers(made):
@@ -92,12 +91,12 @@ def test_experts_that_diverge_take_their_own_cells_alone(made, tmp_path):
         '"no": {sch', '"no": {experts.lr: 1.0e+30, sch'
     )
     path.write_text(text)
-    cells = {(cell["row"], cell["column"]): cell for cell in run(folder / "runs", path)[1]["cells"]}
+    cells = {(cell["row"], cell["column"]): cell for cell in make(folder / "runs", path)[1]["cells"]}
     assert "experts.lr" in cells["no", "low"]["missing"] and not cells["no", "low"]["values"]
     assert cells["yes", "low"]["n"] == 2
     path.write_text(text.replace('"yes": {}', '"yes": {experts.lr: 1.0e+30}'))
     with pytest.raises(WorkError, match=r"experts\.lr"):
-        run(folder / "runs", path)
+        make(folder / "runs", path)
 
 
 def test_what_cells_share_is_made_once(made):
@@ -126,8 +125,17 @@ def test_the_page_tells_size_differences_and_pictures(made):
 def test_the_same_command_again_makes_nothing_but_what_failed(made):
     folder, path, summary = made
     before = Counter(finished(folder / "runs"))
-    again = run(folder / "runs", path)[1]
+    again = make(folder / "runs", path)[1]
     assert again["cells"] == summary["cells"]
     after = list((Counter(finished(folder / "runs")) - before).elements())
     assert [unit for unit in after if "/cell-" not in unit] == []
     assert len(after) == 4, "two diverging cells of two distillations are tried again; nothing else is"
+
+
+def test_the_command_prints_the_table_and_ends_with_code_3_where_a_cell_failed(made, run):
+    folder, path, summary = made
+    said = run("study", path, "--profile", "small", "--storage", folder / "runs", "--runner", "inline", "--json")
+    assert said.code == 3
+    assert said.json["cells"] == summary["cells"]
+    said = run("study", path, "--profile", "smal", "--storage", folder / "runs", "--runner", "inline")
+    assert said.code == 2 and "--profile smal is not in this study; it has full, small" in said.err

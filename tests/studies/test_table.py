@@ -1,7 +1,11 @@
 """What a study's table says of its numbers: what n counts, what failed, which control is whose, what was changed."""
 
+from dataclasses import replace
+
 import pytest
 
+from padray import loading
+from padray.fingerprint import Identity
 from padray.studies import plan, table
 from padray.studies.make import CellResult, Chain
 from padray.studies.table import Told
@@ -106,3 +110,19 @@ def test_a_teacher_is_named(told):
 
 def test_balanced_accuracy_is_called_so(told):
     assert table.sample(told("evaluation.metric=balanced_accuracy")).startswith("Test balanced accuracy in %")
+
+
+def test_the_title_names_the_data_that_stand_in_for_the_papers(told):
+    small = told(profile="small")
+    assert table.heading(small) == "Two filters (small profile, not the paper's size)"
+    elsewhere = replace(small, changed=[*small.changed, ("data.dataset", [("cifar10", "digits"), ("tiny", "digits")])])
+    assert table.heading(elsewhere) == "Two filters (small profile on digits, not the paper's size)"
+
+
+def test_cells_that_are_evaluated_otherwise_are_evaluated_apart(told):
+    config = told().results[0].cell.config
+    chains = [Chain(c, Identity("data", "x", "0" * 64), Identity("distill", "x", "1" * 64)) for c in (
+        config, loading.with_values(config, {"evaluation.seeds": 9}, "test"),
+        loading.with_values(config, {"distill.checkpoint_every": 9}, "test"))]  # fmt: skip
+    assert chains[0].id != chains[1].id
+    assert chains[0].id == chains[2].id
