@@ -8,7 +8,7 @@ import typer
 
 from padray import __version__
 from padray.console import Console
-from padray.errors import InputError, WorkError
+from padray.errors import INTERRUPTED, InputError, WorkError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,8 +19,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="What will run, and where each value came from.")
 app.add_typer(config_app, name="config")
-
-_INTERRUPTED = 130
 
 ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name, or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override a setting; repeatable.")]
@@ -150,6 +148,65 @@ def import_(
     console.exchanged(commands.bring(source, kind, config, Told(labels, lr), request, console))
 
 
+@app.command("submit")
+def submit(
+    config: ConfigName,
+    address: Annotated[str, typer.Option("--address", metavar="URL", help="The cluster's dashboard.")],
+    storage: Storage = None,
+    overrides: Overrides = None,
+    space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space: a search.")] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The whole chain, or a search, as a Ray job on a cluster; its log is followed, its exit code is this one's."""
+    from padray import commands
+
+    console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, space=space)
+    told = commands.submit(config, request, address, tuple(variables or ()), None if no_wait else console)
+    console.submitted(told)
+    if told["exit_code"]:
+        sys.exit(told["exit_code"])
+
+
+@app.command("init-config")
+def init_config(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A dataset's folder.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="FILE", help="A new file (default NAME.yaml).")] = None,
+    ipc: Annotated[int, typer.Option("--ipc", metavar="N", help="Synthetic samples per class.")] = 1,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="data.K=V", help="What to know of the data; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at a dataset of one's own and write settings for it, with comments; nothing is overwritten."""
+    from padray import commands
+
+    Console(as_json).surveyed(commands.init_config(path, to, ipc, tuple(overrides or ())))
+
+
+@app.command("plan")
+def plan(
+    config: ConfigName,
+    overrides: Overrides = None,
+    space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space.")] = None,
+    storage: Storage = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the seconds on this device.")] = False,
+    price: Annotated[float | None, typer.Option("--price", metavar="PER_HOUR", help="Of one device.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a run would take: units, what of them is there, hours, bytes, memory, money. Runs and writes nothing."""
+    from padray import commands
+    from padray.planning.page import page
+
+    console = Console(as_json)
+    request = commands.Request(tuple(overrides or ()), storage, "inline", space=space)
+    told = commands.plan(config, request, calibrate, price, console)
+    console.plan(told, page(told))
+
+
 @config_app.command("show")
 def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json = False) -> None:
     """Every setting with its origin, and the fingerprints."""
@@ -176,6 +233,14 @@ def show(
     from padray import commands
 
     Console(as_json).artifact(commands.show_artifact(identifier, storage))
+
+
+@app.command("status")
+def status(storage: Storage = None, as_json: Json = False) -> None:
+    """How far unfinished work is, and what every stage has taken so far."""
+    from padray import commands
+
+    Console(as_json).status(commands.status(storage))
 
 
 @app.command("verify")
@@ -234,7 +299,7 @@ def main(check: Callable[[], None] | None = None) -> None:
         if check:
             check()
         code = app(standalone_mode=False)  # or typer prints its own errors, in boxes
-        if code == _INTERRUPTED:  # what typer makes of Control-C inside a command
+        if code == INTERRUPTED:  # what typer makes of Control-C inside a command
             raise KeyboardInterrupt
         if code:
             sys.exit(code)
@@ -247,7 +312,7 @@ def main(check: Callable[[], None] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         console.error("interrupted; everything finished is kept, and the same command goes on from there")
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the commands do, apart from parsing and printing."""
 
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -7,14 +8,19 @@ from typing import Any
 from padray import fingerprint, loading, pipeline, sweep, upkeep
 from padray.config import Config, StorageSettings
 from padray.console import Console
+from padray.data import survey
 from padray.data.sources import source_digest
-from padray.errors import InputError
+from padray.errors import INTERRUPTED, InputError
 from padray.exchange import incoming, outgoing
 from padray.exchange.sets import Told
 from padray.loading import Loaded
+from padray.planning import plan as planning
+from padray.recipe import text as recipe
 from padray.search import study
 from padray.stages.base import Context, InlineRunner, Runner
+from padray.status import status_of
 from padray.store.artifacts import Manifest, check_root, is_called, read_manifests
+from padray.store.cache import cached
 from padray.store.location import Location, open_location
 from padray.studies import study as studies
 from padray.studies.study import Asked
@@ -36,9 +42,15 @@ class Request:
 def context(name: str, request: Request) -> Context:
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
     loaded = loading.load(name, request.overrides, request.space)
-    location = open_location(request.storage or loaded.config.storage.root)
+    location = _working(open_location(request.storage or loaded.config.storage.root), loaded.config)
     runner = _runner(request.runner, loaded.config, location)
     return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
+
+
+def _working(location: Location, config: Config) -> Location:
+    """A storage for a command that computes: what it reads goes through the cache, if there is to be one."""
+    settings = config.storage
+    return location if settings.cache is None else cached(location, settings.cache, settings.cache_gb)
 
 
 def _runner(name: str, config: Config, location: Location) -> Runner:
@@ -70,6 +82,7 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
     if request.fresh:
         raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]
+    location = _working(location, sets[0].config)
     runner = _runner(request.runner, sets[0].config, location)
     with console.progress() as notify:
         began = time.monotonic()
@@ -95,7 +108,7 @@ def make_study(path: str, profile: str, request: Request, console: Console) -> d
     config = next((cell.config for cell in parts[2] if cell.config), None)
     if config is None:
         raise InputError(f"{path}: no cell of this study is available")
-    location = open_location(request.storage or config.storage.root)
+    location = _working(open_location(request.storage or config.storage.root), config)
     runner = _runner(request.runner, config, location)
     with console.progress() as notify:
         context = Context(asked.name, config, location, runner, notify)
@@ -113,6 +126,50 @@ def take(name: str, layout: str, destination: str, storage: str | None) -> dict[
     """Export a stored set; what `--json` prints."""
     location = _existing(storage)
     return outgoing.export_set(location, sweep.named(name, location), layout, destination)
+
+
+def submit(
+    name: str, request: Request, address: str, variables: tuple[str, ...], console: Console | None
+) -> dict[str, Any]:
+    """Send the chain, or with a space a search, to a cluster and follow it; what `--json` prints.
+
+    Args:
+        console: where the job's log goes; without one the job is not followed.
+    """
+    from padray.cluster import submit as jobs  # Ray is imported where it is asked for, and only there
+
+    work = jobs.work(name, request.storage, request.overrides, request.space, variables)
+    cluster = jobs.Cluster(address)
+    job = cluster.submit(work)
+    told = {
+        "job": job, "address": cluster.address, "entrypoint": work.entrypoint, "status": "SUBMITTED", "exit_code": None,
+        "message": cluster.note, **cluster.commands(job),
+    }  # fmt: skip
+    if console is None:
+        return told
+    console.log(f"{told['message']}\n" * bool(told["message"]) + f"job {job} at {cluster.address}\n")
+    try:
+        ended = cluster.follow(job, console.log)
+    except KeyboardInterrupt:
+        return {**told, "exit_code": INTERRUPTED}
+    return {**told, "status": ended.status, "exit_code": ended.code, "message": ended.message}
+
+
+def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Write settings for a dataset of one's own; what `--json` prints. Raises InputError."""
+    found = survey.look(path, recipe.told(overrides))
+    file = recipe.write(found, ipc, to)
+    typed = shlex.quote(file)
+    return {**found.summary(), "file": file, "next": [f"padray config show {typed}", f"padray run {typed}"]}
+
+
+def plan(name: str, request: Request, calibrated: bool, price: float | None, console: Console) -> dict[str, Any]:
+    """What a run would take; what `--json` prints. Raises InputError as the run would before its first unit."""
+    loaded = loading.load(name, request.overrides, request.space)
+    location = open_location(request.storage or loaded.config.storage.root)  # without the cache, which is written to
+    context = Context(loaded.name, loaded.config, location, InlineRunner(), overrides=request.overrides)
+    with console.progress() as context.notify:
+        return planning.plan(context, calibrated=calibrated, price=price)
 
 
 def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -175,6 +232,11 @@ def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
         "numerics": manifest.numerics, "facts": manifest.facts, "settings": manifest.settings,
         "contents": [{"key": item.key, "bytes": item.size, "sha256": item.sha256} for item in manifest.objects],
     }  # fmt: skip
+
+
+def status(storage: str | None) -> dict[str, Any]:
+    """How far the work is and what it has taken; what `--json` prints."""
+    return status_of(_existing(storage))
 
 
 def verify(

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from padray.evaluation.table import percent, shows_balanced
+from padray.planning.page import Page
 from padray.stages.base import Progress
 
 _PLAIN_EVERY_S = 10.0
@@ -99,6 +100,50 @@ class Console:
         self.out.print(f"next: {told['use']}")
         return None
 
+    def log(self, text: str) -> None:
+        """A part of a job's log, as it comes."""
+        stream = sys.stderr if self.as_json else sys.stdout
+        stream.write(text)
+        stream.flush()
+
+    def submitted(self, told: dict[str, Any]) -> None:
+        """How a job ended, or how to follow and to stop one that goes on."""
+        if self.as_json:
+            return self._print_json(told)
+        note = f" ({told['message']})" if told["message"] else ""
+        self.out.print(f"job {told['job']}: {told['status']}{note}")
+        if told["status"] == "SUBMITTED":
+            self.out.print(f"it goes on; follow it: {told['follow']}")
+            self.out.print(f"stop it: {told['stop']}")
+        return None
+
+    def surveyed(self, told: dict[str, Any]) -> None:
+        """What was found in a dataset, where its settings are, and what to do next."""
+        if self.as_json:
+            return self._print_json(told)
+        (smallest, fewest), (largest, most) = told["smallest"], told["largest"]
+        shape = "x".join(map(str, told["shape"]))
+        self.out.print(f"found: {told['train']:,} training and {told['test']:,} test samples, {told['holds']}, {shape}")
+        self.out.print(f"classes: {told['classes']}; {largest} has {most:,} training samples, {smallest} {fewest:,}")
+        self.out.print(f"settings: {told['file']}")
+        for line in told["next"]:
+            self.out.print(f"next: {line}")
+        return None
+
+    def plan(self, told: dict[str, Any], page: Page) -> None:
+        """The units of every stage and what they take; their sum; what to know of it."""
+        if self.as_json:
+            return self._print_json(told)
+        table = Table(*page.head, title=page.title)
+        for row in page.rows:
+            table.add_row(*row)
+        table.add_section()
+        table.add_row(*page.total)
+        self.out.print(table)
+        for sentence in page.sentences:
+            self.out.print(sentence)
+        return None
+
     def settings(self, described: dict[str, Any]) -> None:
         """Every setting with its origin, then where the artefacts will be."""
         if self.as_json:
@@ -127,6 +172,25 @@ class Console:
     def artifact(self, shown: dict[str, Any]) -> None:
         """One artefact, whole."""
         self._print_json(shown)
+
+    def status(self, told: dict[str, Any]) -> None:
+        """What is not finished, and what every stage has taken."""
+        if self.as_json:
+            return self._print_json(told)
+        if told["unfinished"]:
+            rows = Table("stage", "artefact", "objects", "last", "written", title="unfinished")
+            for line in told["unfinished"]:
+                objects = ", ".join(f"{count} {kind}" for kind, count in sorted(line["objects"].items()))
+                rows.add_row(line["stage"], line["artifact"], objects, line["last"], _ago(line["idle_s"]))
+            self.out.print(rows)
+        if told["stages"]:
+            rows = Table("stage", "units", "hours", "lost", "hosts", title="what the work took")
+            for line in told["stages"]:
+                hours = f"{line['seconds'] / 3600:.2f}"
+                rows.add_row(line["stage"], str(line["units"]), hours, str(line["lost"]), str(line["hosts"]))
+            self.out.print(rows)
+        self.out.print(f"{told['storage']}: {told['finished']} finished, {len(told['unfinished'])} unfinished")
+        return None
 
     def findings(self, told: dict[str, Any]) -> None:
         """What is wrong or unfinished, and what repair does about it; with --json it comes with the end."""
@@ -182,6 +246,14 @@ def _search(summary: dict[str, Any]) -> str:
         f"search: {trials['finished']} trials finished, {trials['failed']} failed, {trials['pruned']} pruned; the "
         f"best, trial {best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
     )
+
+
+def _ago(seconds: float) -> str:
+    """`3 min ago`, in the largest unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,8 @@
 Both carry one sentence that says what is wrong, where, and what would be right.
 """
 
+INTERRUPTED = 130  # the exit code after Control-C
+
 
 class InputError(Exception):
     """What the user gave cannot be used: settings, files, storage. Exit code 2."""

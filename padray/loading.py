@@ -41,6 +41,15 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
         InputError: unknown name, key, type or range; a duplicate key; YAML that cannot be parsed; a ranking that is
             not there, or another one than `scores.digest` says.
     """
+    loaded = settings_of(name, overrides, space)
+    config, origins = _with_digest(loaded.config), dict(loaded.origins)
+    if config.scores.path is not None:
+        origins.setdefault("scores.digest", "the bytes of scores.path")
+    return Loaded(loaded.name, config, origins)
+
+
+def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -> Loaded:
+    """As `load`, but a ranking's file is not opened: it may lie on another machine. Raises InputError."""
     text, source = _read(name)
     tree = _parse(text, source)
     try:
@@ -56,10 +65,7 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
         origins = {k: v for k, v in origins.items() if not f"{k}.".startswith(f"{'.'.join(path)}.")}
         origins[".".join(path)] = "--set"
     label = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    config = _with_digest(_check(tree, origins, source))
-    if config.scores.path is not None:
-        origins.setdefault("scores.digest", "the bytes of scores.path")
-    return Loaded(label, config, origins)
+    return Loaded(label, _check(tree, origins, source), origins)
 
 
 def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:

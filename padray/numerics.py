@@ -1,13 +1,15 @@
 """The machine's part in a result: device, threads and versions. Recorded with every artefact, not fingerprinted."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from padray.config import ComputeSettings
-from padray.errors import InputError
+from padray.errors import InputError, WorkError
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -46,3 +48,15 @@ def decide(settings: ComputeSettings) -> Numerics:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Numerics(device, settings.threads, settings.precision, torch.__version__, platform.machine())
+
+
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Raises WorkError, which says what to lower, where memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        kinds = (torch.OutOfMemoryError, MemoryError)
+        if isinstance(error, kinds) or "allocate memory" in str(error):  # what PyTorch says on a CPU
+            raise WorkError(f"{what} does not fit into memory: lower its batch or its network's width") from None
+        raise

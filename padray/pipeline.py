@@ -37,7 +37,7 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
         InputError: settings, files or storage cannot be used; nothing was begun.
         WorkError: a unit failed; what was finished before it is kept.
     """
-    _check(context.config)
+    check(context.config)
     check_writable(context.location)
     wanted = STAGES[: STAGES.index(until) + 1]
     found = {"data": data.make(context)}
@@ -57,7 +57,7 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     return outcome
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """What only shows when settings are put together. Raises InputError."""
     if not config.data.validation and config.distill.validation.seeds:
         raise InputError(
@@ -69,7 +69,11 @@ def _check(config: Config) -> None:
 def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
     channels, height, width = context.folder(stored_data).require().facts["shape"]
-    config = context.config
+    check_shape(context.config, (channels, height, width))
+
+
+def check_shape(config: Config, shape: tuple[int, int, int]) -> None:
+    """Refuse networks that cannot work on samples of this shape (C, H, W). Raises InputError."""
     asked = [("network", config.network)]
     if config.trains_scoring_networks:
         asked.append(("scores.network", config.scores.network))
@@ -78,7 +82,7 @@ def check_networks(context: Context, stored_data: Identity) -> None:
         asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
     for key, network in asked:
         try:
-            networks.check(network, (channels, height, width))
+            networks.check(network, shape)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
 

@@ -44,8 +44,9 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
     folder, manifest = named(name, location)
     settings = {key: value for key, value in manifest.settings.items() if key not in {"name", "search"}}
     for override in overrides:
-        if not override.startswith(("evaluation.", "compute.", "cluster.")):
-            raise InputError(f"--set {override}: of a stored set only evaluation, compute and cluster can be changed")
+        if not override.startswith(("evaluation.", "compute.", "cluster.", "storage.cache")):
+            changeable = "evaluation, compute, cluster and the cache"
+            raise InputError(f"--set {override}: of a stored set only {changeable} can be changed")
     config = loading.from_settings(settings, overrides, folder)
     by_fingerprint = {found.fingerprint: (path, found) for path, found in all_manifests(location)}
     experts = by_fingerprint.get(manifest.inputs.get("experts", ""))

@@ -24,7 +24,7 @@ from padray.store.artifacts import (
     split_key,
 )
 from padray.store.audit import FAULTS, Audit, Finding, Standing, audit
-from padray.store.location import Location
+from padray.store.location import Leftover, Location
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
@@ -32,6 +32,7 @@ _TAKEN_UP = {
     "evaluation": ("cell-",), "search": ("trial-",), "study": ("cell-",),
 }  # fmt: skip
 _STAGES = {room: stage for stage, room in FOLDERS.items()}
+_IN_FLIGHT_S = 3600.0  # a write that began so long ago is over, unless an age was given
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -42,6 +43,7 @@ class Line:
     finding: Finding
     remedy: str
     acts: bool
+    leftover: Leftover | None = None
 
 
 @dataclass
@@ -103,11 +105,28 @@ def verify(location: Location, identifier: str | None, older_than: str | None, n
     notify(Progress("verify", len(chosen), len(chosen)))
     findings = [(made, finding) for made in audits for finding in made.findings]
     lines = [_line(location, made, finding, limit) for made, finding in findings]
-    for key in location.leftovers():
-        if identifier is None or key.rsplit("/", 1)[0] in chosen:
-            finding = Finding("", key, "leftover", "a write that never came to its end")
-            lines.append(_if_old(location, finding, limit))
+    lines += _leftovers(location, None if identifier is None else chosen, limit)
     return Inspection(location, audits, lines)
+
+
+def _leftovers(location: Location, chosen: list[str] | None, limit: float | None) -> list[Line]:
+    """The writes that are under way, or never came to their end: told apart by their age."""
+    try:
+        found = location.leftovers()
+    except InputError as error:  # the right to list them is one of its own
+        return [Line(Finding("", location.uri, "unreadable", str(error)), "leaves it: look for yourself", acts=False)]
+    lines = []
+    for each in found:
+        if chosen is not None and each.key.rsplit("/", 1)[0] not in chosen:
+            continue
+        name = f"{each.key}?uploadId={each.upload}" if each.upload else each.key
+        if each.age < (_IN_FLIGHT_S if limit is None else limit):
+            finding = Finding("", name, "unfinished", f"a write that began {each.age:.0f} s ago")
+            lines.append(Line(finding, "leaves it: it may still go on; --older-than AGE removes it", acts=False))
+        else:
+            finding = Finding("", name, "leftover", "a write that never came to its end")
+            lines.append(Line(finding, "removes it", acts=True, leftover=each))
+    return lines
 
 
 def _standing(manifest: Manifest, stem: str) -> Standing:
@@ -183,8 +202,8 @@ def repair(inspection: Inspection) -> None:
             _remove(inspection.location, line.finding)
             inspection.repaired.add(line.finding.key)
     for line in inspection.lines:
-        if line.acts and line.finding.kind == "leftover":
-            inspection.location.delete(line.finding.key)
+        if line.leftover:
+            inspection.location.discard(line.leftover)
             inspection.repaired.add(line.finding.key)
 
 

@@ -27,7 +27,7 @@ VENV = Path(__file__).parents[1] / ".venv-swift"
 SWIFT = "swift==2.38.3"
 BUCKET = "padray-tests"
 START_S = 60.0
-OWNER, STRANGER = ("test:tester", "testing"), ("test:stranger", "guessing")  # access key, secret
+OWNER, STRANGER = (("test:tester", secrets.token_hex(16)), ("test:stranger", "guessing"))  # access key, secret
 PARTS = ("account", "container", "object", "proxy")
 
 COMMON = """
@@ -52,9 +52,10 @@ use = egg:swift#healthcheck
 [app:{part}-server]
 use = egg:swift#{part}
 """
-SPEAKING = """
+SPEAKING = f"""
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy slo proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy container_quotas slo
+    proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -63,8 +64,8 @@ use = egg:swift#s3api
 location = us-east-1
 [filter:tempauth]
 use = egg:swift#tempauth
-user_test_tester = testing .admin
-user_test_stranger = guessing
+user_test_tester = {OWNER[1]} .admin
+user_test_stranger = {STRANGER[1]}
 [filter:cache]
 use = egg:swift#memcache
 # nobody listens there: without a cache, every request asks the disks
@@ -75,7 +76,7 @@ use = egg:swift#slo
 allow_async_delete = false
 """ + "".join(
     f"[filter:{name}]\nuse = egg:swift#{name}\n"
-    for name in ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy")
+    for name in ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy", "container_quotas")
 )  # fmt: skip
 HASHES = """
 [swift-hash]
@@ -94,6 +95,16 @@ for name, port in (argument.split("=") for argument in sys.argv[1:]):
     ring.add_dev({**place, "replication_ip": "127.0.0.1", "replication_port": int(port)})
     ring.rebalance()
     ring.get_ring().save(f"{name}.ring.gz")
+"""
+QUOTA = """
+import sys
+etc, bucket, limit = sys.argv[1:]
+from swift.common import utils
+utils.set_swift_dir(etc)
+from swift.common.direct_client import direct_post_container
+from swift.common.ring import Ring
+part, nodes = Ring(etc, ring_name="container").get_nodes("AUTH_test", bucket)
+direct_post_container(nodes[0], part, "AUTH_test", bucket, headers={"X-Container-Meta-Quota-Bytes": limit})
 """
 
 
@@ -184,6 +195,11 @@ class Swift:
         for process in self.running.values():
             process.wait()
 
+    def limit(self, bucket: str, size: int | None) -> None:
+        """Let a bucket hold at most so many bytes; None: as many as there is room for."""
+        command = [VENV / "bin/python", "-c", QUOTA, self.etc, bucket, "" if size is None else str(size)]
+        subprocess.run(command, check=True, capture_output=True)
+
     def freeze(self) -> None:
         self.signal(signal.SIGSTOP)
 
@@ -201,6 +217,13 @@ class Store:
     def environment(self) -> dict[str, str]:
         """For a command that shall use the server."""
         return {**os.environ, **self.server.environment()}
+
+    def by_file(self, folder: Path) -> dict[str, str]:
+        """AWS settings without a secret: the credentials lie in a file."""
+        path = folder / "credentials"
+        path.write_text(f"[default]\naws_access_key_id = {OWNER[0]}\naws_secret_access_key = {OWNER[1]}\n")
+        settings = self.server.environment() | {"AWS_SHARED_CREDENTIALS_FILE": str(path)}
+        return {name: value for name, value in settings.items() if value not in OWNER}
 
     def root(self) -> str:
         """A storage root that nobody has used."""

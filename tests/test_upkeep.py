@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from padray import commands, pipeline, upkeep
 from padray.distill import state, synthetic
@@ -18,6 +20,7 @@ from padray.store.location import LocalLocation
 from tests.conftest import TINY, Run
 
 Damage = Callable[[Path], None]
+NOBODY = "0" * 12
 
 
 def make(root: Path, *overrides: str, until: str = "evaluate") -> Context:
@@ -188,11 +191,53 @@ def test_orphans_go_and_plain_names_stay(root):
         (folder / name).write_bytes(content)
     half = folder / ".put-0011223344556677"
     half.write_bytes(b"half")
+    os.utime(half, (time.time() - 7200,) * 2)
     kinds = list(findings(root).values())
     assert kinds == ["orphan"] * 4 + ["leftover"]
-    assert repaired(root, None, "1h") == set(), "they are younger"
+    assert repaired(root, None, "3h") == set(), "they are younger"
     assert len(repaired(root)) == 5
     assert tree(root) == {**before, (folder / "notes.txt").relative_to(root).as_posix(): b"mine"}
+
+
+def test_a_write_that_may_still_go_on_is_no_fault_and_is_left(root):
+    half = one(root, "expert-0000-*").with_name(".put-0011223344556677")
+    half.write_bytes(b"half")
+    assert list(findings(root).values()) == ["unfinished"]
+    assert repaired(root) == set() and half.exists()
+    assert len(repaired(root, None, "0s")) == 1 and not half.exists()
+
+
+@pytest.mark.s3
+def test_an_upload_in_parts_that_nobody_finishes_goes_by_its_age(s3):
+    location, beside = s3.location(), s3.location()
+    begun = [
+        where.client().create_multipart_upload(Bucket=where.bucket, Key=f"{where.prefix}/experts/a-{NOBODY}/b")
+        for where in (location, location, beside)
+    ]
+    names = {f"experts/a-{NOBODY}/b?uploadId={upload['UploadId']}" for upload in begun[:2]}
+    young = upkeep.verify(location, None, None, lambda progress: None)
+    assert {line.finding.key for line in young.lines} == names and young.wrong == 0
+    upkeep.repair(young)
+    assert len(location.leftovers()) == 2, "they may still go on"
+    old = upkeep.verify(location, None, "0s", lambda progress: None)
+    assert {line.finding.kind for line in old.lines} == {"leftover"} and old.wrong == 2
+    upkeep.repair(old)
+    assert (old.repaired, old.wrong, location.leftovers()) == (names, 0, [])
+    assert len(beside.leftovers()) == 1, "another root's"
+    upkeep.repair(old)  # what is gone already is no error
+
+
+@pytest.mark.s3
+def test_who_may_not_list_uploads_is_told_so_and_everything_else_is_checked(s3, monkeypatch):
+    location = s3.location()
+
+    def refused(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "List")
+
+    location.client().meta.events.register("before-call.s3.ListMultipartUploads", refused)
+    (line,) = upkeep.verify(location, None, None, lambda progress: None).lines
+    assert line.finding.kind == "unreadable" and "cannot list the unfinished uploads of" in line.finding.problem
+    assert "it is denied" in line.finding.problem
 
 
 def test_units_that_a_killed_extension_left_are_no_orphans_and_go_only_by_age(root):

@@ -7,6 +7,7 @@ A normal run prints nothing of Ray's. These lines of Ray itself may be seen, and
 - `ray job submit`: "Ignoring upload to cluster …", "Creating a file package …", and where to find the job.
 """
 
+import json
 import logging
 import os
 import secrets
@@ -25,15 +26,18 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
 
 
 def connect() -> float:
     """Join the cluster at RAY_ADDRESS, or start Ray on this machine; the seconds that it took.
 
     Raises:
-        InputError: there is no cluster at RAY_ADDRESS, or it wants a token that this process does not have.
+        InputError: there is no cluster at RAY_ADDRESS, it wants a token that this process does not have, or the job
+            was given secrets.
     """
     settle_environment()
+    _check_job()
     import ray  # not before: Ray reads its environment when it is imported
 
     if ray.is_initialized():
@@ -51,17 +55,37 @@ def connect() -> float:
     return time.monotonic() - began
 
 
-def settle_environment() -> None:
-    """Ray's environment, before Ray is imported; what the user has set stays."""
+def settle_environment(address: str | None = None) -> None:
+    """Ray's environment, before Ray is imported; what the user has set stays.
+
+    Args:
+        address: the cluster that is meant, where it is not that at RAY_ADDRESS.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if "RAY_AUTH_MODE" in os.environ:
         return
-    if "RAY_ADDRESS" not in os.environ:  # our own Ray: a token that only this process and its children know
+    if not (address or "RAY_ADDRESS" in os.environ):  # our own Ray: its token stays in this process and its children
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     elif "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _check_job() -> None:
+    """Refuse secrets among a job's environment variables: Ray writes those to its logs on every node."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    refuse_secrets(given, "the job's runtime_env")
+
+
+def refuse_secrets(given: dict[str, str], where: str) -> None:
+    """Refuse environment variables for a job that are secrets. Raises InputError."""
+    if named := sorted(AWS_SECRETS & given.keys()):
+        raise InputError(
+            f"{where} holds {named[0]}, which Ray writes to its logs: take it out and renew it; give the "
+            f"nodes a role, or the job the path of a file that they share (AWS_SHARED_CREDENTIALS_FILE)"
+        )
 
 
 def beside_driver() -> Any:

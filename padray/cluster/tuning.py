@@ -19,12 +19,13 @@ import optuna
 import ray
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search.optuna import OptunaSearch
 
 from padray import pipeline
 from padray.cluster.lost import LOST, Losses, TooManyLostError
 from padray.cluster.runner import RayRunner
-from padray.cluster.session import beside_driver
+from padray.cluster.session import AWS_SECRETS, beside_driver
 from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.fingerprint import experts_identity
@@ -33,6 +34,7 @@ from padray.search.study import SearchWork
 from padray.search.trials import Parameters, TrialRecord
 from padray.space import ParameterSpec
 
+ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
 _STUDY = "padray"
 _HOLDS = {"cpu": 0.0, "memory": 1.0}  # a waiting trial: one byte, for Tune wants something, and no part of a CPU
@@ -45,9 +47,9 @@ class Owner:
 
     def __init__(self, work: SearchWork) -> None:
         self.work = work
-        records = trials.read(work.folder())
+        records = work.records()
         self.free = trials.missing(records, work.config.search.trials)
-        self.begun = {n: given for n, given in trials.read_begun(work.folder()).items() if n in self.free}
+        self.begun = {n: given for n, given in work.begun().items() if n in self.free}
         self.numbers: dict[str, int] = {}
         self.locks: dict[str, threading.Lock] = {}
         self.guard = threading.Lock()
@@ -70,7 +72,7 @@ class Owner:
             lock = self.locks.setdefault(wanted, threading.Lock())
         try:
             with lock:
-                runner = RayRunner(config, self.work.inputs.location())
+                runner = RayRunner(config, self.work.inputs.location)
                 pipeline.run(self.work.context(config, runner), "experts")
         except (InputError, WorkError) as error:
             return str(error), isinstance(error, InputError)
@@ -111,7 +113,7 @@ def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> 
         config = work.config_of(parameters)
         experts(config)
         if config.cluster.most_workers > 1:  # this process only waits; the task below finds the set and judges it
-            pipeline.run(work.context(config, RayRunner(config, work.inputs.location())), "distill")
+            pipeline.run(work.context(config, RayRunner(config, work.inputs.location)), "distill")
     except TooManyLostError:
         raise
     except (InputError, WorkError) as error:
@@ -135,22 +137,22 @@ def run(work: SearchWork) -> Iterator[TrialRecord]:
     Raises:
         WorkError: trials were lost too often, or something failed that is not a trial's own fault.
     """
-    seen = set(trials.read(work.folder()))
+    seen = set(work.records())
     losses = Losses(work.config.cluster.max_losses)
-    while trials.missing(trials.read(work.folder()), work.config.search.trials):
+    while trials.missing(work.records(), work.config.search.trials):
         outcome: list[Exception] = []
         thread = threading.Thread(target=_fit, args=(work, outcome), daemon=True)
         thread.start()
         while True:
             thread.join(_POLL_S)
             over = not thread.is_alive()  # asked before reading, so that nothing is missed
-            for number, record in trials.read(work.folder()).items():
+            for number, record in work.records().items():
                 if number not in seen:
                     seen.add(number)
                     yield record
             if over:
                 break
-        left = trials.missing(trials.read(work.folder()), work.config.search.trials)
+        left = trials.missing(work.records(), work.config.search.trials)
         if left:
             _explain(outcome, losses, f"trial {left[0]}")
 
@@ -169,7 +171,7 @@ def _explain(outcome: list[Exception], losses: Losses, lost: str) -> None:
 
 def _fit(work: SearchWork, outcome: list[Exception]) -> None:
     """One run of Tune over the trials that are missing; what went wrong is left in `outcome`."""
-    settings, before = work.config.search, trials.read(work.folder())
+    settings, before = work.config.search, work.records()
     owner = Owner.options(  # type: ignore[attr-defined]
         max_concurrency=4 * settings.concurrency + 2, scheduling_strategy=beside_driver()
     ).remote(work)
@@ -215,7 +217,7 @@ def _search(work: SearchWork, before: dict[int, TrialRecord], scratch: Path) -> 
     made = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", sampler=sampler)
     for record in before.values():
         made.add_trial(trials.frozen(record, settings.space))
-    lost = [given for number, given in sorted(trials.read_begun(work.folder()).items()) if number not in before]
+    lost = [given for number, given in sorted(work.begun().items()) if number not in before]
 
     return OptunaSearch(
         space=_Space(settings.space), metric="value", mode="max", points_to_evaluate=lost or None, sampler=sampler,

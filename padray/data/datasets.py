@@ -91,13 +91,18 @@ def _check_finite(images: Tensor, part: str) -> None:
         )
 
 
+def held_count(count: int, fraction: float) -> int:
+    """How many of a class's `count` training samples go to validation."""
+    held = math.floor(fraction * count + 1e-9)  # 0.29 * 100 is just below 29 in floating point
+    return max(1, held) if fraction > 0 else 0
+
+
 def _split(labels: Tensor, names: tuple[str, ...], fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Rising indices of train and validation; of each class floor(fraction * n), at least 1, go to validation."""
     held: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     for label, name in enumerate(names):
         rows = (labels == label).nonzero()[:, 0]
-        count = math.floor(fraction * len(rows) + 1e-9)  # 0.29 * 100 is just below 29 in floating point
-        count = max(1, count) if fraction > 0 else 0
+        count = held_count(len(rows), fraction)
         if count >= len(rows):
             raise InputError(
                 f"class {name!r} has {len(rows)} training sample(s), too few to train on and to validate with; "

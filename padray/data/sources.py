@@ -8,6 +8,7 @@ ever downloaded.
 import hashlib
 import io
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 from padray.config import DataSettings
 from padray.data import builtin
 from padray.data.layouts import listings, locate
-from padray.data.listing import HOLDS, Content, Encoded, Listing, Source
+from padray.data.listing import HOLDS, Content, Encoded, Listing, Listings, Source
 from padray.errors import InputError
 
 _GREY = frozenset({"1", "L", "LA", "La"})
@@ -50,13 +51,19 @@ def source_digest(settings: DataSettings) -> str:
     return builtin.digest(settings.dataset) if builtin.is_built_in(settings) else _digest(locate(settings))
 
 
-def read(settings: DataSettings) -> RawDataset:
-    """The dataset of `settings`. Raises InputError for anything that cannot be used."""
+def listed(settings: DataSettings) -> Listings:
+    """Train, test and the class names, labels checked, no sample decoded. Raises InputError."""
     source = None if builtin.is_built_in(settings) else locate(settings)
     _check_columns(settings, source)
     train, test, names = listings(source, settings) if source else builtin.listings(settings.dataset)
     for listing in (train, test):
         _check_labels(listing, names)
+    return train, test, names
+
+
+def read(settings: DataSettings) -> RawDataset:
+    """The dataset of `settings`. Raises InputError for anything that cannot be used."""
+    train, test, names = listed(settings)
     kept = _kept(train.labels, settings)
     if train.content != "image":
         _check_for_images(settings, train)
@@ -70,6 +77,41 @@ def read(settings: DataSettings) -> RawDataset:
         RawSplit(samples, train.labels[kept], train.place), RawSplit(test_samples, test.labels, test.place), names,
         train.content,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a dataset without keeping its samples: shape (C, H, W), training samples of each class."""
+
+    shape: tuple[int, int, int]
+    kept: tuple[int, ...]
+    test: int
+    class_names: tuple[str, ...]
+    content: Content = "image"
+
+
+def outline(settings: DataSettings) -> Outline:
+    """The outline of what `read` gives; decodes images only until one of them has colours. Raises as `read` does."""
+    train, test, names = listed(settings)
+    kept, everything = _kept(train.labels, settings), np.arange(len(test.labels))
+    if train.content != "image":
+        _check_for_images(settings, train)
+        shape = _stack(train, kept[:1]).shape[1:]
+    else:
+        shape = _image_shape(((train, kept), (test, everything)), settings.size)
+    counts = np.bincount(train.labels[kept], minlength=len(names))
+    channels, height, width = shape
+    return Outline((channels, height, width), tuple(counts.tolist()), len(everything), names, train.content)
+
+
+def _image_shape(parts: Iterable[tuple[Listing, np.ndarray]], size: int | None) -> tuple[int, ...]:
+    shape: tuple[int, ...] = ()
+    for listing, rows in parts:
+        for row, encoded in zip(rows, listing.samples(rows), strict=True):
+            shape = _pixels(encoded, size, listing.where(int(row))).shape
+            if shape[0] == 3:  # grey images fill all three channels then
+                return shape
+    return shape
 
 
 def _digest(source: Source) -> str:
@@ -126,12 +168,18 @@ def _check_labels(listing: Listing, names: tuple[str, ...]) -> None:
 
 def _kept(labels: np.ndarray, settings: DataSettings) -> np.ndarray:
     """Rising rows of the first samples of each class: at most the limit, and of these a long tail's share."""
-    classes, least = int(labels.max()) + 1, 2 if settings.validation else 1  # one to train on, one to validate with
-    rows = []
+    classes, rows = int(labels.max()) + 1, []
     for label in range(classes):
-        found = np.flatnonzero(labels == label)[: settings.limit_per_class]
-        rows.append(found[: max(least, tail_count(len(found), label, classes, settings.imbalance))])
+        found = np.flatnonzero(labels == label)
+        rows.append(found[: kept_count(len(found), label, classes, settings)])
     return np.sort(np.concatenate(rows))
+
+
+def kept_count(count: int, label: int, classes: int, settings: DataSettings) -> int:
+    """How many of a class's `count` training samples are wanted."""
+    least = 2 if settings.validation else 1  # one to train on, one to validate with
+    limited = count if settings.limit_per_class is None else min(count, settings.limit_per_class)
+    return min(limited, max(least, tail_count(limited, label, classes, settings.imbalance)))
 
 
 def tail_count(count: int, label: int, classes: int, imbalance: float) -> int:
@@ -201,16 +249,38 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], where: str) 
         )
 
 
+def image_shape(encoded: Encoded, where: str) -> tuple[int, int, int]:
+    """C, H, W that an image will have; of a coded one only the head is read. Raises InputError as decoding would."""
+    if isinstance(encoded, np.ndarray):
+        return 1 if encoded.ndim == 2 else encoded.shape[2], encoded.shape[0], encoded.shape[1]
+    if encoded is None:
+        raise _no_image(where)
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            is_grey = image.mode in _GREY or image.mode.startswith("I;16")
+            return 1 if is_grey else 3, image.height, image.width
+    except Exception as error:  # decoders of damaged files raise many kinds
+        raise _undecodable(where) from error
+
+
+def _no_image(where: str) -> InputError:
+    return InputError(f"{where} holds no image bytes; every row needs a coded image (a path alone is not read)")
+
+
+def _undecodable(where: str) -> InputError:
+    return InputError(f"{where} cannot be decoded as an image; replace it or leave it out")
+
+
 def _pixels(encoded: Encoded, size: int | None, where: str) -> np.ndarray:
     """One image as (C, H, W) uint8; C is 1 for grey images. Resized to size x size, bilinear with antialiasing."""
     if encoded is None:
-        raise InputError(f"{where} holds no image bytes; every row needs a coded image (a path alone is not read)")
+        raise _no_image(where)
     try:
         image = _eight_bit(_open(encoded))
         if size is not None and image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
     except Exception as error:  # decoders of damaged files raise many kinds
-        raise InputError(f"{where} cannot be decoded as an image; replace it or leave it out") from error
+        raise _undecodable(where) from error
     if image.mode in ("I", "F"):
         raise InputError(f"{where} has 32-bit pixels; save it with 8 or 16 bits, so that black and white are defined")
     pixels = np.asarray(image)

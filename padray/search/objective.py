@@ -14,7 +14,7 @@ from padray.store.artifacts import Folder
 
 def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, parameters: Parameters) -> TrialRecord:
     """The finished trial of a set that lies in storage; the same networks judge every trial."""
-    folder = Folder(inputs.location(), distilled.folder, distilled.fingerprint)
+    folder = Folder(inputs.location, distilled.folder, distilled.fingerprint)
     iterations = config.distill.iterations
     learned = stored.load_set(folder, iterations).learned
     draws = Draws(config.seed_of("search"), "search", "objective")

@@ -32,7 +32,15 @@ class SearchWork:
     identity: Identity
 
     def folder(self) -> Folder:
-        return Folder(self.inputs.location(), self.identity.folder, self.identity.fingerprint)
+        return Folder(self.inputs.location, self.identity.folder, self.identity.fingerprint)
+
+    def records(self) -> dict[int, TrialRecord]:
+        """The trials that came to an end, by number."""
+        return trials.read(self.folder(), self.config.search.space)
+
+    def begun(self) -> dict[int, Parameters]:
+        """The parameters of the trials that were ever begun, by number."""
+        return trials.read_begun(self.folder(), self.config.search.space)
 
     def config_of(self, parameters: Parameters) -> Config:
         """A trial's settings. Raises InputError if its parameters do not fit together."""
@@ -40,7 +48,7 @@ class SearchWork:
 
     def context(self, config: Config, runner: Runner) -> Context:
         """A silent context for a trial's chain."""
-        return Context(self.name, config, self.inputs.location(), runner, stored_data=self.inputs.data)
+        return Context(self.name, config, self.inputs.location, runner, stored_data=self.inputs.data)
 
     def record(self, number: int, parameters: Parameters, prepare: Callable[[Config], None]) -> TrialRecord:
         """Distil with these parameters in this process and judge the set; an error of ours is a failed trial.
@@ -71,7 +79,7 @@ class SearchWork:
         def experts(config: Config) -> None:
             pipeline.run(self.context(config, context.runner), "experts")
 
-        records, begun = trials.read(folder), trials.read_begun(folder)
+        records, begun = self.records(), self.begun()
         for number in trials.missing(records, settings.trials):
             made = trials.study(settings, list(records.values()), seed)
             parameters = begun.get(number) or trials.suggest(made.ask(), settings.space)
@@ -100,16 +108,16 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
         WorkError: not one trial finished.
     """
     config = context.config
-    _check(config)
+    check(config)
     began = time.monotonic()
     found = data.make(context)
     identity = fingerprint.search_identity(config, found)
     context.present(identity)
     context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
-    work = SearchWork(context.name, config, Inputs(context.location.uri, found), identity)
-    before = len(trials.read(work.folder()))
+    work = SearchWork(context.name, config, Inputs(context.location, found), identity)
+    before = len(work.records())
     _search(context, work)
-    records = list(trials.read(work.folder()).values())[: config.search.trials]
+    records = list(work.records().values())[: config.search.trials]
     best = trials.best(records)
     if best is None:
         raise WorkError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
@@ -132,7 +140,8 @@ def _told(config: Config, identity: Identity, records: list[TrialRecord], defaul
     return SearchSummary(identity, default.identities["distill"], config, lines, best.number, rounded, default.rows)
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
+    """Refuse what cannot be searched. Raises InputError."""
     if not config.search.space:
         raise InputError("there is nothing to search: give --space search_spaces/pad_filters.yaml, or set search.space")
     if not config.data.validation:
@@ -150,7 +159,7 @@ def _check(config: Config) -> None:
 
 def _search(context: Context, work: SearchWork) -> None:
     """Make the missing trials, telling how the best one stands."""
-    records = trials.read(work.folder())
+    records = work.records()
     total = work.config.search.trials
     done = total - len(trials.missing(records, total))
     context.notify(Progress("search", done, total))

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
 from padray.draws import seed_for
 from padray.errors import InputError
 from padray.space import ParameterSpec, SearchSettings
 from padray.store.artifacts import Folder, StoredObject
+from padray.store.records import read_record, refusal
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STUDY_URL = "PADRAY_STUDY_URL"
@@ -42,14 +44,35 @@ class TrialRecord:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
 
-def read(folder: Folder) -> dict[int, TrialRecord]:
-    """The trials of a search by number."""
+@dataclass(frozen=True)
+class BegunTrial:
+    """What a trial was given."""
+
+    number: int
+    parameters: Parameters
+
+
+_RECORD, _BEGUN = TypeAdapter(TrialRecord), TypeAdapter(BegunTrial)
+
+
+def read(folder: Folder, space: dict[str, ParameterSpec]) -> dict[int, TrialRecord]:
+    """The trials of a search by number. Raises InputError if what is stored cannot be a trial of this space."""
     found = {}
     for item in folder.loose("trial-"):
-        content = json.loads(folder.get(item))
-        record = TrialRecord(**{**content, "values": tuple(content["values"])})
+        record = read_record(folder, item, _RECORD)
+        _check(folder, item, record, space)
         found[record.number] = record
     return dict(sorted(found.items()))
+
+
+def _check(folder: Folder, item: StoredObject, record: TrialRecord, space: dict[str, ParameterSpec]) -> None:
+    """Raises InputError if a record is not what its name says, or its parameters lie outside the space."""
+    try:
+        frozen(record, space)
+    except (ValueError, TypeError):
+        raise refusal(folder, item) from None
+    if record.parameters.keys() - space.keys() or not item.stem.endswith(f"-{record.number:04d}"):
+        raise refusal(folder, item)
 
 
 def write(folder: Folder, record: TrialRecord) -> StoredObject:
@@ -59,14 +82,18 @@ def write(folder: Folder, record: TrialRecord) -> StoredObject:
 
 def begin(folder: Folder, number: int, parameters: Parameters) -> None:
     """Note what a trial was given, so that one that is lost is queued again with the same parameters."""
-    content = {"number": number, "parameters": parameters}
+    content = asdict(BegunTrial(number, parameters))
     folder.put(f"begun-{number:04d}", "json", json.dumps(content, sort_keys=True).encode())
 
 
-def read_begun(folder: Folder) -> dict[int, Parameters]:
-    """The parameters of all trials that were ever begun, by number."""
-    contents = [json.loads(folder.get(item)) for item in folder.loose("begun-")]
-    return {content["number"]: content["parameters"] for content in contents}
+def read_begun(folder: Folder, space: dict[str, ParameterSpec]) -> dict[int, Parameters]:
+    """The parameters of all trials that were ever begun, by number. Raises InputError as `read` does."""
+    found = {}
+    for item in folder.loose("begun-"):
+        begun = read_record(folder, item, _BEGUN)
+        _check(folder, item, TrialRecord(begun.number, begun.parameters, "failed"), space)
+        found[begun.number] = begun.parameters
+    return found
 
 
 def missing(records: dict[int, TrialRecord], trials: int) -> list[int]:

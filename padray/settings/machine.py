@@ -40,6 +40,11 @@ class ComputeSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where everything is kept."""
+    """Where everything is kept. `cache`: a folder on each machine for at most `cache_gb` of what object storage held.
+
+    Nothing here changes what is computed.
+    """
 
     root: str = "./runs"
+    cache: str | None = None
+    cache_gb: Positive = 20.0

@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
-
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.distill.loop import Metrics
-from padray.errors import InputError, WorkError
+from padray.errors import InputError
 from padray.fingerprint import Identity
-from padray.numerics import decide
+from padray.numerics import decide, within_memory
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest, StoredObject
-from padray.store.location import Location, open_location
+from padray.store.location import Location
 
+_FLUSH_S = 30.0  # between two writes of events
 STARTUP = "start-up"  # the runner's own line in the table of seconds
 
 
@@ -113,14 +112,8 @@ class Runner(Protocol):
 def make_unit(work: Work, make: Make, unit: Unit) -> Done:
     """Make one unit and note what it took, and where."""
     began = time.monotonic()
-    try:
+    with within_memory(f"{unit.stage} {unit.id}"):
         item = make(unit)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise WorkError(
-                f"{unit.stage} {unit.id} does not fit into memory: lower its batch or its network's width"
-            ) from None
-        raise
     seconds, numerics = time.monotonic() - began, decide(work.config.compute).record()
     return Done(unit, item, seconds, socket.gethostname(), numerics)
 
@@ -207,14 +200,11 @@ class Context:
 class Inputs:
     """Where a worker finds a stored dataset: the storage and the dataset's identity. Travels; holds no data."""
 
-    root: str
+    location: Location
     data: Identity
 
-    def location(self) -> Location:
-        return open_location(self.root)
-
     def dataset(self) -> Dataset:
-        return stored.load_dataset(Folder(self.location(), self.data.folder, self.data.fingerprint))
+        return stored.load_dataset(Folder(self.location, self.data.folder, self.data.fingerprint))
 
 
 @dataclass(frozen=True)
@@ -240,13 +230,13 @@ def make_missing(
     """
     found = dict(have)
     missing = [unit for unit in units if unit.id not in found]
-    events: list[dict[str, Any]] = []
+    record = _Recorder(context, units[0].stage)
     numerics: dict[str, dict[str, Any]] = {}
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
         for outcome in context.runner.map(work, missing):
-            events += events_of(outcome)
+            record.add(events_of(outcome))
             if isinstance(outcome, Lost):
                 context.notify(Progress(stage, done, total, f"{outcome.unit.id} was lost and is made again"))
                 continue
@@ -255,9 +245,28 @@ def make_missing(
             numerics[outcome.unit.id] = outcome.numerics
             context.notify(Progress(stage, done, total, outcome.unit.id))
     finally:
-        if events:
-            record_events(context, stage, events)
+        record.flush()
     return Made([found[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
+
+
+class _Recorder:
+    """Adds a stage's events to the table while it goes on, so that a driver that dies takes few of them with it."""
+
+    def __init__(self, context: Context, stage: str) -> None:
+        self.context, self.stage = context, stage
+        self.events: list[dict[str, Any]] = []
+        self.flushed = time.monotonic()
+
+    def add(self, events: list[dict[str, Any]]) -> None:
+        self.events += events
+        if time.monotonic() - self.flushed > _FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was not written yet."""
+        events, self.events, self.flushed = self.events, [], time.monotonic()
+        if events:
+            record_events(self.context, self.stage, events)
 
 
 def _joined(records: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -274,7 +283,11 @@ def has_units(manifest: Manifest | None, units: Sequence[Unit]) -> bool:
 
 
 def with_others(made: Made, before: Manifest | None) -> list[StoredObject]:
-    """The objects of all units, then those that a command with more units has listed before."""
+    """The objects of all units, then those that a command with more units has listed.
+
+    Args:
+        before: what is there just now, for that command may have run beside this one.
+    """
     asked = by_stem(made.objects)
     return [*made.objects, *(item for item in (before.objects if before else ()) if item.stem not in asked)]
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import torch
+from pydantic import TypeAdapter
 
 from padray import networks
 from padray.config import Config
@@ -26,6 +27,7 @@ from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
+from padray.store.records import read_record, refusal
 from padray.store.shards import read_buffers, read_row
 
 Places = dict[Source, Identity]
@@ -54,7 +56,7 @@ class EvaluationWork:
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
         bench = _Bench(self, numerics, numerics.use())
-        location = self.inputs.location()
+        location = self.inputs.location
 
         def make(unit: Unit) -> StoredObject:
             cell = self.cells[unit.id]
@@ -66,6 +68,34 @@ class EvaluationWork:
             )
 
         return make
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The fields of a stored cell."""
+
+    source: str
+    architecture: str
+    seed: int
+    lr: float
+    lr_chosen_on: str | None
+    validation: float
+    validation_balanced: float
+    test: float
+    test_balanced: float
+    samples: int
+    epochs: int
+
+
+_STORED = TypeAdapter(_Stored)
+
+
+def read_cell(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResult:
+    """A cell as it is stored. Raises InputError if that is none, or another one."""
+    found = read_record(folder, item, _STORED)
+    if (found.source, found.architecture, found.seed) != (cell.source, cell.network.label, cell.seed):
+        raise refusal(folder, item)
+    return asdict(found)
 
 
 class _Bench:
@@ -91,7 +121,7 @@ class _Bench:
     @cached_property
     def synthetic(self) -> SyntheticSet:
         distilled = self.work.distilled
-        folder = Folder(self.work.inputs.location(), distilled.folder, distilled.fingerprint)
+        folder = Folder(self.work.inputs.location, distilled.folder, distilled.fingerprint)
         return stored.load_set(folder, self.config.distill.iterations)
 
     @cached_property
@@ -113,7 +143,7 @@ class _Bench:
         """The logits of all experts after their last epoch, (E, M, K); one expert in memory at a time."""
         experts = self.work.experts
         assert experts is not None, "random_soft is asked for with its experts"
-        folder = Folder(self.work.inputs.location(), experts.folder, experts.fingerprint)
+        folder = Folder(self.work.inputs.location, experts.folder, experts.fingerprint)
         manifest = folder.require()
         network = networks.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())

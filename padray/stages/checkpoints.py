@@ -14,6 +14,7 @@ from padray.errors import InputError
 from padray.numerics import Numerics
 from padray.stages import stored
 from padray.store.artifacts import Folder, StoredObject, split_key
+from padray.store.location import MissingError
 
 _KEEP = 2  # the newest may be the one that is torn
 
@@ -36,7 +37,10 @@ def newest(folder: Folder, until: int) -> Checkpoint | None:
     for item in reversed(folder.loose("checkpoint-")):
         if _iterations(item.stem) > until:
             continue
-        state, facts = states.decode(folder.get(item))
+        try:
+            state, facts = states.decode(folder.get(item))
+        except MissingError:  # another command has gone further and dropped it
+            continue
         if facts["fingerprint"] != folder.fingerprint:
             raise InputError(f"{item.key} belongs to another distillation; move that folder away")
         parts = tuple(StoredObject(**part) for part in facts["history"])

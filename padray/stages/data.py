@@ -31,11 +31,16 @@ def make(context: Context) -> Identity:
     if manifest is None:
         context.notify(Progress("data", 0, 1, identity.name))
         manifest = _store(context, identity)
-    _check_ipc(manifest.facts, context.config)
-    _check_augment(manifest.facts, context.config)
+    check(manifest.facts, context.config)
     context.notify(Progress("data", 1, 1, identity.name + _stand_in(manifest.facts)))
     context.finished(identity, began, reused)
     return identity
+
+
+def check(facts: Facts, config: Config) -> None:
+    """Refuse settings that do not fit the dataset with these facts. Raises InputError."""
+    _check_ipc(facts, config)
+    _check_augment(facts, config)
 
 
 def _store(context: Context, identity: Identity) -> Manifest:

@@ -1,6 +1,7 @@
 """Stage `distill`: from snapshots to a synthetic set, with checkpoints to go on from."""
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from padray.experts.training import Draws
 from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
-from padray.numerics import Numerics, decide
+from padray.numerics import Numerics, decide, within_memory
 from padray.stages import checkpoints
 from padray.stages.base import (
     Context,
@@ -34,7 +35,7 @@ from padray.stages.base import (
     record_events,
     require_units,
 )
-from padray.store.artifacts import Folder, Manifest, StoredObject
+from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
 from padray.store.shards import read_buffers, read_row
 from padray.store.stream import Request, stream
@@ -72,7 +73,10 @@ class DistillWork:
     identity: Identity
 
     def run(self, member: Member | None = None) -> Iterator[Metrics]:
-        """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration."""
+        """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration.
+
+        Beside what the history keeps they hold `waited_s`, the seconds that the worker waited for its snapshots.
+        """
         bench = _Bench(self, member or Member())
         yield from bench.run()
 
@@ -82,7 +86,7 @@ class _Bench:
 
     def __init__(self, work: DistillWork, member: Member) -> None:
         self.work, self.member, self.config = work, member, work.config
-        location = work.inputs.location()
+        location = work.inputs.location
         self.folder = Folder(location, work.identity.folder, work.identity.fingerprint)
         self.expert_folder = Folder(location, work.experts.folder, work.experts.fingerprint)
         self.experts = self.expert_folder.require()
@@ -95,6 +99,7 @@ class _Bench:
         self.problem = Problem(self.config.distill, self._student(), self.seed)
         self.trail = checkpoints.Trail(self.folder, self.numerics, resumed.parts if resumed else ())
         self.state = distill.state.to_device(resumed.state if resumed else self._start(), self.device)
+        self.waited_s = 0.0  # since the last iteration's end
 
     def _student(self) -> FlatNetwork:
         network = networks.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
@@ -171,8 +176,13 @@ class _Bench:
                 yield (item, pair.start), (item, pair.start + settings.expert_epochs)
 
     def _rows(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        asked = time.monotonic()
         for rows in stream(self.expert_folder, self._requests()):
-            yield tuple(row.to(self.device) for row in rows)
+            if self.device.type != "cpu":  # a move to where they are would still let the readers have the interpreter
+                rows = tuple(row.to(self.device) for row in rows)
+            self.waited_s += time.monotonic() - asked
+            yield rows
+            asked = time.monotonic()
 
     def run(self) -> Iterator[Metrics]:
         settings = self.config.distill
@@ -181,9 +191,11 @@ class _Bench:
             self._finish(self.state)
         ports = Ports(self._rows(), mine, self.member.exchange, self._judge, self._keep)
         try:
-            for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
-                self.trail.add(metrics)
-                yield metrics
+            with within_memory("distilling"):
+                for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
+                    self.trail.add(metrics)
+                    yield {**metrics, "waited_s": self.waited_s}  # no clock in the history, whose bytes are compared
+                    self.waited_s = 0.0
         except Exception as error:  # whatever it is, and whichever worker met it first, worker 0 keeps what is done
             kept = self._keep_last()
             if isinstance(error, WorkError):
@@ -253,13 +265,16 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
     present = context.present(identity)
     reused = present is not None and any(item.stem == f"set-{iterations:06d}" for item in present.objects)
     if not reused:
-        work = DistillWork(context.config, Inputs(context.location.uri, data), experts, identity)
+        work = DistillWork(context.config, Inputs(context.location, data), experts, identity)
+        waited_s, done = 0.0, 0
         for metrics in context.runner.distill(work):
+            waited_s, done = waited_s + metrics["waited_s"], done + 1
             context.notify(Progress("distill", metrics["iteration"] + 1, iterations, describe(metrics)))
-        made = _commit(context, identity, experts, present)
+        made = _commit(context, identity, experts)
         unit = Unit("distill", made.stem, identity.fingerprint)
         took = Done(unit, made, time.monotonic() - began, socket.gethostname(), {})
-        record_events(context, "distill", events_of(took))
+        started, finished = events_of(took)
+        record_events(context, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
     context.finished(identity, began, reused)
     return identity
 
@@ -271,14 +286,18 @@ def describe(metrics: Metrics) -> str:
     return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}{warned}"
 
 
-def _commit(context: Context, identity: Identity, experts: Identity, before: Manifest | None) -> StoredObject:
-    """List the new set beside earlier ones, the history, and the checkpoint to go on from; drop older checkpoints."""
+def _commit(context: Context, identity: Identity, experts: Identity) -> StoredObject:
+    """List the new set beside other ones, the history, and the checkpoint to go on from; drop older checkpoints."""
     folder, iterations = context.folder(identity), context.config.distill.iterations
-    last = checkpoints.newest(folder, iterations)
-    assert last is not None, "the last iteration always leaves a checkpoint"
-    earlier = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
-    made = folder.loose(f"set-{iterations:06d}")[-1]
-    objects = {item.key: item for item in (*earlier, *last.parts, made, last.item)}
+    # A longer run beside this one drops our checkpoint when it has passed it; then its own tells the history.
+    last = checkpoints.newest(folder, iterations) or checkpoints.newest(folder, sys.maxsize)
+    found = folder.loose(f"set-{iterations:06d}")
+    if last is None or not found:
+        raise WorkError(f"{folder.path} was removed while it was made; the same command makes it again")
+    before, made = folder.manifest(), found[-1]
+    others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
+    own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
+    objects = {item.key: item for item in (*others, *last.parts, made, *own)}
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
     numerics = last.facts["numerics"]  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))

@@ -1,6 +1,5 @@
 """Stage `evaluate`: cells of (source, network, seed), each a fresh network trained and tested; then one table."""
 
-import json
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from padray.fingerprint import Identity
 from padray.sections import NetworkSettings
 from padray.stages import stored, teacher
 from padray.stages.base import Context, Inputs, Unit, make_missing
-from padray.stages.cells import EvaluationWork, Places
+from padray.stages.cells import EvaluationWork, Places, read_cell
 from padray.store.artifacts import StoredObject
 
 Results = dict[Cell, table.CellResult]
@@ -74,7 +73,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
     """Make all missing cells; the table, network by network, the set before its controls."""
     began = time.monotonic()
     config = context.config
-    grid = _open(context, data, distilled)
+    grid = _open(context, data, distilled, _experts_of(context, distilled))
     places = grid.work.places
     results, chosen = grid.run(places)
     rows = table.with_recovery([
@@ -88,11 +87,49 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
 
 def make_controls(context: Context, data: Identity, distilled: Identity) -> None:
     """Make only what sets of the same data share, so that `make` finds it for each of them."""
-    grid = _open(context, data, distilled)
+    grid = _open(context, data, distilled, _experts_of(context, distilled))
     shared = [source for source in grid.work.places if source in _SHARED]
     grid.run(shared)
     for source in shared:
         _commit(context, grid, source, [])
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """How many cells of a source and a network `make` asks for, and how many of them lie in storage.
+
+    `at_least`: there may be more of them, but which ones count is only known once a learning rate is chosen.
+    """
+
+    source: Source
+    network: NetworkSettings
+    cells: int
+    there: int
+    at_least: bool = False
+
+
+def foresee(context: Context, data: Identity, distilled: Identity, experts: Identity | None) -> list[Foreseen]:
+    """What `make` would find; nothing is made, and the set need not be there."""
+    grid = _open(context, data, distilled, experts)
+    return [_foresee(grid, source, network) for network in architectures(context.config) for source in grid.work.places]
+
+
+def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foreseen:
+    """A learning rate is known once all cells that choose it are there."""
+    first = [cell for cell in grid.first_cells([source]) if cell.network == network]
+    found = {cell: item for cell in first if (item := grid.have.get(f"{source}/{cell.id}"))}
+    evaluation = grid.context.config.evaluation
+    if grid.brings_lr(source) or evaluation.seeds <= evaluation.controls.tuning_seeds:
+        return Foreseen(source, network, len(first), len(found))
+    later = range(evaluation.controls.tuning_seeds, evaluation.seeds)
+    if len(found) < len(first):
+        names = tuple(f"{source}/cell-{network.label}-seed{seed}-lr" for seed in later)
+        some = any(id.startswith(names) for id in grid.have)
+        return Foreseen(source, network, len(first) + len(later), len(found), at_least=some)
+    folder = grid.context.folder(grid.work.places[source])
+    lr = table.best_lr([read_cell(folder, item, cell) for cell, item in found.items()], evaluation.metric)
+    there = sum(f"{source}/{cell.id}" in grid.have for cell in grid.control_cells({(source, network): lr}))
+    return Foreseen(source, network, len(first) + len(later), len(found) + there)
 
 
 @dataclass
@@ -152,8 +189,9 @@ class _Grid:
         made = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
         self.numerics = self.numerics or made.numerics
         self.have |= {unit.id: item for unit, item in zip(units, made.objects, strict=True)}
-        contents = [json.loads(self.context.location.get(item.key)) for item in made.objects]
-        return dict(zip(by_id.values(), contents, strict=True))
+        folders = [self.context.folder(self.work.places[cell.source]) for cell in by_id.values()]
+        found = zip(folders, made.objects, by_id.values(), strict=True)
+        return {cell: read_cell(folder, item, cell) for folder, item, cell in found}
 
     def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> table.Row:
         """One line of the table."""
@@ -162,15 +200,14 @@ class _Grid:
         return table.row(network.label, source, cells, evaluation.metric)
 
 
-def _open(context: Context, data: Identity, distilled: Identity) -> _Grid:
+def _open(context: Context, data: Identity, distilled: Identity, experts: Identity | None) -> _Grid:
     """The grid with the cells that lie in storage, listed or not."""
-    experts = _experts_of(context, distilled)
     places = identities(context.config, data, distilled, experts)
     have: dict[str, StoredObject] = {}
     for source, place in places.items():
         context.present(place)
         have |= {f"{source}/{item.stem}": item for item in context.folder(place).loose("cell-")}
-    inputs = Inputs(context.location.uri, data)
+    inputs = Inputs(context.location, data)
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
 
 
@@ -193,5 +230,7 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
         objects.append(folder.put("table", "parquet", stored.encode_table(columns)))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
     before = folder.manifest()
+    names = {item.stem for item in objects}
+    objects += [item for item in (before.objects if before else ()) if item.stem not in names]  # of a run beside this
     numerics = grid.numerics or (before.numerics if before else None)
     folder.commit(context.manifest(place, objects, inputs=inputs, numerics=numerics))

@@ -62,7 +62,7 @@ class ExpertWork:
         numerics = decide(self.config.compute)
         device = numerics.use()
         dataset = self.inputs.dataset()
-        location = self.inputs.location()
+        location = self.inputs.location
         chosen = self._curriculum(dataset)
         splits = {name: samples_of(dataset, name, device, numerics.dtype) for name in ("train", "validation")}
         folder = Folder(location, self.experts.folder, self.experts.fingerprint)
@@ -83,7 +83,7 @@ class ExpertWork:
         """FIEX: epoch -> positions within the train split; None where every epoch sees everything."""
         if self.scores is None:
             return None
-        folder = Folder(self.inputs.location(), self.scores.folder, self.scores.fingerprint)
+        folder = Folder(self.inputs.location, self.scores.folder, self.scores.fingerprint)
         _, scores = stored.load_scores(folder, self.config.scores)
         ranked = rank(scores, dataset.labels[dataset.splits["train"]], dataset.classes)
         return lambda epoch: samples_of_epoch(ranked, epoch, self.config.schedule)
@@ -100,7 +100,7 @@ class ExpertWork:
         snapshots, accuracies = _Snapshots(FlatNetwork(network), settings), []
         snapshots.take(0)
         draws = Draws(self.config.seed_of("experts"), "experts", unit.id)
-        for epoch, _ in enumerate(train(network, splits["train"], _recipe(settings), draws, chosen), start=1):
+        for epoch, _ in enumerate(train(network, splits["train"], recipe(settings), draws, chosen), start=1):
             snapshots.take(epoch)
             if len(splits["validation"].labels):
                 accuracies.append(accuracy(network, splits["validation"]))
@@ -110,7 +110,8 @@ class ExpertWork:
         return snapshots, {**facts, "validation_accuracy": accuracies}
 
 
-def _recipe(settings: ExpertSettings) -> Recipe:
+def recipe(settings: ExpertSettings) -> Recipe:
+    """How an expert is trained."""
     sharpness = Sharpness(settings.rho, settings.gsam_alpha, settings.adaptive) if settings.rho else None
     return Recipe(
         settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment,
@@ -141,11 +142,11 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     reused = has_units(present, units)
     if not reused:
         have = by_stem(_with_rows(folder, folder.loose("expert-")))
-        work = ExpertWork(context.config, Inputs(context.location.uri, data), scores, identity)
+        work = ExpertWork(context.config, Inputs(context.location, data), scores, identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
         numerics = made.numerics_after(present)
-        objects = with_others(made, present)
+        objects = with_others(made, folder.manifest())
         folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from padray import fingerprint, networks
-from padray.config import Config
+from padray.config import Config, ScoreSettings
 from padray.data.datasets import Dataset
 from padray.draws import generator, seed_for
 from padray.errors import InputError, WorkError
@@ -44,14 +44,14 @@ class ScoreWork:
         device = numerics.use()
         dataset = self.inputs.dataset()
         parts = [samples_of(dataset, name, device, numerics.dtype) for name in SPLITS]
-        folder = Folder(self.inputs.location(), self.scores.folder, self.scores.fingerprint)
+        folder = Folder(self.inputs.location, self.scores.folder, self.scores.fingerprint)
         settings, seed = self.config.scores, self.config.seed_of("scores")
 
         def make(unit: Unit) -> StoredObject:
             start = seed_for(seed, "scores", unit.id, "network")
             network = networks.build(settings.network, dataset.shape, dataset.classes, start)
             network = network.to(device, numerics.dtype)
-            epochs = train(network, parts[0], self._recipe(), Draws(seed, "scores", unit.id))
+            epochs = train(network, parts[0], recipe(settings), Draws(seed, "scores", unit.id))
             seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"))
             content = stored.encode_table(_columns(dataset, seen, unit.id, settings.lr))
             crash_point("scores", "before-put", int(unit.id[-4:]))
@@ -59,11 +59,12 @@ class ScoreWork:
 
         return make
 
-    def _recipe(self) -> Recipe:
-        settings = self.config.scores
-        return Recipe(
-            settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment
-        )
+
+def recipe(settings: ScoreSettings) -> Recipe:
+    """How a scoring network is trained."""
+    return Recipe(
+        settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment
+    )
 
 
 def _columns(dataset: Dataset, seen: Observed, unit: str, lr: float) -> dict[str, Any]:
@@ -96,11 +97,11 @@ def make(context: Context, data: Identity) -> Identity:
     elif not reused:
         folder = context.folder(identity)
         have = by_stem(folder.loose("network-"))
-        work = ScoreWork(context.config, Inputs(context.location.uri, data), identity)
+        work = ScoreWork(context.config, Inputs(context.location, data), identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint}
         numerics = made.numerics_after(present)
-        objects = with_others(made, present)
+        objects = with_others(made, folder.manifest())
         folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

@@ -54,7 +54,7 @@ class TeacherWork:
 
 
 def _folder(inputs: Inputs, place: Identity) -> Folder:
-    return Folder(inputs.location(), place.folder, place.fingerprint)
+    return Folder(inputs.location, place.folder, place.fingerprint)
 
 
 def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_origin, get_type_hints
 
 from padray.errors import InputError
-from padray.store.location import LocalLocation, Location, check_key
+from padray.store.cache import read_checked
+from padray.store.location import LocalLocation, Location, MissingError, check_key
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -81,18 +82,26 @@ class Folder:
         """Store an object under a key that carries its hash; the same content again is the same object."""
         sha256 = hashlib.sha256(content).hexdigest()
         key = f"{self.path}/{stem}-{sha256[:12]}.{suffix}"
-        if self.location.size(key) != len(content) or self.location.get(key) != content:
+        if not self._holds(key, content):
             self.location.put(key, content)
         return StoredObject(key, len(content), sha256, extra or {})
 
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.location.size(key) == len(content) and self.location.get(key) == content
+        except MissingError:  # another command has removed it meanwhile
+            return False
+
     def get(self, item: StoredObject) -> bytes:
         """Read an object whole. Raises InputError if its bytes are not those that the manifest vouches for."""
-        content = self.location.get(item.key)
-        if hashlib.sha256(content).hexdigest() != item.sha256:
+        content = read_checked(
+            self.location, item.key, 0, -1, lambda content: hashlib.sha256(content).hexdigest() == item.sha256
+        )
+        if content is None:
             raise InputError(
                 f"{item.key} in {self.location.uri} is damaged: `padray verify --repair`, then the same command again"
             )
-        return content
+        return bytes(content)  # no copy of what are bytes
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys of the objects here whose name starts with `prefix`, sorted."""
@@ -100,10 +109,16 @@ class Folder:
         return [key for key in keys if split_key(key)[1] and split_key(key)[0].startswith(prefix)]
 
     def loose(self, prefix: str = "") -> list[StoredObject]:
-        """The valid objects here, listed or not, whose name starts with `prefix`; torn ones are left out."""
+        """The valid objects here, listed or not, whose name starts with `prefix`.
+
+        Torn ones are left out, and those that another command removes meanwhile.
+        """
         found = []
         for key in self.keys(prefix):
-            content = self.location.get(key)
+            try:
+                content = self.location.get(key)
+            except MissingError:
+                continue
             sha256 = hashlib.sha256(content).hexdigest()
             if sha256.startswith(split_key(key)[1]):
                 found.append(StoredObject(key, len(content), sha256))
@@ -112,9 +127,11 @@ class Folder:
     def manifest(self) -> Manifest | None:
         """The manifest, or None where the work is unfinished. Raises InputError if it cannot be this folder's."""
         key = f"{self.path}/manifest.json"
-        if self.location.size(key) is None:
+        try:
+            content = self.location.get(key)
+        except MissingError:
             return None
-        manifest = parse_manifest(self.location.get(key), key)
+        manifest = parse_manifest(content, key)
         if manifest.fingerprint != self.fingerprint:
             raise InputError(f"{key} in {self.location.uri} belongs to another artefact; move that folder away")
         return manifest

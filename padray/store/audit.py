@@ -127,14 +127,13 @@ def _read(location: Location, key: str, size: int, index: Rows | None) -> tuple[
     """An object's SHA-256, and which rows of a shard do not have their checksums, by reading it once."""
     starts = [index.offset + row * index.row_bytes for row in range(index.count + 1)] if index else []
     cuts = sorted({0, size, *(start for start in starts if start < size)})
-    digest, checksums = hashlib.sha256(), dict[int, int]()
-    for begin, end in pairwise(cuts):
-        checksum = 0
-        for at in range(begin, end, _CHUNK):
-            part = location.get_range(key, at, min(_CHUNK, end - at))
-            digest.update(part)
-            checksum = zlib.crc32(part, checksum)
-        checksums[begin] = checksum
+    digest, checksums = hashlib.sha256(), dict.fromkeys(cuts, 0)
+    for at in range(0, size, _CHUNK):
+        part = memoryview(location.get_range(key, at, min(_CHUNK, size - at)))
+        digest.update(part)
+        for begin, end in pairwise(cuts):
+            if begin < at + len(part) and end > at:
+                checksums[begin] = zlib.crc32(part[max(begin - at, 0) : end - at], checksums[begin])
     expected = zip(starts, index.checksums if index else (), strict=False)
     return digest.hexdigest(), [row for row, (at, value) in enumerate(expected) if checksums.get(at) != value]
 

@@ -3,14 +3,36 @@
 A key is a relative path with `/` between its parts. An object is put whole: it is there completely or not at all.
 """
 
+import io
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from padray.errors import InputError
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A put that was begun and is not finished, or never will be.
+
+    Attributes:
+        key: the object that it is to become, or the file that holds it until then.
+        age: seconds since it was begun.
+        upload: the store's name for an upload in parts.
+    """
+
+    key: str
+    age: float
+    upload: str = ""
+
+
+class MissingError(InputError):
+    """There is no such object, or no longer: others may work on the same root."""
 
 
 class Location(Protocol):
@@ -20,12 +42,13 @@ class Location(Protocol):
     def uri(self) -> str: ...
     def put(self, key: str, content: bytes) -> None: ...
     def get(self, key: str) -> bytes: ...
-    def get_range(self, key: str, offset: int, length: int) -> bytes: ...
+    def get_range(self, key: str, offset: int, length: int) -> bytes | bytearray: ...
     def size(self, key: str) -> int | None: ...
     def keys(self, prefix: str) -> list[str]: ...
     def delete(self, key: str) -> None: ...
     def age(self, key: str) -> float: ...
-    def leftovers(self) -> list[str]: ...
+    def leftovers(self) -> list[Leftover]: ...
+    def discard(self, leftover: Leftover) -> None: ...
 
 
 def check_key(key: str) -> str:
@@ -68,23 +91,33 @@ class LocalLocation:
                 temporary.unlink()  # only there if something went wrong
 
     def get(self, key: str) -> bytes:
-        """Read an object whole. Raises InputError if it is not there."""
-        return self.get_range(key, 0, -1)
+        """Read an object whole. Raises MissingError if it is not there."""
+        with self._opened(key) as file:
+            return file.read()
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        """Read `length` bytes from `offset` on (fewer at the end of the object; -1: all)."""
+    def get_range(self, key: str, offset: int, length: int) -> bytearray:
+        """Read `length` bytes from `offset` on (fewer at the end of the object; -1: all), for the caller to keep."""
+        with self._opened(key) as file:
+            left = max(0, os.fstat(file.fileno()).st_size - offset)  # a hostile manifest may ask for more than there is
+            content = bytearray(left if length < 0 else min(length, left))
+            file.seek(offset if content else 0)
+            del content[file.readinto(content) :]
+            return content
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[io.BufferedReader]:
         try:
             with self._path(key).open("rb") as file:
-                there = os.fstat(file.fileno()).st_size  # a hostile manifest may ask for more than fits into memory
-                file.seek(min(offset, there))
-                return file.read(min(length, there))
+                yield file
         except OSError as error:
-            raise InputError(f"cannot read {key} in the storage {self.root}: {error.strerror}") from None
+            raise self._unread(key, error) from None
 
     def size(self, key: str) -> int | None:
         """Bytes of an object, None if it is not there."""
         path = self._path(key)
-        return path.stat().st_size if path.is_file() else None
+        with suppress(FileNotFoundError):  # it may go while it is looked at
+            return path.stat().st_size if path.is_file() else None
+        return None
 
     def keys(self, prefix: str) -> list[str]:
         """The keys below a folder, sorted; unfinished puts are not objects."""
@@ -97,11 +130,23 @@ class LocalLocation:
         try:
             return time.time() - self._path(key).stat().st_mtime
         except OSError as error:
-            raise InputError(f"cannot read {key} in the storage {self.root}: {error.strerror}") from None
+            raise self._unread(key, error) from None
 
-    def leftovers(self) -> list[str]:
-        """The keys of puts that were never finished, sorted."""
-        return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob(".put-*") if path.is_file())
+    def _unread(self, key: str, error: OSError) -> InputError:
+        kind = MissingError if isinstance(error, FileNotFoundError) else InputError
+        return kind(f"cannot read {key} in the storage {self.root}: {error.strerror}")
+
+    def leftovers(self) -> list[Leftover]:
+        """The puts that are not finished, sorted."""
+        found = []
+        for path in sorted(self.root.rglob(".put-*")):
+            with suppress(FileNotFoundError):  # finished just now
+                found.append(Leftover(path.relative_to(self.root).as_posix(), time.time() - path.stat().st_mtime))
+        return found
+
+    def discard(self, leftover: Leftover) -> None:
+        """Remove what an unfinished put holds."""
+        self.delete(leftover.key)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -132,6 +177,6 @@ def open_location(uri: str) -> Location:
 
 def check_writable(location: Location) -> None:
     """Fail before any work is done if the storage cannot be written."""
-    probe = f".padray-probe-{os.getpid()}"
+    probe = ".padray-probe"  # always the same one: what a killed command leaves, the next one takes away
     location.put(probe, b"padray")
     location.delete(probe)

@@ -9,6 +9,7 @@ import io
 import re
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -24,8 +25,8 @@ from botocore.session import Session
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from padray.errors import InputError, WorkError
-from padray.store.location import check_key
-from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, may_pass, reason
+from padray.store.location import Leftover, MissingError, check_key
+from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, loss, may_pass, reason
 
 T = TypeVar("T")
 SINGLE_PUT = 1 << 30  # larger objects go up in parts; S3 itself takes at most 5 GB at once
@@ -39,28 +40,38 @@ class Patience(NamedTuple):
     """Seconds for which failures that may pass are tried again.
 
     A server that has never answered is more likely misspelt than down.
+
+    Attributes:
+        unheard: where the endpoint has answered neither this process nor the one that a location came from.
+        heard: where it has.
     """
 
     unheard: float = 10.0
     heard: float = 120.0
 
 
+_PATIENCE = Patience()
+
+
 class S3Location:
     """A bucket, or a prefix in one. The client is made in the process that uses it, once; threads may share it.
+
+    Args:
+        heard: whether the store has answered where this location comes from; a worker may start while it is down.
 
     Raises:
         InputError: the URI names no bucket; later, whatever is wrong with the store or with what was asked of it.
         WorkError: the store was there and is lost for longer than `patience`.
     """
 
-    def __init__(self, uri: str, patience: Patience = Patience()) -> None:  # noqa: B008  # immutable
+    def __init__(self, uri: str, patience: Patience = _PATIENCE, heard: bool = False) -> None:
         self.bucket, self.prefix = _parse(uri)
-        self.patience = patience
+        self.patience, self._heard = patience, heard
         self._client: Any = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return S3Location, (self.uri, self.patience)
+        return S3Location, (self.uri, self.patience, self._is_heard())
 
     @property
     def uri(self) -> str:
@@ -80,7 +91,7 @@ class S3Location:
         self._persist("write to", act)
 
     def get(self, key: str) -> bytes:
-        """Read an object whole. Raises InputError if it is not there."""
+        """Read an object whole. Raises MissingError if it is not there."""
         return self.get_range(key, 0, -1)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
@@ -127,12 +138,26 @@ class S3Location:
         """Seconds since an object was put, by the store's own clock. Raises InputError if it is not there."""
         place = self._place(key)
         head = self._persist(f"read {key} in", lambda client: client.head_object(**place))
-        now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return float((now - head["LastModified"]).total_seconds())
+        return float((_answered(head) - head["LastModified"]).total_seconds())
 
-    def leftovers(self) -> list[str]:
-        """None: what was not put whole is no object, and the parts of a broken upload are the bucket's to expire."""
-        return []
+    def leftovers(self) -> list[Leftover]:
+        """The uploads in parts that are not finished, sorted."""
+        start = f"{self.prefix}/" if self.prefix else ""
+
+        def act(client: Any) -> list[Leftover]:
+            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=start)
+            return [
+                Leftover(item["Key"].removeprefix(start), (_answered(page) - item["Initiated"]).total_seconds(), name)
+                for page in pages for item in page.get("Uploads", ()) for name in [item["UploadId"]]
+            ]  # fmt: skip
+
+        return sorted(self._persist("list the unfinished uploads of", act), key=lambda found: (found.key, found.upload))
+
+    def discard(self, leftover: Leftover) -> None:
+        """Remove the parts of an unfinished upload; one that is not there is no error."""
+        place = {**self._place(leftover.key), "UploadId": leftover.upload}
+        ended = dict.fromkeys((*MISSING, "NoSuchUpload"))
+        self._persist("clean", lambda client: client.abort_multipart_upload(**place), ended)
 
     def client(self) -> Any:
         """The boto3 client of this location."""
@@ -161,14 +186,18 @@ class S3Location:
                 return instead[code]
             endpoint = _endpoint(self._client) if self._client else ""
             failed = f"cannot {doing} the storage {self.uri}"
-            if may_pass(error) and endpoint in _HEARD:
-                kept = "what is finished is kept, and the same command goes on when it does"
-                raise WorkError(f"{failed}: {endpoint} no longer works ({code}); {kept}") from None
-            raise InputError(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
+            if may_pass(error) and self._is_heard():
+                raise WorkError(f"{failed}: {loss(error, endpoint)}") from None
+            kind = MissingError if code in MISSING else InputError
+            raise kind(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
 
     def _is_too_late(self, state: RetryCallState) -> bool:
-        patience = self.patience.heard if _endpoint(self._client) in _HEARD else self.patience.unheard
+        patience = self.patience.heard if self._is_heard() else self.patience.unheard
         return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
+
+    def _is_heard(self) -> bool:
+        """Whether the store has answered this process, or the one that this location comes from."""
+        return self._heard or (self._client is not None and _endpoint(self._client) in _HEARD)
 
 
 def _parse(uri: str) -> tuple[str, str]:
@@ -191,6 +220,11 @@ def _connected() -> Any:
         raise InvalidEndpointConfigurationError(msg="not a URL") from None
     client.meta.events.register("after-call.s3", lambda **_: _HEARD.add(_endpoint(client)))
     return client
+
+
+def _answered(response: Any) -> datetime:
+    """When the store answered, by its own clock."""
+    return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
 def _endpoint(client: Any) -> str:

@@ -56,6 +56,14 @@ def may_pass(error: BaseException) -> bool:
     return code_of(error) in _BUSY or (status >= 500 and status not in _FINAL)
 
 
+def loss(error: BaseException, endpoint: str) -> str:
+    """What is said of a server that has worked and, for as long as we waited, does so no more."""
+    refused = isinstance(error, boto.ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    why = "; it may be full, or too busy" if refused else ""  # Swift answers 503 where its disk is full
+    kept = "what is finished is kept, and the same command goes on when it does"
+    return f"{endpoint} no longer works ({code_of(error)}{why}); {kept}"
+
+
 def reason(error: BaseException, bucket: str, endpoint: str) -> str:
     """What is wrong and what would be right, for an error that does not pass, or of a server that never answered."""
     if isinstance(error, _UNREACHED):

@@ -10,8 +10,9 @@ that does not match is never used. Layout 1 knows only whole shards without buff
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,12 +22,15 @@ import torch
 
 from padray.errors import InputError, WorkError
 from padray.store.artifacts import Folder, StoredObject
+from padray.store.cache import Bytes, CachedLocation, read_checked
+from padray.store.location import LocalLocation
 
 LAYOUT = 2
 _THETA = ("F32", "F64")
 _DTYPES = {"F32": (4, torch.float32), "F64": (8, torch.float64), "I64": (8, torch.int64)}  # bytes and type of a number
 _PREFIX = "buffers."
-_GAP = 1 << 18  # a request to an object store takes longer than so many bytes do
+_GAP = 2 << 20  # a request to an object store takes longer than so many bytes do
+_FOLDER_GAP = 1 << 16  # and in a folder
 
 
 @dataclass(frozen=True)
@@ -195,24 +199,51 @@ def row_of(item: StoredObject, epoch: int) -> int:
 def read_header(folder: Folder, item: StoredObject) -> dict[str, Any]:
     """`describe` by two small reads: shards are large, headers are not."""
     length, most = int.from_bytes(folder.location.get_range(item.key, 0, 8), "little"), folder.location.size(item.key)
-    return describe(folder.location.get_range(item.key, 0, 8 + min(length, most or 0)))
+    return describe(bytes(folder.location.get_range(item.key, 0, 8 + min(length, most or 0))))
 
 
 def read_row(folder: Folder, item: StoredObject, row: int) -> torch.Tensor:
-    """Row `row` of a shard, (P,), by one ranged read. Negative rows count from the end.
+    """Row `row` of a shard, (P,), by one ranged read; as `read_rows`."""
+    return read_rows(folder, item, [row])[0]
+
+
+def read_rows(folder: Folder, item: StoredObject, wanted: Sequence[int]) -> list[torch.Tensor]:
+    """Rows of a shard, (P,) each; those that lie close together come by one read. Negative ones count from the end.
 
     Raises:
         InputError: the shard has no such row.
-        WorkError: the row's bytes are not those that the manifest vouches for.
+        WorkError: a row's bytes are not those that the manifest vouches for.
     """
     rows = rows_of(item)
-    if not -rows.count <= row < rows.count:
-        raise InputError(f"{item.key} has {rows.count} rows, so no row {row}; train the experts for longer")
-    row = row % rows.count
-    content = folder.location.get_range(item.key, rows.offset + row * rows.row_bytes, rows.row_bytes)
-    if zlib.crc32(content) != rows.checksums[row]:
-        raise _damaged(folder, f"row {row} of {item.key}")
-    return torch.frombuffer(bytearray(content), dtype=_DTYPES[rows.dtype][1])
+    for row in wanted:
+        if not -rows.count <= row < rows.count:
+            raise InputError(f"{item.key} has {rows.count} rows, so no row {row}; train the experts for longer")
+    numbers = [row % rows.count for row in wanted]
+    places = [(rows.offset + row * rows.row_bytes, rows.row_bytes) for row in numbers]
+    checks = [partial(_is_right, checksum=rows.checksums[row]) for row in numbers]
+    found = []
+    for row, part in zip(numbers, _read_checked(folder, item, places, checks), strict=True):
+        if part is None:
+            raise _damaged(folder, f"row {row} of {item.key}")
+        own = isinstance(part, memoryview) and not part.readonly  # read for us alone, so there is nothing to copy
+        found.append(torch.frombuffer(part if own else bytearray(part), dtype=_DTYPES[rows.dtype][1]))
+    return found
+
+
+def _is_right(part: Bytes | memoryview, checksum: int) -> bool:
+    return zlib.crc32(part) == checksum
+
+
+def _read_checked(
+    folder: Folder, item: StoredObject, places: list[tuple[int, int]], checks: list[partial[bool]]
+) -> Iterator[Bytes | memoryview | None]:
+    """The bytes of each (offset, length); None where they do not pass their check."""
+    if isinstance(folder.location, CachedLocation):  # it keeps every row for itself
+        for place, check in zip(places, checks, strict=True):
+            yield read_checked(folder.location, item.key, *place, check)
+        return
+    for part, check in zip(_read_ranges(folder, item, places), checks, strict=True):
+        yield part if check(part) else None
 
 
 def read_buffers(folder: Folder, item: StoredObject, epoch: int) -> dict[str, torch.Tensor]:
@@ -233,14 +264,15 @@ def read_buffers(folder: Folder, item: StoredObject, epoch: int) -> dict[str, to
     }
 
 
-def _read_ranges(folder: Folder, item: StoredObject, wanted: list[tuple[int, int]]) -> list[bytes]:
+def _read_ranges(folder: Folder, item: StoredObject, wanted: list[tuple[int, int]]) -> list[memoryview]:
     """The bytes of each (offset, length); those that lie close together come by one request."""
-    parts: dict[tuple[int, int], bytes] = {}
+    gap = _FOLDER_GAP if isinstance(folder.location, LocalLocation) else _GAP
+    parts: dict[tuple[int, int], memoryview] = {}
     close: list[tuple[int, int]] = []
     for place in [*sorted(wanted), None]:
-        if close and (place is None or place[0] - sum(close[-1]) > _GAP):
+        if close and (place is None or place[0] - sum(close[-1]) > gap):
             begin, end = close[0][0], sum(close[-1])
-            content = folder.location.get_range(item.key, begin, end - begin)
+            content = memoryview(folder.location.get_range(item.key, begin, end - begin))
             parts |= {(at, size): content[at - begin : at - begin + size] for at, size in close}
             close = []
         if place is not None:

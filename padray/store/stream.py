@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 
 from padray.store.artifacts import Folder, StoredObject
-from padray.store.shards import read_row, row_of, rows_of
+from padray.store.shards import read_rows, row_of, rows_of
 
 Request = tuple[StoredObject, int]  # a shard, and the epoch whose snapshot is wanted
 
@@ -19,23 +21,30 @@ def stream(
 
     At least one tuple is always read ahead; more of them only while their bytes fit into the budget.
     """
-    waiting: deque[tuple[int, list[Future[torch.Tensor]]]] = deque()
+    waiting: deque[tuple[int, Future[tuple[torch.Tensor, ...]]]] = deque()
     held = 0
     pool = ThreadPoolExecutor(readers, thread_name_prefix="padray-stream")
     try:
-        for group in requests:
+        upcoming = iter(requests)
+        group = next(upcoming, None)
+        while group is not None:
             cost = sum(rows_of(item).row_bytes for item, _ in group)
             while waiting and (held + cost > budget_bytes or len(waiting) > 2 * readers):
-                spent, futures = waiting.popleft()
+                spent, future = waiting.popleft()
                 held -= spent
-                yield tuple(future.result() for future in futures)
-            waiting.append((cost, [pool.submit(_read, folder, *request) for request in group]))
+                yield future.result()
+            following = next(upcoming, None)  # now, for readers at work would make it wait for the interpreter
+            waiting.append((cost, pool.submit(_read, folder, group)))
             held += cost
-        for _, futures in waiting:
-            yield tuple(future.result() for future in futures)
+            group = following
+        for _, future in waiting:
+            yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(folder: Folder, item: StoredObject, epoch: int) -> torch.Tensor:
-    return read_row(folder, item, row_of(item, epoch))
+def _read(folder: Folder, group: tuple[Request, ...]) -> tuple[torch.Tensor, ...]:
+    found: list[torch.Tensor] = []
+    for item, part in groupby(group, key=itemgetter(0)):  # a start and its target lie in one shard
+        found += read_rows(folder, item, [row_of(item, epoch) for _, epoch in part])
+    return tuple(found)

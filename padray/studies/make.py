@@ -7,7 +7,9 @@ which set came out, or why none did. Whatever fails, experts too, takes its own 
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from padray import fingerprint, pipeline, sweep
 from padray.config import Config
@@ -16,9 +18,13 @@ from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
 from padray.store.artifacts import Folder, StoredObject
-from padray.store.location import open_location
+from padray.store.location import Location
+from padray.store.records import read_record
 from padray.studies.plan import Cell, Study
 from padray.sweep import StoredSet
+
+Outcome = dict[Literal["set", "failed"], str]  # the digest of the set that came out, or why none did
+_OUTCOME = TypeAdapter(Outcome)
 
 
 @dataclass(frozen=True)
@@ -46,17 +52,16 @@ class CellWork:
 
     config: Config
     name: str
-    root: str
+    location: Location
     study: Identity
     chains: dict[str, Chain]
 
     def prepare(self) -> Make:
-        location = open_location(self.root)
-        folder = Folder(location, self.study.folder, self.study.fingerprint)
+        folder = Folder(self.location, self.study.folder, self.study.fingerprint)
 
         def make(unit: Unit) -> StoredObject:
             chain = self.chains[unit.id]
-            context = Context(self.name, chain.config, location, InlineRunner(), stored_data=chain.data)
+            context = Context(self.name, chain.config, self.location, InlineRunner(), stored_data=chain.data)
             try:
                 outcome = {"set": pipeline.run(context, "distill").set_digest}
             except WorkError as error:
@@ -166,15 +171,15 @@ def _make_experts(context: Context, chains: dict[str, Chain]) -> dict[str, str]:
 
 def _distil(
     context: Context, identity: Identity, chains: dict[str, Chain]
-) -> tuple[list[StoredObject], dict[str, dict[str, Any]]]:
+) -> tuple[list[StoredObject], dict[str, Outcome]]:
     """Every distinct distillation as a unit; how each came out, by its id. Those that failed are tried again."""
     folder = context.folder(identity)
-    said = {item.stem: item for item in folder.loose("cell-") if "failed" not in json.loads(folder.get(item))}
+    said = {item.stem: item for item in folder.loose("cell-") if "failed" not in read_record(folder, item, _OUTCOME)}
     have = {id: item for id, item in said.items() if id in chains and _is_there(context, chains[id])}
     units = [Unit("distill", id, identity.fingerprint) for id in chains]
-    work = CellWork(context.config, context.name, context.location.uri, identity, chains)
+    work = CellWork(context.config, context.name, context.location, identity, chains)
     made = make_missing(context, work, units, have)
-    return made.objects, {item.stem: json.loads(folder.get(item)) for item in made.objects}
+    return made.objects, {item.stem: read_record(folder, item, _OUTCOME) for item in made.objects}
 
 
 def _is_there(context: Context, chain: Chain) -> bool:
@@ -183,9 +188,7 @@ def _is_there(context: Context, chain: Chain) -> bool:
     return manifest is not None and any(item.stem == stem for item in manifest.objects)
 
 
-def _result(
-    cell: Cell, chains: list[Chain], outcomes: dict[str, dict[str, Any]], tables: dict[str, list[Row]]
-) -> CellResult:
+def _result(cell: Cell, chains: list[Chain], outcomes: dict[str, Outcome], tables: dict[str, list[Row]]) -> CellResult:
     failed = [outcomes[chain.id]["failed"] for chain in chains if "failed" in outcomes[chain.id]]
     rows = tuple(tables[chain.id] for chain in chains if chain.id in tables)
     return CellResult(cell, tuple(chains), rows, failed[0] if failed else "")

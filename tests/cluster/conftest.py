@@ -38,7 +38,8 @@ def local_ray() -> Iterator[dict[str, str]]:
     session.settle_environment()
     import ray
 
-    ray.init(address="local", num_cpus=2, object_store_memory=200_000_000, logging_level="WARNING", log_to_driver=False)
+    quiet = {"logging_level": "WARNING", "log_to_driver": False, "ignore_reinit_error": True}  # two folders share it
+    ray.init(address="local", num_cpus=2, object_store_memory=200_000_000, **quiet)
     yield {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     ray.shutdown()
 

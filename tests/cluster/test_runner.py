@@ -12,7 +12,7 @@ from padray.config import ClusterSettings, Config
 from padray.errors import InputError, WorkError
 from padray.stages.base import Done, Lost, Make, Unit
 from padray.store.artifacts import StoredObject
-from tests.cluster.conftest import finished_units, make_context, objects
+from tests.cluster.conftest import events, finished_units, make_context, objects
 
 pytestmark = pytest.mark.ray
 
@@ -31,6 +31,9 @@ def test_both_runners_leave_the_same_bytes(inline, on_ray):
     assert on_ray[1].rows == inline[1].rows
     for stage in ("scores", "experts", "evaluate"):
         assert sorted(finished_units(on_ray[0], stage)) == sorted(finished_units(inline[0], stage))
+    for root in (inline[0], on_ray[0]):
+        (distilled,) = events(root, "distill", "finished")
+        assert 0 < distilled["waited_s"] < distilled["seconds"]
 
 
 @pytest.mark.parametrize("workers", ["2", "4", "[1, 2]"])

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from padray import pipeline
 from padray.errors import InputError
 from padray.store.location import open_location
 from tests.cluster.conftest import command, make_context, objects
+from tests.scan import files_with, objects_with
+from tests.swift import OWNER
 
 pytestmark = pytest.mark.s3
 
@@ -57,11 +60,13 @@ def test_a_chain_that_is_killed_in_a_bucket_goes_on_and_leaves_the_same_bytes(s3
 
 
 @pytest.mark.ray
-def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes(s3, settings, inline, local_ray):
-    """The workers get the AWS settings with the job, as `ray job submit --runtime-env-json` gives them."""
-    root, job = s3.root(), {"runtime_env": {"env_vars": s3.server.environment()}}
-    environment = {**s3.environment, **local_ray, **s3.server.environment()}
-    environment["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps(job)
+def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes_and_no_secret(s3, settings, inline, local_ray, tmp_path):
+    """The workers get the AWS settings with the job, but for the credentials, which lie in a file."""
+    import ray
+
+    given = s3.by_file(tmp_path)
+    root, job = s3.root(), {"runtime_env": {"env_vars": given}}
+    environment = {**local_ray, **given, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
     run = command("evaluate", settings, "--storage", root, "--json", environment=environment)
     out, err = run.communicate(timeout=240)
     assert run.returncode == 0, err
@@ -69,6 +74,20 @@ def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes(s3, settings, inline, 
     assert different(stored(root), objects(inline[0])) == []
     units = finished(root)
     assert len(units) == len(set(units))
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert files_with(given["AWS_ENDPOINT_URL_S3"], session), "the scan sees what the workers were given"
+    assert files_with(OWNER[1], session) == [] and objects_with(OWNER[1], root) == [] and OWNER[1] not in out + err
+
+
+@pytest.mark.ray
+def test_a_job_that_was_given_secrets_is_refused(s3, settings, local_ray):
+    """Ray has written them to its logs by then; the sentence says so."""
+    root, job = s3.root(), {"runtime_env": {"env_vars": s3.server.environment()}}
+    environment = {**local_ray, **s3.server.environment(), "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
+    run = command("experts", settings, "--storage", root, environment=environment)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 2 and "the job's runtime_env holds AWS_SECRET_ACCESS_KEY, which Ray writes" in err
+    assert OWNER[1] not in out + err and "Traceback" not in err and open_location(root).keys("experts") == []
 
 
 @pytest.mark.ray

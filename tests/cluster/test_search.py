@@ -1,17 +1,19 @@
 """A search on two CPUs: nothing that waits holds a slot, experts are made once, failed trials are counted."""
 
 import json
+import secrets
 from pathlib import Path
 
 import pytest
 
 from padray import loading
-from padray.search import study, trials
+from padray.search import study
 from padray.search.study import SearchWork
 from padray.stages import data
 from padray.stages.base import Context, Inputs
 from padray.store.artifacts import Folder
 from tests.cluster.conftest import finished_units, make_context
+from tests.scan import files_with
 
 FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=4")
 SPACE = """
@@ -38,7 +40,7 @@ def prepared(space: Path, root: Path, runner: str, *overrides: str) -> tuple[Con
     context = make_context(space, root, runner, (*FEW, *overrides))
     found = data.make(context)
     identity = fingerprint.search_identity(context.config, found)
-    return context, SearchWork(context.name, context.config, Inputs(str(root), found), identity)
+    return context, SearchWork(context.name, context.config, Inputs(context.location, found), identity)
 
 
 def stored(folder: Folder) -> dict[str, bytes]:
@@ -46,8 +48,11 @@ def stored(folder: Folder) -> dict[str, bytes]:
 
 
 @pytest.mark.ray
-def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local_ray, space, tmp_path):
-    root = tmp_path / "runs"
+def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local_ray, space, tmp_path, monkeypatch):
+    import ray
+
+    secret, root = secrets.token_hex(16), tmp_path / "runs"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     context, work = prepared(space, root, "ray", "search.seed=14")  # draws each kind of trial at least once
     records = list(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
@@ -59,6 +64,9 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     units = finished_units(root, "experts")
     assert len(units) == len(set(units)) == 3 * len(ratios), "each set of experts was made once"
     assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert files_with("PL_DISABLE_FORK", session), "the scan sees what Tune gives its trials"
+    assert files_with(secret, session) == files_with(secret, root) == []
 
 
 @pytest.mark.chaos  # most of a minute
@@ -86,7 +94,7 @@ def test_an_interrupted_search_equals_an_undisturbed_one(space, tmp_path):
             break
     list(context.runner.search(again, context))
     assert stored(again.folder()) == stored(work.folder())
-    assert trials.read_begun(again.folder()) == trials.read_begun(work.folder())
+    assert again.begun() == work.begun()
 
 
 def test_a_failed_search_says_why(space, tmp_path):

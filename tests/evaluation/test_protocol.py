@@ -163,7 +163,7 @@ def work(chain: tuple[Path, Path, dict[str, Identity]]) -> Work:
         settings, root, identities = chain
         made = context(settings, root)
         places = {source: Identity("evaluation", f"{place}-{source}", "0" * 64) for source in ("distilled", "random")}
-        inputs = Inputs(made.location.uri, identities["data"])
+        inputs = Inputs(made.location, identities["data"])
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
         return EvaluationWork(made.config, inputs, identities["distill"], places, by_id)
 
@@ -173,7 +173,7 @@ def work(chain: tuple[Path, Path, dict[str, Identity]]) -> Work:
 def results(work: EvaluationWork) -> dict[str, bytes]:
     """Each cell's bytes, made in the order given."""
     make = work.prepare()
-    location = work.inputs.location()
+    location = work.inputs.location
     return {id: location.get(make(Unit("evaluate", id, "0" * 64)).key) for id in work.cells}
 
 
@@ -220,7 +220,7 @@ def test_a_control_does_not_depend_on_the_set(work: Work, monkeypatch: pytest.Mo
 
 def test_the_set_brings_its_lr_and_a_control_is_given_one(work: Work) -> None:
     given = work(Cell("random", OWN, 0, 0.1), Cell("distilled", OWN, 0))
-    folder = Folder(given.inputs.location(), given.distilled.folder, given.distilled.fingerprint)
+    folder = Folder(given.inputs.location, given.distilled.folder, given.distilled.fingerprint)
     learned = float(stored.load_set(folder, given.config.distill.iterations).learned.lr)
     control, own = (json.loads(content) for content in results(given).values())
     assert control["lr"] == 0.1 and own["lr"] == learned

@@ -14,7 +14,7 @@ SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the o
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_its_suggestions_are_settings(path):
     config = loading.load("digits-ipc1", space=str(path)).config
-    study._check(config)
+    study.check(config)
     asked = trials.study(config.search, [], seed=0)
     given = [trials.suggest(asked.ask(), config.search.space) for _ in range(20)]
     assert all(loading.with_values(config, values, "this trial") != config for values in given)

@@ -47,7 +47,7 @@ def work_of(search: Search) -> SearchWork:
     context = search.context()
     found = data.make(context)
     identity = fingerprint.search_identity(context.config, found)
-    return SearchWork(context.name, context.config, Inputs(context.location.uri, found), identity)
+    return SearchWork(context.name, context.config, Inputs(context.location, found), identity)
 
 
 # -- what it leaves
@@ -144,7 +144,7 @@ def test_interrupted_and_continued_it_equals_the_undisturbed_one(finished, again
         patched.setattr(SearchWork, "record", dies)
         with pytest.raises(Killed):
             search.tune()
-    assert len(trials.read(work_of(search).folder())) == number + (when == "after")
+    assert len(work_of(search).records()) == number + (when == "after")
     search.tune()
     undisturbed = finished[0].objects()
     assert search.objects() == {key: value for key, value in undisturbed.items() if not key.startswith("reports/")}
@@ -202,10 +202,10 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
 
 
 def test_parameters_that_do_not_fit_together_are_a_failed_trial(search: Make) -> None:
-    work = work_of(search())
+    work = work_of(search("search.space={distill.windows.max_start: {type: int, low: 50, high: 100}}"))
     made = work.record(0, {"distill.windows.max_start": 100}, lambda config: None)
     assert made.state == "failed" and "experts.epochs" in made.reason
-    assert trials.read(work.folder()) == {0: made}
+    assert work.records() == {0: made}
 
 
 def test_without_a_finished_trial_it_says_why(again, monkeypatch) -> None:

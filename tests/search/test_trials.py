@@ -108,13 +108,17 @@ def test_conditional_parameters_are_chosen_only_where_they_apply() -> None:
 # -- storage
 
 
+def stored(folder: Folder) -> dict[int, TrialRecord]:
+    return trials.read(folder, settings().space)
+
+
 def test_records_come_back_as_they_were(folder: Folder) -> None:
     made = [record(11, 0.5), record(0, None), record(2, 1 / 3, **{"distill.importance.enabled": True})]
     for one in made:
         trials.write(folder, one)
-    assert trials.read(folder) == {0: made[1], 2: made[2], 11: made[0]}
-    assert list(trials.read(folder)) == [0, 2, 11]
-    assert trials.missing(trials.read(folder), 5) == [1, 3, 4]
+    assert stored(folder) == {0: made[1], 2: made[2], 11: made[0]}
+    assert list(stored(folder)) == [0, 2, 11]
+    assert trials.missing(stored(folder), 5) == [1, 3, 4]
 
 
 def test_a_torn_record_is_a_trial_that_was_never_finished(folder: Folder, tmp_path: Path) -> None:
@@ -122,7 +126,33 @@ def test_a_torn_record_is_a_trial_that_was_never_finished(folder: Folder, tmp_pa
     trials.begin(folder, 0, {"distill.lr_images": 0.1 + 0.2})
     (path,) = tmp_path.rglob("trial-*")
     path.write_bytes(path.read_bytes()[:-3])
-    assert trials.read(folder) == {} and trials.read_begun(folder) == {0: {"distill.lr_images": 0.1 + 0.2}}
+    assert stored(folder) == {}
+    assert trials.read_begun(folder, settings().space) == {0: {"distill.lr_images": 0.1 + 0.2}}
+
+
+HOSTILE = [
+    b"[]", b"{}", b"null", b'"x"', b"nonsense", b"\xff\xfe", b"[" * 100_000,
+    b'{"number": 0}', b'{"number": "0; rm", "parameters": {}, "state": "failed"}',
+    b'{"number": 0, "parameters": [], "state": "failed"}', b'{"number": 0, "parameters": {}, "state": "odd"}',
+    b'{"number": 0, "parameters": {}, "state": "finished", "value": "x"}',
+    b'{"number": 0, "parameters": {}, "state": "finished", "value": null}',
+    b'{"number": 1, "parameters": {}, "state": "failed"}',
+    b'{"number": 0, "parameters": {"storage.root": "/"}, "state": "failed"}',
+    b'{"number": 0, "parameters": {"distill.lr_images": 1e9}, "state": "failed"}',
+    b'{"number": 0, "parameters": {"distill.lr_images": "x"}, "state": "failed"}',
+    b'{"number": 0, "parameters": {"distill.lr_images": [1]}, "state": "failed"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_anybody_may_have_put_there_is_refused_in_a_sentence(folder: Folder, content: bytes) -> None:
+    item = folder.put("trial-0000", "json", content)
+    with pytest.raises(InputError, match=rf"{item.key} in .* is not what padray writes there: delete it, then"):
+        stored(folder)
+    if b"finished" not in content and b"odd" not in content:
+        folder.put("begun-0000", "json", content)
+        with pytest.raises(InputError, match=r"begun-0000-.* is not what padray writes there"):
+            trials.read_begun(folder, settings().space)
 
 
 def test_the_study_that_is_rebuilt_holds_the_same_trials() -> None:

@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 
 from padray import commands, pipeline
 from padray.console import Console
-from padray.errors import InputError
+from padray.distill import loop
+from padray.errors import InputError, WorkError
 from padray.pipeline import Outcome
+from padray.stages import experts
 from padray.stages.base import Context
 from tests.conftest import TINY
 
@@ -189,6 +191,26 @@ def test_a_control_that_diverges_is_a_result_and_stops_nothing(finished, tmp_pat
     override = "evaluation.controls.lrs=[0.01, 1e30]"
     rows = run(settings, tmp_path / "diverged", override)[1].rows
     assert {row["lr"] for row in rows if row["source"] == "random"} == {0.01}
+
+
+def test_memory_that_runs_out_is_told_and_what_is_done_is_kept(finished, tmp_path, monkeypatch):
+    straight = loop.run
+
+    def greedy(*arguments):
+        for done, metrics in enumerate(straight(*arguments)):
+            yield metrics
+            if done == 5:
+                torch.empty(1 << 60)
+
+    monkeypatch.setattr(loop, "run", greedy)
+    told = r"distilling does not fit into memory: lower its batch or its network's width; the state after 5 of 12 iter"
+    with pytest.raises(WorkError, match=told):
+        run(finished[0], tmp_path / "runs")
+    monkeypatch.setattr(experts, "train", lambda *_, **__: torch.empty(1 << 60))
+    with pytest.raises(WorkError, match=r"experts expert-0000 does not fit into memory: lower its batch"):
+        run(finished[0], tmp_path / "runs", "experts.lr=0.2", until="experts")
+    monkeypatch.undo()
+    assert run(finished[0], tmp_path / "runs")[1].set_digest == finished[2].set_digest
 
 
 def test_a_known_dataset_needs_no_source_files(finished, monkeypatch):

@@ -1,7 +1,9 @@
 """The proof's options on the tiny chain: controls, their labels and their lr, the teacher, and what sets share."""
 
 import dataclasses
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from padray import commands, fingerprint, loading, networks, pipeline, sweep
+from padray.errors import InputError
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
 from padray.experts.training import Samples
@@ -85,6 +88,22 @@ def test_every_control_has_its_row_its_own_lr_and_its_recovery(chain):
     folder = chain.root / evaluate.identities(chain.context().config, *_of(chain))["distilled"].folder
     columns = stored.read_table(max(folder.glob("table-*"), key=lambda p: p.stat().st_mtime_ns).read_bytes())
     assert columns["balanced_mean"] == [row["balanced_mean"] for row in rows.values()]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"nonsense", "another", "words"])
+def test_a_cell_that_anybody_may_have_put_there_is_refused_in_a_sentence(chain, trained, tmp_path, content):
+    chain = dataclasses.replace(chain, root=shutil.copytree(chain.root, tmp_path / "runs"))
+    chain.rows()
+    path = next(chain.root.glob("evaluations/distilled-*/cell-*.json"))
+    path.with_name("manifest.json").unlink()
+    cell = json.loads(path.read_bytes())
+    bad = {"another": {**cell, "seed": cell["seed"] + 7}, "words": {**cell, "test": "high"}}
+    content = json.dumps(bad[content]).encode() if isinstance(content, str) else content
+    path.unlink()
+    name = path.name.rsplit("-", 1)[0]
+    path.with_name(f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}-\w+.json in .* is not what padray writes there: delete it, then"):
+        chain.rows()
 
 
 def _of(chain: Chain) -> tuple[Identity, Identity]:

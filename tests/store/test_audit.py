@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from padray.errors import InputError
+from padray.store import audit as module
 from padray.store import shards
 from padray.store.artifacts import Folder, Manifest, StoredObject, check_root, folders, read_manifests
 from padray.store.audit import Audit, audit
@@ -67,9 +68,12 @@ def test_what_is_whole_is_not_named(folder):
     assert found(folder) == [] and audited(folder).manifest == folder.require()
 
 
+@pytest.mark.parametrize("chunk", [1 << 20, 7])
 @pytest.mark.parametrize("row", [0, 3, 4])
-def test_a_flipped_byte_is_named_with_its_row(folder, row):
+def test_a_flipped_byte_is_named_with_its_row(folder, row, chunk, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", chunk)
     item = items(folder)[1]
+    assert found(folder) == []
     index = shards.rows_of(item)
     change(folder, item.key, index.offset + row * index.row_bytes + 5)
     problem = f"its bytes are not those that the manifest vouches for; rows {row} of 5"
@@ -256,7 +260,12 @@ def test_leftovers_and_ages_are_told(folder):
     path = folder.location.root / folder.path / ".put-0011223344556677"
     path.write_bytes(b"half")
     os.utime(folder.location.root / item.key, (0, 0))
-    assert folder.location.leftovers() == [f"{folder.path}/{path.name}"]
+    os.utime(path, (0, 0))
+    (found,) = folder.location.leftovers()
+    assert found.key == f"{folder.path}/{path.name}" and found.age > 1e9
+    folder.location.discard(found)
+    folder.location.discard(found)  # what is gone already is no error
+    assert folder.location.leftovers() == [] and not path.exists()
     assert folder.location.age(item.key) > 1e9 > folder.location.age(items(folder)[1].key)
     with pytest.raises(InputError, match="cannot read"):
         folder.location.age("experts/nothing")

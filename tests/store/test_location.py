@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from padray.errors import InputError
+from padray.store.cache import CachedLocation
 from padray.store.location import LocalLocation, Location, check_key, check_writable, open_location
 
 
-@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.s3)])
-def anywhere(request, location) -> Location:
+@pytest.fixture(params=["folder", "cached", pytest.param("bucket", marks=pytest.mark.s3)])
+def anywhere(request, location, tmp_path) -> Location:
     """What holds of every storage is asked of each kind."""
+    if request.param == "cached":
+        return CachedLocation(location, tmp_path / "cache", 1 << 20)
     return location if request.param == "folder" else request.getfixturevalue("s3").location()
 
 

@@ -166,7 +166,8 @@ def test_a_server_that_never_answers_is_bad_input_and_one_that_is_lost_later_fai
     scripted.answers = [Answer(503, code="SlowDown")]
     before = len(scripted.requests)
     with pytest.raises(
-        WorkError, match=r"no longer works \(SlowDown\); what is finished is kept, and the same command"
+        WorkError,
+        match=r"no longer works \(SlowDown; it may be full, or too busy\); what is finished is kept, and the same",
     ):
         S3Location("s3://bucket", location.patience).put("a", b"x")  # another location of the same process knows it too
     assert len(scripted.requests) - before > 5
@@ -239,6 +240,22 @@ def test_a_pickle_holds_the_place_and_nothing_that_opens_it(scripted):
     again = pickle.loads(content)
     assert again.patience == BRIEF and again.put("a", b"x") is None
     assert [request[1] for request in scripted.requests] == ["/bucket/p/a"] * 2
+
+
+def test_a_worker_that_starts_while_the_store_is_down_waits_as_long_as_who_sent_it(scripted, monkeypatch):
+    location = S3Location("s3://bucket", Patience(unheard=0.0, heard=5.0))
+    unheard = pickle.dumps(location)
+    location.put("a", b"x")
+    heard = pickle.dumps(location)
+    monkeypatch.setattr(module, "_HEARD", set())  # as in a new process
+    scripted.answers = [Answer(delay=0.5), Answer(delay=0.5), Answer(body=b"content")]  # at first it does not answer
+    assert pickle.loads(pickle.dumps(pickle.loads(heard))).get("a") == b"content"
+    monkeypatch.setattr(module, "_HEARD", set())
+    scripted.answers = [Answer(delay=0.5)]
+    with pytest.raises(InputError, match=r"does not answer \(ReadTimeoutError\); check AWS_ENDPOINT_URL_S3"):
+        pickle.loads(unheard).get("a")
+    with pytest.raises(WorkError, match=r"no longer works \(ReadTimeoutError\); what is finished is kept"):
+        S3Location("s3://bucket", Patience(0.0, 0.3), heard=True).get("a")
 
 
 # -- a real server

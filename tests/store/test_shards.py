@@ -9,6 +9,7 @@ import torch
 from padray.errors import InputError, WorkError
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
+from padray.store.location import LocalLocation
 
 ROWS, SIZE = 4, 7
 
@@ -47,6 +48,52 @@ def test_a_row_reads_its_own_bytes_alone(folder, item, monkeypatch):
     monkeypatch.setattr(folder.location, "get_range", lambda *a: asked.append(a[2]) or read(*a))
     shards.read_row(folder, item, 2)
     assert asked == [4 * SIZE]
+
+
+class Remote:
+    """A storage that is no folder of this machine; it notes how many bytes each request asks for."""
+
+    def __init__(self, inside: LocalLocation) -> None:
+        self.inside, self.asked = inside, list[int]()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inside, name)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        self.asked.append(length)
+        return self.inside.get_range(key, offset, length)
+
+
+MB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "wanted, asked",
+    [([0, 2], [3 * MB]), ([-1, 3, 3], [2 * MB]), ([0, 4], [MB, MB]), ([4, 0, 1], [5 * MB]), ([2], [MB]), ([], [])],
+)
+def test_rows_that_lie_close_in_an_object_store_come_by_one_request(folder, wanted, asked):
+    theta_RP = torch.arange(5.0 * MB // 4).view(5, MB // 4)
+    remote = Remote(folder.location)
+    there = Folder(remote, folder.path, folder.fingerprint)
+    found = shards.read_rows(there, stored(folder, theta_RP), wanted)
+    assert len(found) == len(wanted) and all(row.equal(theta_RP[k]) for row, k in zip(found, wanted, strict=True))
+    assert remote.asked == asked
+
+
+def test_from_a_folder_nothing_is_read_that_was_not_asked_for(folder, monkeypatch):
+    item, asked, read = stored(folder, torch.zeros(4, MB // 4)), [], folder.location.get_range
+    monkeypatch.setattr(folder.location, "get_range", lambda *a: asked.append(a[2]) or read(*a))
+    shards.read_rows(folder, item, [0, 2])
+    assert asked == [MB, MB]
+
+
+def test_of_rows_that_come_together_the_damaged_one_is_named(folder, item):
+    content = bytearray(folder.location.get(item.key))
+    content[-1] ^= 1
+    folder.location.put(item.key, bytes(content))
+    shards.read_rows(folder, item, [0, 2])
+    with pytest.raises(WorkError, match=rf"row {ROWS - 1} of .*expert-0000.* is damaged"):
+        shards.read_rows(folder, item, [0, -1])
 
 
 @pytest.mark.parametrize("row", [ROWS, -ROWS - 1, 10**9])

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from padray.store import shards, stream
-from padray.store.artifacts import StoredObject
+from padray.store.artifacts import Folder, StoredObject
+from padray.store.cache import CachedLocation
+from padray.store.s3 import S3Location
+from tests.swift import Store, point
 
 ROW_BYTES = 40
 
@@ -39,12 +42,15 @@ def reads(monkeypatch):
 
     lock = threading.Lock()
 
-    def read_row(_, item, row):
-        with lock:
-            Reads.started += 1
-        return Reads.act(item, row)
+    def read_rows(_, item, rows):
+        found = []
+        for row in rows:
+            with lock:
+                Reads.started += 1
+            found.append(Reads.act(item, row))
+        return found
 
-    monkeypatch.setattr(stream, "read_row", read_row)
+    monkeypatch.setattr(stream, "read_rows", read_rows)
     return Reads
 
 
@@ -56,6 +62,41 @@ def no_readers(seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@pytest.fixture(scope="module")
+def shards_of_a_bucket(s3_server) -> tuple[str, list[StoredObject], torch.Tensor]:
+    """A root on the server, the shards of an artefact there, and their rows."""
+    theta_SRP = torch.arange(3 * 6 * 50.0).view(3, 6, 50)
+    with pytest.MonkeyPatch.context() as patched:
+        point(patched, s3_server.environment())
+        location = Store(s3_server).location()
+        folder = Folder(location, "experts/digits-0123456789ab", "f" * 64)
+        encoded = [shards.encode(theta_RP, {}) for theta_RP in theta_SRP]
+        names = (f"expert-{number:04d}" for number in range(len(encoded)))
+        items = [
+            folder.put(name, "safetensors", content, {"rows": rows})
+            for name, (content, rows) in zip(names, encoded, strict=True)
+        ]
+    return location.uri, items, theta_SRP
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("readers, budget", [(1, 1), (2, 1), (2, 900), (4, 900), (4, 1 << 20)])
+@pytest.mark.parametrize("with_cache", [False, True], ids=["plain", "cached"])
+def test_from_a_server_rows_come_in_their_order_however_many_read(
+    s3, shards_of_a_bucket, tmp_path, readers, budget, with_cache
+):
+    uri, items, theta_SRP = shards_of_a_bucket
+    location = S3Location(uri)
+    folder = Folder(
+        CachedLocation(location, tmp_path, 1000) if with_cache else location, "experts/digits-0123456789ab", "f" * 64
+    )
+    asked = [((k % 3, k % 6), (2 * k % 3, 5 * k % 6)) for k in range(24)]
+    requests = (tuple((items[shard], epoch) for shard, epoch in pair) for pair in asked)
+    found = [torch.stack(rows) for rows in stream.stream(folder, requests, budget, readers)]
+    expected = [torch.stack([theta_SRP[shard, epoch] for shard, epoch in pair]) for pair in asked]
+    assert all(map(torch.equal, found, expected)) and len(found) == len(expected)
 
 
 def test_rows_come_from_their_shards(folder):
@@ -121,6 +162,24 @@ def test_a_read_that_fails_is_told_at_its_place_and_ends_the_readers(reads):
     assert no_readers()
 
 
+def test_what_comes_next_is_drawn_before_the_readers_are_set_to_work(reads):
+    """Drawing takes the interpreter, which readers at work would not give back at once: the trainer would wait."""
+    plain, log = reads.act, []
+
+    def act(item, row):
+        log.append(item.key)
+        return plain(item, row)
+
+    def requests():
+        for number, pair in enumerate(pairs(20)):
+            log.append(number)
+            yield pair
+
+    reads.act = staticmethod(act)
+    list(stream.stream(None, requests()))
+    assert all(log.index(k + 1) < log.index(f"expert-{k:04d}") for k in range(19))
+
+
 def test_requests_that_fail_end_the_readers(reads):
     def requests():
         yield ((item(0), 0),)
@@ -145,4 +204,4 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_no_further_reads(reads
     rows.close()  # must not wait for the reads that hang
     gate.set()
     assert no_readers()
-    assert reads.started <= 4, "what had not begun was cancelled"
+    assert reads.started <= 6, "three pairs were begun; the others were cancelled"

@@ -1,6 +1,8 @@
 """A study from end to end on the tiny chain: shared parts made once, continued, diverging cells told."""
 
+import hashlib
 import json
+import shutil
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from padray.errors import WorkError
+from padray.errors import InputError, WorkError
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
@@ -139,3 +141,13 @@ def test_the_command_prints_the_table_and_ends_with_code_3_where_a_cell_failed(m
     assert said.json["cells"] == summary["cells"]
     said = run("study", path, "--profile", "smal", "--storage", folder / "runs", "--runner", "inline")
     assert said.code == 2 and "--profile smal is not in this study; it has full, small" in said.err
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"set": 1}', b'{"other": "x"}'])
+def test_an_outcome_that_anybody_may_have_put_there_is_refused_in_a_sentence(made, tmp_path, content):
+    root = Path(shutil.copytree(made[0] / "runs", tmp_path / "runs"))
+    path = next(root.glob("studies/*/cell-*.json"))
+    name = f"{path.name.rsplit('-', 1)[0]}-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    path.rename(path.with_name(name)).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} in .* is not what padray writes there: delete it, then"):
+        make(root, made[1])

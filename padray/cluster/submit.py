@@ -1,0 +1,229 @@
+"""The chain as a Ray job: sent to a cluster's dashboard, followed, and told how it ended.
+
+What travels: the command line, and a settings or space file in a working directory made for it; never a folder of the
+user's. padray and the data are on the nodes already. Of this process's environment nothing travels but the variables
+that the user names, and none that is a secret (see session.py). What Ray says on the way is not shown, its errors are
+told in one sentence.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from padray import loading
+from padray.cluster import session
+from padray.errors import InputError, WorkError
+from padray.paths import check_paths, check_settings
+
+_PROBE_S, _AGAIN_S = 10.0, 1.0
+_MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
+_OVERRULE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray puts these before the address that it is given
+_SILENT = (
+    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
+    "ray._private.authentication",
+)  # fmt: skip
+_OURS = frozenset({0, 2, 3, 130})
+
+Write = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job is to do: `arguments` as a job script takes them, files by their name in the working directory."""
+
+    command: str
+    arguments: tuple[str, ...]
+    files: dict[str, Path]
+    variables: dict[str, str]
+
+    @property
+    def entrypoint(self) -> str:
+        """The job's command line: the package that is installed on the cluster, no checkout."""
+        return shlex.join(["python", "-m", "padray.job", self.command, *self.arguments])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that came to its end. `code` is the driver's exit code, or that of failed work where there was none."""
+
+    status: str
+    code: int
+    message: str
+
+
+def work(
+    name: str, storage: str | None, overrides: tuple[str, ...], space: str | None, variables: tuple[str, ...]
+) -> Work:
+    """The job for `padray run`, or with a space for `padray tune`.
+
+    Args:
+        variables: environment variables for the job, NAME=VALUE, or NAME with its value from this process.
+
+    Raises:
+        InputError: settings that do not hold, a path that is relative, a variable that is a secret or not there.
+    """
+    given = _variables(variables)
+    options = [f"--storage={storage}"] if storage is not None else []
+    options += [f"--set={override}" for override in overrides]
+    check_paths(options)
+    check_settings(loading.settings_of(name, overrides, space).config)
+    files, config = {}, name
+    if name not in loading.preset_names():
+        config = f"settings/{Path(name).name}"
+        files[config] = Path(name)
+    if space is None:
+        return Work("run", (config, *options), files, given)
+    place = f"space/{Path(space).name}"
+    return Work("tune", (config, "--space", place, *options), {**files, place: Path(space)}, given)
+
+
+def _variables(variables: tuple[str, ...]) -> dict[str, str]:
+    given = {}
+    for variable in variables:
+        name, equals, value = variable.partition("=")
+        if not name or not (equals or name in os.environ):
+            raise InputError(f"--env {variable}: write it as NAME=VALUE, or NAME for a variable that is set here")
+        given[name] = value if equals else os.environ[name]
+    session.refuse_secrets(given, "--env")
+    return given
+
+
+class Cluster:
+    """A cluster's dashboard, as far as jobs need it."""
+
+    def __init__(self, address: str) -> None:
+        """Find the dashboard. Raises InputError if there is none at the address, or if it wants another token."""
+        self.address = _checked(address)
+        session.settle_environment(self.address)
+        import ray  # not before: Ray reads its environment when it is imported
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
+
+        for name in _SILENT:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            with _without(_OVERRULE):
+                self.client = JobSubmissionClient(self.address)
+        except AuthenticationError:
+            raise InputError(
+                f"the Ray cluster at {self.address} asks for a token, and this process has none or another one; set "
+                f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            ) from None
+        except (OSError, RuntimeError, ValueError, KeyError):  # other servers answer in many ways
+            raise _no_dashboard(self.address, "what answers there is none") from None
+        theirs = getattr(self.client, "_server_ray_version", None) or ray.__version__  # get_version tells the API's
+        self.note = f"note: the cluster has Ray {theirs}, and this is {ray.__version__}" * (theirs != ray.__version__)
+
+    def submit(self, work: Work) -> str:
+        """Send a job off; its submission id. Raises WorkError if the cluster does not take it."""
+        with tempfile.TemporaryDirectory(prefix="padray-job-") as folder:
+            for name, path in work.files.items():
+                (Path(folder) / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, Path(folder) / name)
+            runtime: dict[str, Any] = {"working_dir": folder} if work.files else {}
+            if work.variables:
+                runtime["env_vars"] = work.variables
+            try:
+                return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime))
+            except (OSError, RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise WorkError(f"the cluster at {self.address} did not take the job: {reason}") from None
+
+    def follow(self, job: str, write: Write) -> Ended:
+        """Write the job's log as it grows, until the job ends; a broken connection is made again.
+
+        Raises:
+            WorkError: the dashboard does not answer any more; the job may go on.
+        """
+        import aiohttp
+
+        log, failures = _Log(write), 0
+        while True:
+            with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):  # the job itself says how it is
+                asyncio.run(log.tail(self.client, job))
+            try:
+                details, failures = self.client.get_job_info(job), 0
+            except (OSError, RuntimeError, ValueError):
+                failures += 1
+                if failures >= _MOST_FAILURES:
+                    raise WorkError(
+                        f"the cluster at {self.address} does not answer any more; job {job} may go on, and "
+                        f"`{self.commands(job)['follow']}` follows it again"
+                    ) from None
+            else:
+                if details.status.is_terminal():
+                    return _ended(str(details.status.value), details.driver_exit_code, str(details.message or ""))
+            time.sleep(_AGAIN_S)
+
+    def commands(self, job: str) -> dict[str, str]:
+        """What to type to follow a job and to stop it."""
+        there = shlex.join(["--address", self.address])
+        return {"follow": f"ray job logs {there} --follow {job}", "stop": f"ray job stop {there} {job}"}
+
+
+class _Log:
+    """A log that is read from its beginning each time, and written once."""
+
+    def __init__(self, write: Write) -> None:
+        self.write, self.written = write, 0
+
+    async def tail(self, client: Any, job: str) -> None:
+        skip = self.written
+        async for text in client.tail_job_logs(job):
+            fresh, skip = text[skip:], max(0, skip - len(text))
+            self.written += len(fresh)
+            self.write(fresh)
+
+
+def _checked(address: str) -> str:
+    """The address without its last slash, if something answers there. Raises InputError."""
+    address = address.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise InputError(f"--address {address} is no URL of a dashboard, such as http://HOST:8265")
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=_PROBE_S).close()
+    except urllib.error.HTTPError:
+        pass  # it answers: whether it is a dashboard, and what it asks for, Ray's client finds out
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise _no_dashboard(address, " ".join(str(reason).split())) from None
+    return address
+
+
+def _no_dashboard(address: str, reason: str) -> InputError:
+    return InputError(
+        f"there is no Ray dashboard at {address} ({reason}); give --address as for `ray job submit`, e.g. "
+        f"http://HOST:8265"
+    )
+
+
+@contextlib.contextmanager
+def _without(names: tuple[str, ...]) -> Iterator[None]:
+    """This process's environment without some variables."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _ended(status: str, code: int | None, message: str) -> Ended:
+    if status == "SUCCEEDED":
+        return Ended(status, 0, "")
+    if code is None:  # stopped, or it never began
+        return Ended(status, WorkError.exit_code, message)
+    if code in _OURS:
+        return Ended(status, code, "")
+    told = f"its driver ended with exit code {code}, which is none of padray's; is padray installed on the nodes?"
+    return Ended(status, code if code > 0 else 128 - code, told)

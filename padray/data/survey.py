@@ -1,0 +1,196 @@
+"""A look at a dataset of one's own: which settings read it, and what it holds.
+
+Of images only the heads are read; tables and series, which are small, are read whole.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padray.config import DataSettings
+from padray.data import fetched, sources
+from padray.data.layouts import locate
+from padray.data.listing import HOLDS, Content, Listing
+from padray.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, SERIES_COLUMN
+from padray.errors import InputError
+
+MOST_PIXELS = 64  # of a side that is left as it is
+SIDES = (64, 32, 16, 8)
+_LIKELY_LABELS = frozenset({"class", "target", "y", "category", "species", "diagnosis", "outcome"})
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found. `settings` read it as it is described here.
+
+    Attributes:
+        shape: C, H, W of a sample.
+        names: the classes.
+        counts: the training samples of each class.
+        test: how many samples there are to test on, and `test_place` where.
+        found_sizes: how many sizes the images had, and the smallest and largest side.
+    """
+
+    settings: DataSettings
+    content: Content
+    shape: tuple[int, int, int]
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    test: int
+    test_place: str
+    found_sizes: tuple[int, int, int] = (1, 0, 0)
+
+    @property
+    def smallest(self) -> tuple[str, int]:
+        """The class with the fewest training samples, and how many it has."""
+        index = int(np.argmin(self.counts))
+        return self.names[index], self.counts[index]
+
+    @property
+    def largest(self) -> tuple[str, int]:
+        """The class with the most training samples, and how many it has."""
+        index = int(np.argmax(self.counts))
+        return self.names[index], self.counts[index]
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "dataset": self.settings.dataset, "path": self.settings.path, "holds": HOLDS[self.content],
+            "train": sum(self.counts), "test": self.test, "test_from": self.test_place, "shape": list(self.shape),
+            "classes": len(self.names), "class_names": list(self.names), "train_per_class": list(self.counts),
+            "smallest": list(self.smallest), "largest": list(self.largest),
+        }  # fmt: skip
+
+
+def look(path: str, told: DataSettings) -> Survey:
+    """Find out what lies at `path`.
+
+    Args:
+        told: what the user knows of it; the rest is found out.
+
+    Raises:
+        InputError: nothing that padray reads, or not told apart from something else; one class; damaged samples.
+    """
+    root = Path(os.path.abspath(Path(path).expanduser()))  # links are kept: they are names that the user chose
+    settings = told.model_copy(update={"path": str(root)})
+    if "dataset" not in told.model_fields_set:
+        settings = settings.model_copy(update={"dataset": _dataset(root, settings)})
+    settings = _with_columns(settings)
+    train, test, names = sources.listed(settings)
+    counts = tuple(int(count) for count in np.bincount(train.labels, minlength=len(names)))
+    if train.content == "image":
+        shapes = Counter(_shapes(train)) + Counter(_shapes(test))
+        settings, shape, sizes = _sized(settings, shapes)
+        return Survey(settings, "image", shape, names, counts, len(test.labels), test.place, sizes)
+    channels, height, width = sources.read(settings).train.images.shape[1:]
+    return Survey(settings, train.content, (channels, height, width), names, counts, len(test.labels), test.place)
+
+
+def _dataset(root: Path, settings: DataSettings) -> str:
+    """A name made of the folder's, or that of the torchvision dataset which lies there."""
+    slug = re.sub(r"[^a-z0-9]+", "_", root.name.lower()).strip("_") or "mine"
+    try:
+        locate(settings.model_copy(update={"dataset": slug}))
+    except InputError:
+        found = [name for name in fetched.FOLDERS if fetched.find(root, name)]
+        if len(found) > 1:
+            raise InputError(
+                f"{root} holds {' and '.join(found)}; say which one is meant: --set data.dataset={found[0]}"
+            ) from None
+        if not found:
+            raise
+        return found[0]
+    return slug
+
+
+# -- columns
+
+
+def _with_columns(settings: DataSettings) -> DataSettings:
+    """With the columns named that the reader would not find under its usual names. Raises InputError."""
+    source = locate(settings)
+    if source.kind != "parquet":
+        return settings
+    try:
+        schema = pq.read_schema(source.train[0])
+    except (pa.ArrowException, OSError):  # the reader tells it
+        return settings
+    columns: dict[str, str] = {}
+    known = (*IMAGE_COLUMNS, SERIES_COLUMN)
+    if settings.image_column is None and not any(name in schema.names for name in known):
+        coded = [name for name in schema.names if _is_coded(schema.field(name).type)]
+        columns |= {"image_column": coded[0]} if len(coded) == 1 else {}
+    if settings.label_column is None and not any(name in schema.names for name in LABEL_COLUMNS):
+        columns["label_column"] = _label_column(schema, source.train[0].name)
+    return settings.model_copy(update=columns)
+
+
+def _label_column(schema: pa.Schema, name: str) -> str:
+    """The only declared class label, the only text, a likely name, or beside images or series the only integers."""
+    kinds = {column: schema.field(column).type for column in schema.names}
+    plain = {column for column, kind in kinds.items() if _is_text(kind) or pa.types.is_integer(kind)}
+    is_table = not any(_is_coded(kind) or pa.types.is_nested(kind) for kind in kinds.values())
+    for chosen in (
+        _class_labels(schema),
+        [column for column, kind in kinds.items() if _is_text(kind)],
+        [column for column in plain if column.lower() in _LIKELY_LABELS],
+        [] if is_table else [column for column in plain if pa.types.is_integer(kinds[column])],
+    ):
+        if len(chosen) == 1:
+            return chosen[0]
+    raise InputError(
+        f"no column of {name} is plainly the labels; say which one it is, --set data.label_column=NAME, of {[*kinds]}"
+    )
+
+
+def _class_labels(schema: pa.Schema) -> list[str]:
+    """The columns that the `huggingface` metadata declare as class labels."""
+    try:
+        features: dict[str, Any] = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def _is_coded(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
+
+
+# -- sizes
+
+
+def _shapes(listing: Listing) -> list[tuple[int, int, int]]:
+    rows = np.arange(len(listing.labels))
+    samples = zip(rows, listing.samples(rows), strict=True)
+    return [sources.image_shape(encoded, listing.where(int(row))) for row, encoded in samples]
+
+
+def _sized(
+    settings: DataSettings, shapes: Counter[tuple[int, int, int]]
+) -> tuple[DataSettings, tuple[int, int, int], tuple[int, int, int]]:
+    """The settings with a size where the images need one, the shape they will have, and which sizes there were."""
+    channels = max(shape[0] for shape in shapes)
+    sizes = {shape[1:] for shape in shapes}
+    sides = [side for size in sizes for side in size]
+    found = (len(sizes), min(sides), max(sides))
+    if settings.size is None and len(sizes) == 1 and max(sides) <= MOST_PIXELS:
+        return settings, (channels, *next(iter(sizes))), found
+    shorter = sorted(min(shape[1:]) for shape in shapes.elements())
+    usual = shorter[len(shorter) // 2]
+    size = settings.size or next((side for side in SIDES if usual >= 0.75 * side), 4)
+    return settings.model_copy(update={"size": size}), (channels, size, size), found

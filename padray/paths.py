@@ -1,0 +1,44 @@
+"""Paths that mean the same everywhere: what a job on a cluster may be given."""
+
+from pathlib import Path
+
+from padray.config import Config
+from padray.errors import InputError
+
+
+def check_paths(arguments: list[str]) -> None:
+    """Refuse relative paths: a job's working directory is a temporary copy. Raises InputError."""
+    storage = _value(arguments, "--storage")
+    if storage is None:
+        raise InputError("a job needs --storage: an absolute folder that all nodes see, or s3://bucket/prefix")
+    _refuse_relative("--storage", storage)
+    for key in ("data.path", "scores.path", "storage.root", "storage.cache"):
+        for name, value in _overrides(arguments, key):
+            _refuse_relative(name, value)
+
+
+def check_settings(config: Config) -> None:
+    """The same for what a settings file says; its storage.root yields to --storage. Raises InputError."""
+    named = {"data.path": config.data.path, "scores.path": config.scores.path, "storage.cache": config.storage.cache}
+    for name, value in named.items():
+        if value is not None:
+            _refuse_relative(name, value)
+
+
+def _refuse_relative(name: str, value: str) -> None:
+    if "://" not in value and not Path(value).is_absolute():
+        raise InputError(f"{name} {value} is relative, which means nothing in a job; give an absolute path")
+
+
+def _value(arguments: list[str], option: str) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument == option and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _overrides(arguments: list[str], key: str) -> list[tuple[str, str]]:
+    found = [argument.removeprefix("--set=") for argument in arguments]
+    return [(f"--set {key}", text.partition("=")[2]) for text in found if text.startswith(f"{key}=")]

@@ -1,0 +1,1 @@
+"""What a run would take, before anything runs: units, steps, bytes, memory, seconds and money."""

@@ -1,0 +1,214 @@
+"""The lines of the chain: for every stage its units, what of them is in storage, and what one consists of.
+
+Legend: N training samples, M samples of the set, P parameters, E epochs.
+"""
+
+import math
+
+from padray import fingerprint
+from padray.experts.schedule import counts_of_epochs
+from padray.fingerprint import Identity
+from padray.matching.importance import groups_of
+from padray.planning import memory
+from padray.planning.chain import Chain
+from padray.planning.lines import Evidence, Line, Part, Task
+from padray.sections import NetworkSettings
+from padray.stages import checkpoints, evaluate, imported
+from padray.stages.evaluate import Foreseen
+
+_SCORE_ROW = 60  # bytes of a sample in a scoring network's table, about
+_CELL = 450  # bytes of a cell's result, about
+_COPIES = 3  # of an expert's snapshots while its shard is made
+_VECTORS = 8  # (P,) that an optimiser, and GSAM, hold at most beside the network
+
+
+def lines(chain: Chain) -> list[Line]:
+    """The lines of `padray run`, in the order of the stages, without a search.
+
+    Raises:
+        InputError: imported experts are not there.
+    """
+    config = chain.config
+    found = [data(chain)]
+    if config.needs_scores:
+        found.append(scores(chain))
+    found += [experts(chain), distillation(chain)]
+    if config.evaluation.protocol == "teacher":
+        found.append(teacher(chain))
+    return found + cells(chain, evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts))
+
+
+def data(chain: Chain) -> Line:
+    """The dataset: one unit, whose time is not foreseen."""
+    there = int(chain.context.folder(chain.data).manifest() is not None)
+    size = chain.dataset_bytes
+    return Line("data", "dataset", 1, there, 1 - there, unit_bytes=size, exact=True, memory=2 * size)
+
+
+def scores(chain: Chain, place: Identity | None = None) -> Line:
+    """One unit is a scoring network, or the ranking of a file."""
+    config, known = chain.config, chain.known
+    settings, place = config.scores, place or chain.scores
+    rows = known.train + known.validation
+    if settings.method == "file":
+        there = chain.there(place, ["ranking"])
+        return Line("scores", "ranking from a file", 1, there, 1 - there, unit_bytes=known.train * 20)
+    names = [f"network-{k:04d}" for k in range(settings.networks)]
+    there, epochs = chain.there(place, names), settings.epochs
+    parts = (
+        Part(Task("scores", settings.network, known.train), known.train * epochs),
+        Part(Task("look", settings.network), rows * epochs),
+    )
+    seen = rows * (epochs * 9 + known.classes * 16)  # what is remembered of each epoch, and the last logits
+    return Line(
+        "scores", f"scoring network {settings.network.label}", len(names), there, len(names) - there, parts,
+        steps=epochs * math.ceil(known.train / settings.batch), unit_bytes=rows * _SCORE_ROW,
+        memory=_worker(chain, settings.network, settings.batch, rows) + seen,
+        evidence=Evidence(frozenset({place.fingerprint})),
+    )  # fmt: skip
+
+
+def experts(chain: Chain, place: Identity | None = None) -> Line:
+    """One unit is an expert; how many samples its epochs see is FIEX's to say."""
+    config, known = chain.config, chain.known
+    settings, place = config.experts, place or chain.experts
+    names = [f"expert-{k:04d}" for k in range(settings.count)]
+    if settings.imported is not None:
+        imported.require(chain.context, place)
+        return Line("experts", "imported expert", len(names), len(names), 0)
+    there = chain.there(place, names)
+    counts = [known.train] * settings.epochs
+    if config.schedule.needs_scores:
+        counts = counts_of_epochs(known.train_per_class, settings.epochs, config.schedule).sum(dim=1).tolist()
+    parts = (
+        Part(Task("experts", config.network, max(counts)), sum(counts)),
+        Part(Task("look", config.network), known.validation * settings.epochs),
+    )
+    kept = sum(settings.keeps(epoch) for epoch in range(settings.epochs + 1))
+    size, seen = kept * chain.snapshot_bytes(config.network), known.train + known.validation
+    return Line(
+        "experts", f"expert {config.network.label}", len(names), there, len(names) - there, parts,
+        steps=sum(math.ceil(count / settings.batch) for count in counts), unit_bytes=size, exact=True,
+        memory=_worker(chain, config.network, settings.batch, seen) + _COPIES * size,
+        evidence=Evidence(frozenset({place.fingerprint})),
+    )  # fmt: skip
+
+
+def distillation(chain: Chain) -> Line:
+    """One unit is the set, of which the iterations up to the newest checkpoint may be there."""
+    known, settings = chain.known, chain.config.distill
+    place, iterations = chain.distilled, settings.iterations
+    there = chain.there(place, [f"set-{iterations:06d}"])
+    done = iterations if there else 0
+    if not there and (last := checkpoints.newest(chain.context.folder(place), iterations)):
+        done = last.state.iteration
+    return Line(
+        "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
+        steps=iterations * settings.trajectories * settings.student_steps,
+        unit_bytes=chain.learned_bytes + chain.preprocessing_bytes + _state_bytes(chain), exact=True,
+        memory=chain.dataset_bytes + chain.sample_bytes(known.train) + _student(chain),
+        evidence=Evidence(frozenset({place.fingerprint})),
+    )  # fmt: skip
+
+
+def parts_of_set(chain: Chain) -> tuple[Part, ...]:
+    """The start, the iterations, and the judging of some of them."""
+    config, known, settings = chain.config, chain.known, chain.config.distill
+    network, judging, count = config.network, settings.validation, chain.set_samples
+    looks = known.train if settings.init == "correct" else 0
+    if settings.init != "noise" and settings.labels.kind == "soft":
+        looks += config.experts.count * count
+    judged = judging.seeds * (settings.iterations // judging.every)
+    return (
+        Part(Task("iteration", network), settings.iterations),
+        Part(Task("standard", network, count), judged * judging.epochs * count),
+        Part(Task("look", network), looks + judged * known.validation),
+    )
+
+
+def teacher(chain: Chain) -> Line:
+    """The teacher of `evaluation.protocol: teacher`; its unit is one of the stage `evaluate`."""
+    config, known, settings = chain.config, chain.known, chain.config.evaluation.teacher
+    place = fingerprint.teacher_identity(config, chain.data)
+    there, size = chain.there(place, ["teacher"]), chain.snapshot_bytes(settings.network)
+    parts = (
+        Part(Task("teacher", settings.network, known.train), known.train * settings.epochs),
+        Part(Task("look", settings.network), known.test),
+    )
+    return Line(
+        "evaluate", f"teacher {settings.network.label}", 1, there, 1 - there, parts,
+        steps=settings.epochs * math.ceil(known.train / settings.teacher_batch), unit_bytes=size, exact=True,
+        memory=_worker(chain, settings.network, settings.teacher_batch, known.train + known.test),
+        evidence=Evidence(frozenset({place.fingerprint})),
+    )  # fmt: skip
+
+
+def cells(chain: Chain, foreseen: list[Foreseen]) -> list[Line]:
+    """A line for each network's cells on sets and controls of their size, and one for those on the full data."""
+    groups: dict[tuple[NetworkSettings, bool], list[Foreseen]] = {}
+    for one in foreseen:
+        groups.setdefault((one.network, one.source == "full"), []).append(one)
+    return [_cell_line(chain, network, full, group) for (network, full), group in groups.items()]
+
+
+def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[Foreseen]) -> Line:
+    evaluation, known = chain.config.evaluation, chain.known
+    units, there = sum(one.cells for one in group), sum(one.there for one in group)
+    epochs = evaluation.controls.full_epochs if full else evaluation.epochs
+    count = known.train if full else chain.set_samples
+    places = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts)
+    alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
+    everything = known.train + known.validation + known.test
+    return Line(
+        "evaluate", f"{network.label}{' on the full data' if full else ''}", units, there, units - there,
+        parts_of_cell(chain, network, count, epochs),
+        steps=epochs * math.ceil(count / evaluation.batch), unit_bytes=_CELL,
+        memory=_worker(chain, network, min(evaluation.batch, count), everything),
+        evidence=Evidence(alike, f"/cell-{network.label}-seed"), at_most=any(one.at_least for one in group),
+    )  # fmt: skip
+
+
+def parts_of_cell(chain: Chain, network: NetworkSettings, count: int, epochs: int) -> tuple[Part, ...]:
+    """A training on `count` samples, and the looks at what it is judged on; a student chooses among its epochs."""
+    known, taught = chain.known, chain.config.evaluation.protocol == "teacher"
+    looks = (known.validation or known.train) + known.test
+    if taught:
+        looks += max(1, epochs // 5) * known.validation
+    task = Task("taught" if taught else "standard", network, count)
+    return Part(task, epochs * count), Part(Task("look", network), looks)
+
+
+def _worker(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:
+    """Bytes of a worker that trains: the stored dataset, its preprocessed samples, and a step or a look."""
+    flat, known = chain.network(network), chain.known
+    step = memory.training_peak(flat, known.shape, known.classes, batch, chain.dtype)
+    look = memory.look_peak(flat, known.shape, samples, chain.dtype)
+    held = chain.dataset_bytes + chain.sample_bytes(samples)
+    return held + max(step, look) + _VECTORS * chain.parameter_bytes(network)
+
+
+def _student(chain: Chain) -> int:
+    """Bytes of an iteration, or of the look at the training samples that comes before the first one."""
+    config, settings, known = chain.config, chain.config.distill, chain.known
+    flat, batch = chain.network(config.network), min(settings.batch, chain.set_samples)
+    back = memory.student_peak(
+        flat, known.shape, known.classes, batch, settings.student_steps, unrolled=settings.gradient == "unroll"
+    )
+    said = settings.trajectories * (chain.learned_bytes + _weights(chain) * chain.dtype.itemsize)
+    return said + _state_bytes(chain) + max(back, memory.look_peak(flat, known.shape, known.train, chain.dtype))
+
+
+def _state_bytes(chain: Chain) -> int:
+    """Of a checkpoint: what is learned, its momentum, IADD's weights and theirs, the average, the best iterate."""
+    settings, item = chain.config.distill, chain.dtype.itemsize
+    judged = settings.validation.seeds and settings.iterations >= settings.validation.every
+    images = chain.set_samples * chain.known.sample_numbers * item if settings.ema_decay > 0 else 0
+    return (2 + bool(judged)) * chain.learned_bytes + 2 * _weights(chain) * item + images
+
+
+def _weights(chain: Chain) -> int:
+    """How many weights IADD learns."""
+    importance = chain.config.distill.importance
+    if not importance.enabled:
+        return 0
+    return int(groups_of(importance.granularity, chain.network(chain.config.network).spans)[-1]) + 1

@@ -1,0 +1,98 @@
+"""What a plan is made of: lines of units, and the kinds of work that a unit consists of."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from padray.sections import NetworkSettings
+
+# Whole trainings, by their recipe: experts and scores; the teacher; a cell by the standard protocol, or taught.
+Training = Literal["experts", "scores", "teacher", "standard", "taught"]
+# "look": samples through a network, no gradient. "iteration": one of the distillation, with all its trajectories.
+Kind = Training | Literal["look", "iteration"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of work whose pace is one number: seconds per sample, of an iteration seconds for the whole.
+
+    Attributes:
+        samples: those of an epoch, which decide how full the batches are; 0 where that does not matter.
+    """
+
+    kind: Kind
+    network: NetworkSettings
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many samples, or iterations, of one kind of work."""
+
+    task: Task
+    amount: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Which finished units of the events table are like those of a line: by fingerprint, and by part of their name."""
+
+    fingerprints: frozenset[str]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The units of a stage that are alike.
+
+    Attributes:
+        what: what one unit is.
+        there: how many of the units are in storage.
+        left: units that are to do; of a distillation that was begun, the share that is left.
+        parts: what one unit consists of.
+        steps: optimiser's steps of one unit, of a distillation its students' steps.
+        unit_bytes: what one unit leaves in storage, without headers and manifests; `exact`, or about that.
+        memory: bytes that a worker needs at its peak, beside the interpreter and its libraries.
+        at_most: there may be fewer units.
+    """
+
+    stage: str
+    what: str
+    units: int
+    there: int
+    left: float
+    parts: tuple[Part, ...] = ()
+    steps: int = 0
+    unit_bytes: int = 0
+    exact: bool = False
+    memory: int = 0
+    evidence: Evidence = Evidence(frozenset())
+    at_most: bool = False
+
+    @property
+    def to_do(self) -> int:
+        return self.units - self.there
+
+    def amount(self, *kinds: Kind) -> int:
+        """Samples, or iterations, of these kinds in one unit."""
+        return sum(part.amount for part in self.parts if part.task.kind in kinds)
+
+    def told(self, pace: "Pace | None") -> dict[str, Any]:
+        """What `--json` prints of a line; seconds are None where nobody has measured them."""
+        seconds = pace.seconds if pace and self.parts else None
+        trained = self.amount("experts", "scores", "teacher", "standard", "taught")
+        return {
+            "stage": self.stage, "unit": self.what, "units": self.units, "there": self.there, "to_do": self.to_do,
+            "at_most": self.at_most, "steps": self.steps, "samples_trained": trained,
+            "samples_looked_at": self.amount("look"), "iterations": self.amount("iteration"),
+            "seconds": seconds, "hours": None if seconds is None else seconds * self.left / 3600,
+            "measured": pace.source if pace and self.parts else None,
+            "bytes": self.unit_bytes * self.to_do, "bytes_exact": self.exact, "memory": self.memory,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one unit, and how they are known."""
+
+    seconds: float
+    source: str

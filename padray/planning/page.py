@@ -1,0 +1,70 @@
+"""A plan as a person reads it: the table's cells and the sentences below it."""
+
+from typing import Any, NamedTuple
+
+_HEAD = ("stage", "unit", "units", "there", "to do", "seconds each", "known from", "time", "bytes", "memory")
+
+
+class Page(NamedTuple):
+    """A title, a table whose last row is the sum, and sentences."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[list[str]]
+    total: list[str]
+    sentences: list[str]
+
+
+def page(told: dict[str, Any]) -> Page:
+    """What `--json` prints, in words. What is about right has a tilde, what nobody has measured a question mark."""
+    rows = [_row(line) for line in told["stages"]]
+    return Page(f"padray plan {told['config']}", _HEAD, rows, _total(told["total"]), _sentences(told))
+
+
+def _row(line: dict[str, Any]) -> list[str]:
+    unknown = "?" if line["to_do"] and line["steps"] else ""
+    return [
+        line["stage"], line["unit"], str(line["units"]), str(line["there"]), _count(line),
+        unknown if line["seconds"] is None else f"{line['seconds']:.3g}", line["measured"] or "",
+        unknown if line["hours"] is None else _time(line["hours"]),
+        ("" if line["bytes_exact"] else "~") + _size(line["bytes"]), f"~{_size(line['memory'])}",
+    ]  # fmt: skip
+
+
+def _total(total: dict[str, Any]) -> list[str]:
+    time = "?" if total["hours"] is None else _time(total["hours"])
+    counts = [str(total["units"]), str(total["units"] - total["to_do"]), _count(total)]
+    return ["total", "", *counts, "", "", time, f"~{_size(total['bytes'])}", f"~{_size(total['memory'])}"]
+
+
+def _sentences(told: dict[str, Any]) -> list[str]:
+    data, total = told["data"], told["total"]
+    counts = ", ".join(f"{data[split]:,} {split}" for split in ("train", "validation", "test"))
+    shape = "x".join(map(str, data["shape"]))
+    found = [f"data: {counts}, of {shape}, {data['classes']} classes; known from {data['known_from']}"]
+    if told["device"]:
+        found.append(f"measured on: {told['device']}")
+    if total["hours"] is None:
+        found.append("time: unknown where a ? stands; --calibrate measures it on this device")
+    if total["price_per_hour"] is not None:
+        money = "unknown, as the time is" if total["money"] is None else f"{total['money']:,.2f}"
+        found.append(f"price: {money}, with an hour of one device at {total['price_per_hour']:g}")
+    return found + [f"note: {note}" for note in told["notes"]]
+
+
+def _count(line: dict[str, Any]) -> str:
+    return f"at most {line['to_do']}" if line["at_most"] else str(line["to_do"])
+
+
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.1f} min" if hours >= 1 / 60 else f"{hours * 3600:.1f} s"
+
+
+def _size(size: float) -> str:
+    """`1.3 GB`, in the largest unit that fits."""
+    for unit, of_bytes in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= of_bytes:
+            return f"{size / of_bytes:.3g} {unit}"
+    return f"{size:.0f} B"

@@ -1,0 +1,101 @@
+"""`padray plan`: what a run would take. Nothing is written, and nothing is asked for outside the storage."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from padray import fingerprint, pipeline
+from padray.errors import InputError
+from padray.planning import calibrate, costs, measured, search
+from padray.planning.chain import Chain
+from padray.planning.lines import Line, Pace
+from padray.planning.outline import NOWHERE, digest_of, know
+from padray.stages import data
+from padray.stages.base import Context
+
+
+def plan(context: Context, *, calibrated: bool = False, price: float | None = None) -> dict[str, Any]:
+    """What `--json` prints: the stages' lines, their sum, and what is worth knowing of them.
+
+    Args:
+        calibrated: measure the seconds here; otherwise they are those of finished units, or unknown.
+        price: of one device for one hour.
+
+    Raises:
+        InputError: settings, data or storage cannot be used, as the run itself would say.
+    """
+    if price is not None and not 0 < price < math.inf:
+        raise InputError(f"--price is what a device costs for an hour, a number above 0 (got {price:g})")
+    pipeline.check(context.config)
+    chain = _open(context)
+    lines = costs.lines(chain)
+    if context.config.search.space:
+        lines += search.lines(chain)
+    if calibrated:
+        paces = calibrate.measure(context.config, chain.known, lines, context.notify)
+        timed = [(line, calibrate.pace(line, paces)) for line in lines]
+    else:
+        events = measured.read(context.location)
+        timed = [(line, measured.pace(line, events)) for line in lines]
+    known = chain.known
+    return {
+        "config": context.name, "storage": context.location.uri,
+        "data": {
+            "known_from": known.source, "shape": list(known.shape), "classes": known.classes, "train": known.train,
+            "validation": known.validation, "test": known.test,
+        },
+        "device": calibrate.device_name(context.config) if calibrated else None,
+        "stages": [line.told(pace) for line, pace in timed], "total": _total(timed, price),
+        "notes": _notes(chain, timed, calibrated),
+    }  # fmt: skip
+
+
+def _open(context: Context) -> Chain:
+    """The chain, once the settings are known to fit the dataset."""
+    digest = digest_of(context.config.data)
+    place = fingerprint.data_identity(context.config, digest)
+    known = know(context.config.data, context.folder(place).manifest())
+    pipeline.check_shape(context.config, known.shape)
+    data.check(known.facts(), context.config)
+    return Chain(replace(context, stored_data=None), known, place)
+
+
+def _total(timed: list[tuple[Line, Pace | None]], price: float | None) -> dict[str, Any]:
+    """The sums over what is to do. Hours are known once each part is, but for the dataset's."""
+    waiting = [(line, pace) for line, pace in timed if line.left]
+    hours = [pace.seconds * line.left / 3600 if pace else None for line, pace in waiting if line.parts]
+    total = sum(h for h in hours if h is not None) if all(h is not None for h in hours) else None
+    return {
+        "units": sum(line.units for line, _ in timed), "to_do": sum(line.to_do for line, _ in timed),
+        "at_most": any(line.at_most for line, _ in waiting), "hours": total,
+        "bytes": sum(line.unit_bytes * line.to_do for line, _ in timed),
+        "memory": max((line.memory for line, _ in waiting), default=0), "price_per_hour": price,
+        "money": None if price is None or total is None else price * total,
+    }  # fmt: skip
+
+
+def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool) -> list[str]:
+    """What a reader must know to use the numbers."""
+    config, waiting = chain.config, [line for line, _ in timed if line.left]
+    steps, dataset = config.distill.student_steps, config.data.dataset
+    rules = [
+        (
+            chain.data == fingerprint.data_identity(config, NOWHERE),
+            f"{dataset} is taken as it was published; what of this run is in storage shows with data.path",
+        ),
+        (any(line.stage == "data" for line in waiting), "reading and storing the dataset is not in the hours"),
+        (
+            any(line.parts for line in waiting),
+            "hours are those of one device that makes one unit after the other; memory comes on top of the "
+            "interpreter and its libraries (about 0.6 GB)",
+        ),
+        (
+            bool(config.search.space and waiting),
+            "trials may share more than is counted here; each is taken to cost what the defaults cost",
+        ),
+        (
+            calibrated and steps > calibrate.MOST_STEPS,
+            f"an iteration's {steps} student steps are calculated from {calibrate.MOST_STEPS}",
+        ),
+    ]
+    return [text for applies, text in rules if applies]

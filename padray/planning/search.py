@@ -1,0 +1,149 @@
+"""The lines that a search adds to its chain: its trials, the experts that they ask for, and the proof of the best."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from padray import fingerprint
+from padray.config import Config
+from padray.errors import InputError
+from padray.fingerprint import Identity
+from padray.planning import costs
+from padray.planning.chain import Chain
+from padray.planning.lines import Line, Part, Task
+from padray.search import study, trials
+from padray.search.study import SearchWork
+from padray.space import ParameterSpec
+from padray.stages import evaluate
+from padray.stages.base import Inputs
+
+_MOST_COMBINATIONS = 2000  # of searched settings that are worth walking through
+_OF_EXPERTS = ("scores", "schedule", "experts")  # the sections that decide which experts a trial has
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search and its trials so far."""
+
+    chain: Chain
+    work: SearchWork
+    records: dict[int, trials.TrialRecord]
+
+    @property
+    def missing(self) -> int:
+        return len(trials.missing(self.records, self.chain.config.search.trials))
+
+    def configs(self, chosen: Iterable[dict[str, Any]]) -> Iterator[Config]:
+        """The settings of trials; those that do not fit together are trials that fail at once."""
+        for parameters in chosen:
+            try:
+                yield self.work.config_of(parameters)
+            except InputError:
+                continue
+
+
+def lines(chain: Chain) -> list[Line]:
+    """What comes to the lines of the chain, which are those of the search's defaults.
+
+    Raises:
+        InputError: the space cannot be searched.
+    """
+    study.check(chain.config)
+    place = fingerprint.search_identity(chain.config, chain.data)
+    work = SearchWork(chain.context.name, chain.config, Inputs(chain.context.location, chain.data), place)
+    search = _Search(chain, work, work.records())
+    found = []
+    if any(one.needs_scores for one in search.configs(_possible(chain.config.search.space) or [{}])):
+        found.append(_shared(search, _scores_of, costs.scores))
+    if chain.config.experts.imported is None:
+        found.append(_shared(search, _experts_of, costs.experts))
+    return [line for line in found if line.units] + [_trials(search), *_best(search)]
+
+
+def _scores_of(config: Config, data: Identity) -> Identity | None:
+    return fingerprint.scores_identity(config, data) if config.needs_scores else None
+
+
+def _experts_of(config: Config, data: Identity) -> Identity | None:
+    return fingerprint.experts_identity(config, data)
+
+
+def _possible(space: dict[str, ParameterSpec]) -> list[dict[str, Any]] | None:
+    """All that can be chosen of the settings that decide the experts; None where that is without end."""
+    axes: list[list[Any]] = []
+    names = [name for name in space if name.split(".")[0] in _OF_EXPERTS]
+    for name in names:
+        spec = space[name]
+        if spec.type == "choice":
+            axes.append(list(spec.choices or ()))
+        elif spec.type == "int" or spec.low == spec.high:
+            axes.append(list(range(int(spec.low or 0), int(spec.high or 0) + 1)) if spec.type == "int" else [spec.low])
+        else:
+            return None
+    if any(len(axis) > _MOST_COMBINATIONS for axis in axes):
+        return None
+    combinations = list(itertools.islice(itertools.product(*axes), _MOST_COMBINATIONS + 1))
+    if len(combinations) > _MOST_COMBINATIONS:
+        return None
+    return [dict(zip(names, chosen, strict=True)) for chosen in combinations]
+
+
+def _shared(
+    search: _Search,
+    identity_of: Callable[[Config, Identity], Identity | None],
+    line_of: Callable[[Chain, Identity], Line],
+) -> Line:
+    """The units of a stage that the trials ask for beyond those of the defaults: each fingerprint once, at most."""
+    chain = search.chain
+    own = identity_of(chain.config, chain.data)
+    begun = {
+        place
+        for config in search.configs(record.parameters for record in search.records.values())
+        if (place := identity_of(config, chain.data)) is not None
+    } - {own}
+    possible = _possible(chain.config.search.space)
+    more = search.missing
+    if possible is not None:
+        every = {identity_of(config, chain.data) for config in search.configs(possible)} - {own, None}
+        more = min(more, len(every - begun))
+    like = line_of(chain, own or next(iter(begun), chain.scores))
+    there = sum(line_of(chain, place).there for place in begun)
+    units = (len(begun) + more) * like.units
+    return replace(
+        like, what=f"{like.what}, of the trials", units=units, there=there,
+        left=units - there, at_most=more > 0,
+    )  # fmt: skip
+
+
+def _trials(search: _Search) -> Line:
+    """One unit is a trial: a set, and the networks that judge it. Its settings are counted as the defaults."""
+    chain, settings = search.chain, search.chain.config.search
+    like, count = costs.distillation(chain), chain.set_samples
+    epochs = settings.epochs or chain.config.evaluation.epochs
+    judged = (
+        Part(Task("standard", chain.config.network, count), settings.seeds * epochs * count),
+        Part(Task("look", chain.config.network), settings.seeds * chain.known.validation),
+    )
+    return replace(
+        like, stage="search", what="trial: a set, judged on validation", units=settings.trials,
+        there=settings.trials - search.missing, left=search.missing, parts=(*like.parts, *judged),
+    )  # fmt: skip
+
+
+def _best(search: _Search) -> list[Line]:
+    """The cells of the best trial's set: exact once all trials are there; the controls are the defaults'."""
+    chain, best = search.chain, trials.best(list(search.records.values()))
+    if search.missing or best is None:
+        own = evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts)
+        own = [replace(one, there=0) for one in own if one.source in ("distilled", "hard_labels")]
+        return [replace(line, what=f"{line.what}, of the best trial", at_most=True) for line in costs.cells(chain, own)]
+    config = search.work.config_of(best.parameters)
+    other = Chain(replace(chain.context, config=config), chain.known, chain.data)
+    if other.distilled == chain.distilled:
+        return []
+    sources = evaluate.identities(config, chain.data, other.distilled, other.experts)
+    shared = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts).values()
+    foreseen = evaluate.foresee(other.context, other.data, other.distilled, other.experts)
+    own = [one for one in foreseen if sources[one.source] not in shared]
+    return [replace(line, what=f"{line.what}, of the best trial") for line in costs.cells(other, own)]

@@ -1,0 +1,1 @@
+"""A settings file for a dataset of one's own."""

@@ -1,0 +1,85 @@
+"""How far the work in a storage root is, and what it has taken: read from the objects and from the events table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from padray.fingerprint import FOLDERS
+from padray.store.artifacts import EVENTS, MANIFEST, Folder, check_root, folders, split_key
+from padray.store.location import Location, MissingError
+from padray.store.records import refusal
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What is read of an event."""
+
+    stage: str
+    event: Literal["started", "finished", "lost"]
+    seconds: float = 0.0
+    host: str = ""
+
+
+_EVENT = TypeAdapter(_Event)
+_STAGES = {room: stage for stage, room in FOLDERS.items()}
+
+
+def status_of(location: Location) -> dict[str, Any]:
+    """What `--json` prints: unfinished artefacts, the one last written first, and what each stage has taken.
+
+    Raises:
+        InputError: the root holds no storage of padray.
+    """
+    check_root(location)
+    found = folders(location)
+    unfinished = [_unfinished(location, path, keys) for path, keys in found.items() if f"{path}/{MANIFEST}" not in keys]
+    return {
+        "storage": location.uri, "finished": len(found) - len(unfinished),
+        "unfinished": sorted(unfinished, key=lambda line: float(line["idle_s"])), "stages": _taken(location),
+    }  # fmt: skip
+
+
+def _unfinished(location: Location, path: str, keys: list[str]) -> dict[str, Any]:
+    """What an artefact without a manifest has, by kind of object, and the seconds since something was added."""
+    names = [split_key(key)[0] for key in keys if split_key(key)[1]]
+    kinds: dict[str, int] = {}
+    for name in names:
+        kind = name.rsplit("-", 1)[0]
+        kinds[kind] = kinds.get(kind, 0) + 1
+    ages = [age for key in keys if (age := _age(location, key)) is not None]
+    return {
+        "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": kinds,
+        "last": max(names, default=""), "idle_s": min(ages, default=0.0),
+    }  # fmt: skip
+
+
+def _age(location: Location, key: str) -> float | None:
+    try:
+        return max(0.0, location.age(key))
+    except MissingError:  # removed just now
+        return None
+
+
+def _taken(location: Location) -> list[dict[str, Any]]:
+    """Units, their seconds, and the hosts and losses of each stage, in the order of the stages."""
+    stages: dict[str, dict[str, Any]] = {}
+    for event in _events(location):
+        line = stages.setdefault(event.stage, {"units": 0, "seconds": 0.0, "lost": 0, "hosts": set()})
+        if event.event == "finished":
+            line["units"] += 1
+            line["seconds"] += event.seconds
+            line["hosts"].add(event.host)
+        line["lost"] += event.event == "lost"
+    return [{"stage": stage, **line, "hosts": len(line["hosts"])} for stage, line in stages.items()]
+
+
+def _events(location: Location) -> Iterator[_Event]:
+    """The events table, oldest first. Raises InputError if somebody else wrote into it."""
+    folder = Folder(location, EVENTS, "")
+    for item in sorted(folder.loose(), key=lambda item: item.stem.rsplit("-", 1)[-1]):
+        try:
+            yield from [_EVENT.validate_json(line) for line in folder.get(item).splitlines()]
+        except ValidationError:
+            raise refusal(folder, item) from None

@@ -1,0 +1,102 @@
+"""A Ray cluster of one node as `ray start --head` makes it, and jobs for it as `ray job submit` gives them."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.conftest import wait_for
+
+REPOSITORY = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster of one node that asks for a token."""
+
+    environment: dict[str, str]
+    dashboard: str
+    address: str
+    folder: Path  # Ray's session: logs, sockets, packages
+
+    def submit(
+        self, module: str, *arguments: object, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """As in the README; `variables`: the job's own environment."""
+        line = [RAY, "job", "submit", "--address", self.dashboard, "--working-dir", "."]
+        line += ["--runtime-env-json", json.dumps({"env_vars": variables})] if variables else []
+        line += ["--", sys.executable, "-m", f"jobs.{module}", *arguments]
+        return subprocess.run(
+            list(map(str, line)), cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=900
+        )
+
+    def exit_codes(self) -> list[int | None]:
+        """The exit codes of all jobs' drivers, oldest first."""
+        ask = f"""
+import json
+from ray.job_submission import JobSubmissionClient
+jobs = sorted(JobSubmissionClient("{self.dashboard}").list_jobs(), key=lambda job: job.start_time)
+print(json.dumps([job.driver_exit_code for job in jobs if job.submission_id]))
+"""
+        line = [sys.executable, "-c", ask]
+        done = subprocess.run(line, env=self.environment, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(more: dict[str, str]) -> Iterator[Head]:
+    """`ray start --head`, ended by its process ids: `ray stop` would end every Ray on this machine.
+
+    Args:
+        more: environment variables of the node, which those that submit jobs to it do not have.
+    """
+    temporary = Path("/tmp") / f"padray-{secrets.token_hex(4)}"  # short: Ray's sockets lie below it
+    port, dashboard = free_port(), free_port()
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "RAY_"))} | quiet
+    line = [RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
+    line += ["--object-store-memory=200000000", f"--temp-dir={temporary}"]
+    line += [f"--dashboard-agent-listen-port={free_port()}"]  # the default one may be another Ray's
+    process = subprocess.Popen(
+        list(map(str, line)), env=environment | more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        wait_for("the dashboard", lambda: connects(dashboard), 60)
+        yield Head(environment, address, f"127.0.0.1:{port}", temporary)
+    finally:
+        process.kill()  # asked politely, it may take its time
+        process.wait(timeout=30)
+        end_leftovers(temporary)
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_leftovers(temporary: Path) -> None:
+    """What still runs of the cluster whose files lie in this folder."""
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and str(temporary) in (folder / "cmdline").read_text():
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue
+    time.sleep(0.2)
