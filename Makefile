@@ -31,4 +31,3 @@ format: setup
 benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.adjoint_memory
 	$(BIN)/python -m tests.benchmarks.snapshots
-	$(BIN)/python -m tests.benchmarks.data_wait
