@@ -222,11 +222,8 @@ def test_resuming_reads_each_shard_whole_once(tiny, tmp_path, monkeypatch):
     folder, items = opened(done)
     before = folder.require()
     (folder.location.root / folder.path / "manifest.json").unlink()
-    whole, read = [], LocalLocation.get_range
-    monkeypatch.setattr(
-        LocalLocation, "get_range",
-        lambda self, key, at, length: (whole.append(key) if length < 0 else None) or read(self, key, at, length),
-    )  # fmt: skip
+    whole, read = [], LocalLocation.get
+    monkeypatch.setattr(LocalLocation, "get", lambda self, key: whole.append(key) or read(self, key))
     again = run(tiny, tmp_path / "runs", *SMALL)
     assert sorted(key for key in whole if "expert-" in key) == [item.key for item in items]
     assert folder.require().objects == before.objects
