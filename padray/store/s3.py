@@ -138,7 +138,7 @@ class S3Location:
         """Seconds since an object was put, by the store's own clock. Raises InputError if it is not there."""
         place = self._place(key)
         head = self._persist(f"read {key} in", lambda client: client.head_object(**place))
-        return float((_answered(head) - head["LastModified"]).total_seconds())
+        return _age(head, head["LastModified"])
 
     def leftovers(self) -> list[Leftover]:
         """The uploads in parts that are not finished, sorted."""
@@ -147,8 +147,8 @@ class S3Location:
         def act(client: Any) -> list[Leftover]:
             pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=start)
             return [
-                Leftover(item["Key"].removeprefix(start), (_answered(page) - item["Initiated"]).total_seconds(), name)
-                for page in pages for item in page.get("Uploads", ()) for name in [item["UploadId"]]
+                Leftover(item["Key"].removeprefix(start), _age(page, item["Initiated"]), item["UploadId"])
+                for page in pages for item in page.get("Uploads", ())
             ]  # fmt: skip
 
         return sorted(self._persist("list the unfinished uploads of", act), key=lambda found: (found.key, found.upload))
@@ -222,9 +222,10 @@ def _connected() -> Any:
     return client
 
 
-def _answered(response: Any) -> datetime:
-    """When the store answered, by its own clock."""
-    return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+def _age(answer: Any, since: datetime) -> float:
+    """Seconds until the store answered, by its own clock, which tells whole seconds there."""
+    answered = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return max(0.0, (answered - since).total_seconds())
 
 
 def _endpoint(client: Any) -> str:
