@@ -78,7 +78,11 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
     location = _existing(request.storage)
     stored = [name for name in names if sweep.is_set(name, location)]
     if not stored and len(names) == 1:
-        return run_chain(context(names[0], request), "evaluate", console)
+        try:
+            made = context(names[0], request)
+        except loading.UnknownNameError as error:
+            raise InputError(f"{error}; nor is a set in {location.uri} called so") from None
+        return run_chain(made, "evaluate", console)
     if request.fresh:
         raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]

@@ -28,6 +28,10 @@ class Loaded:
     origins: dict[str, str]
 
 
+class UnknownNameError(InputError):
+    """A name that means no settings."""
+
+
 def preset_names() -> list[str]:
     """The recipes that come with padray."""
     folder = resources.files("padray") / "presets"
@@ -119,7 +123,8 @@ def _read(name: str) -> tuple[str, str]:
             raise InputError(f"cannot read the settings file {name}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise InputError(f"{name} is not a text file; settings are YAML") from None
-    raise InputError(f"{name!r} is neither a preset nor a .yaml file{_near(name, preset_names(), 'the presets are')}")
+    near = _near(name, preset_names(), "the presets are")
+    raise UnknownNameError(f"{name!r} is neither a preset nor a .yaml file{near}")
 
 
 def _parse(text: str, source: str) -> Tree:

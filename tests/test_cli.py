@@ -318,3 +318,9 @@ def test_texts_that_look_like_markup_are_printed_as_they_are(run, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text('data: {path: "/x/[bold]y:cat:"}')
     assert '"/x/[bold]y:cat:"' in run("config", "show", str(path)).out
+
+
+def test_a_name_that_means_neither_settings_nor_a_set_is_told_so(run, root):
+    said = run("evaluate", "digits-ipc", "--storage", str(root))
+    assert said.code == 2 and "'digits-ipc' is neither a preset nor a .yaml file; did you mean digits-ipc1" in said.err
+    assert f"nor is a set in {root} called so" in said.err and not root.exists()

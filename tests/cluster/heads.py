@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,6 +85,7 @@ def started(more: dict[str, str]) -> Iterator[Head]:
         process.kill()  # asked politely, it may take its time
         process.wait(timeout=30)
         end_leftovers(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def connects(port: int) -> bool:
