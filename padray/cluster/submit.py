@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +27,7 @@ from padray.cluster import session
 from padray.errors import InputError, WorkError
 from padray.paths import check_paths, check_settings
 
-_PROBE_S, _AGAIN_S = 10.0, 1.0
+_PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
 _OVERRULE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray puts these before the address that it is given
 _SILENT = (
@@ -146,12 +147,9 @@ class Cluster:
         Raises:
             WorkError: the dashboard does not answer any more; the job may go on.
         """
-        import aiohttp
-
         log, failures = _Log(write), 0
         while True:
-            with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):  # the job itself says how it is
-                asyncio.run(log.tail(self.client, job))
+            self._tail(log, job)
             try:
                 details, failures = self.client.get_job_info(job), 0
             except (OSError, RuntimeError, ValueError):
@@ -165,6 +163,19 @@ class Cluster:
                 if details.status.is_terminal():
                     return _ended(str(details.status.value), details.driver_exit_code, str(details.message or ""))
             time.sleep(_AGAIN_S)
+
+    def _tail(self, log: "_Log", job: str) -> None:
+        """Until the stream ends or breaks. In a thread: in the main one Ray's client may swallow Control-C."""
+        import aiohttp
+
+        def run() -> None:
+            with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):  # the job itself says how it is
+                asyncio.run(log.tail(self.client, job))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LISTEN_S)
 
     def commands(self, job: str) -> dict[str, str]:
         """What to type to follow a job and to stop it."""

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from padray.cluster.lost import LOST, Losses
 from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
@@ -58,7 +59,7 @@ def run(work: DistillWork) -> Iterator[Metrics]:
     Raises:
         InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
-    board = Board.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
+    board = _board(work.config)
     with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
         outcome: list[BaseException] = []
         thread = threading.Thread(target=_fit, args=(work, board, scratch, outcome), daemon=True)
@@ -74,6 +75,18 @@ def run(work: DistillWork) -> Iterator[Metrics]:
         raise (InputError if is_input else WorkError)(sentence)
     if outcome:
         raise _explain(outcome[0], work.config)
+
+
+def _board(config: Config) -> Any:
+    """A board that is there: while a dead node is not yet known for dead, Ray may give it to that one."""
+    losses = Losses(config.cluster.max_losses)
+    while True:
+        board = Board.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
+        try:
+            ray.get(board.take.remote())
+            return board
+        except LOST as error:
+            losses.add("the board", error)
 
 
 def _explain(error: BaseException, config: Config) -> WorkError:

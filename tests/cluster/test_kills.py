@@ -101,6 +101,27 @@ distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
 """
 
 
+def test_a_board_that_ray_gave_to_a_dead_node_is_made_again(local_ray, monkeypatch):
+    """Ray learns late that a node is dead, and until then may place an actor there, which then never begins."""
+    from padray.cluster import trainer
+
+    asked, get = [], trainer.ray.get
+
+    def flaky(reference):
+        asked.append(reference)
+        if len(asked) < 3:
+            raise trainer.ray.exceptions.ActorDiedError
+        return get(reference)
+
+    monkeypatch.setattr(trainer.ray, "get", flaky)
+    board = trainer._board(loading.load("digits-ipc1").config)
+    assert get(board.take.remote()) == [] and len(asked) == 3
+    asked.clear()
+    with pytest.raises(trainer.WorkError, match=r"workers were lost 2 times \(last with the board: ActorDiedError"):
+        trainer._board(loading.load("digits-ipc1", ("cluster.max_losses=1",)).config)
+    trainer.ray.kill(board)
+
+
 @pytest.mark.chaos  # a minute and a half
 def test_the_driver_killed_twice_in_a_search_loses_no_trial(local_ray, settings, tmp_path):
     root, space = tmp_path / "runs", tmp_path / "space.yaml"

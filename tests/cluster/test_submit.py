@@ -1,11 +1,14 @@
 """`padray submit`: what is refused before anything is sent, and on a real head the chain as a job, followed."""
 
+import asyncio
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -175,6 +178,27 @@ def follow(monkeypatch):
         return cluster.follow("job_1", written.append), "".join(written)
 
     return call
+
+
+class Deaf:
+    """A dashboard's client whose log does not hear when it is cancelled."""
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "begun"
+        for _ in range(20):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.1)
+
+    def get_job_info(self, job: str) -> Details:
+        return Details("SUCCEEDED", 0)
+
+
+def test_control_c_is_heard_whatever_the_stream_does_with_it():
+    cluster = object.__new__(submit.Cluster)
+    cluster.address, cluster.client = NOWHERE, Deaf()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        cluster.follow("job_1", lambda text: None)
 
 
 def test_a_broken_stream_is_read_again_and_nothing_is_written_twice(follow):
