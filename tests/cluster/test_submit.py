@@ -168,6 +168,14 @@ class Dashboard:
 
 
 @pytest.fixture
+def listening() -> Iterator[None]:
+    """Control-C is heard here, and by what is started here, also where a shell runs these tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def follow(monkeypatch):
     monkeypatch.setattr(submit, "_AGAIN_S", 0.0)
 
@@ -193,7 +201,7 @@ class Deaf:
         return Details("SUCCEEDED", 0)
 
 
-def test_control_c_is_heard_whatever_the_stream_does_with_it():
+def test_control_c_is_heard_whatever_the_stream_does_with_it(listening):
     cluster = object.__new__(submit.Cluster)
     cluster.address, cluster.client = NOWHERE, Deaf()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -286,7 +294,7 @@ def test_a_search_as_a_job(head, mine, tmp_path):
 
 
 @pytest.mark.chaos
-def test_control_c_ends_the_following_and_not_the_job(head, mine, tmp_path):
+def test_control_c_ends_the_following_and_not_the_job(head, mine, tmp_path, listening):
     process = submitted(head, mine, "--storage", tmp_path / "runs")
     assert process.stdout
     first = process.stdout.readline()
