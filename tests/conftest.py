@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.roots import new_root  # noqa: F401  # a fixture
 from tests.swift import s3, s3_server  # noqa: F401  # fixtures
 
 TINY = """
@@ -60,6 +61,14 @@ def ray_token() -> Iterator[None]:
 def tiny(tmp_path: Path) -> Path:
     """The tiny chain's settings file."""
     path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for chains that several tests share."""
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
     path.write_text(TINY)
     return path
 

@@ -15,18 +15,10 @@ import pytest
 
 from padray.store.location import open_location
 from tests.cluster.conftest import command
-from tests.conftest import TINY
-from tests.roots import NewRoot, chain, different, inspect, new_root, stored  # noqa: F401  # a fixture
+from tests.roots import NewRoot, chain, different, inspect, stored
 
 pytestmark = pytest.mark.chaos
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +74,7 @@ class Hunt:
             pass
 
 
-def test_a_writer_killed_at_random_moments_leaves_what_the_same_command_finishes(
-    settings,
-    undisturbed,
-    new_root,  # noqa: F811
-):
+def test_a_writer_killed_at_random_moments_leaves_what_the_same_command_finishes(settings, undisturbed, new_root):
     seed = int(os.environ.get("PADRAY_KILLS_SEED") or random.SystemRandom().randrange(10**6))
     hunt = Hunt(settings, new_root, random.Random(seed))
     hunt.measure()

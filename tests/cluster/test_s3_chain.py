@@ -11,28 +11,11 @@ from padray import pipeline
 from padray.errors import InputError
 from padray.store.location import open_location
 from tests.cluster.conftest import command, make_context, objects
+from tests.roots import different, stored, units
 from tests.scan import files_with, objects_with
 from tests.swift import OWNER
 
 pytestmark = pytest.mark.s3
-
-
-def stored(root: str) -> dict[str, bytes]:
-    """Everything in a storage root but the record of events, which holds times."""
-    location = open_location(root)
-    return {key: location.get(key) for key in location.keys("") if not key.startswith("events/")}
-
-
-def different(here: dict[str, bytes], there: dict[str, bytes]) -> list[str]:
-    return sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-
-
-def finished(root: str) -> list[str]:
-    """The units that were made, as the events tell."""
-    location = open_location(root)
-    lines = [line for key in location.keys("events") for line in location.get(key).splitlines()]
-    events = [json.loads(line) for line in lines]
-    return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events if event["event"] == "finished"]
 
 
 def test_a_chain_in_a_bucket_leaves_the_same_bytes_as_in_a_folder(s3, settings, inline):
@@ -72,8 +55,8 @@ def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes_and_no_secret(s3, sett
     assert run.returncode == 0, err
     assert json.loads(out)["set"]["sha256"] == inline[1].set_digest
     assert different(stored(root), objects(inline[0])) == []
-    units = finished(root)
-    assert len(units) == len(set(units))
+    made = units(root)
+    assert len(made) == len(set(made))
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert files_with(given["AWS_ENDPOINT_URL_S3"], session), "the scan sees what the workers were given"
     assert files_with(OWNER[1], session) == [] and objects_with(OWNER[1], root) == [] and OWNER[1] not in out + err

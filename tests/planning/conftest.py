@@ -9,7 +9,6 @@ import pytest
 
 from padray import commands, pipeline
 from padray.console import Console
-from tests.conftest import TINY
 
 
 def plan(settings: object, root: Path, *overrides: str, **asked: Any) -> dict[str, Any]:
@@ -44,13 +43,6 @@ def counted(told: dict[str, Any], key: str = "to_do") -> Counter[str]:
 
 def line_of(told: dict[str, Any], stage: str) -> dict[str, Any]:
     return next(line for line in told["stages"] if line["stage"] == stage)
-
-
-@pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("planning") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -14,17 +14,9 @@ from padray.errors import InputError, WorkError
 from padray.store.artifacts import Folder, Manifest, read_manifests
 from padray.store.location import LocalLocation, open_location
 from tests.cluster.conftest import command
-from tests.conftest import TINY
-from tests.roots import chain, different, inspect, new_root, stored, units  # noqa: F401  # a fixture
+from tests.roots import chain, different, inspect, stored, units
 
 LONGER, MORE = "distill.iterations=20", "experts.count=5"
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +69,7 @@ def listed(root: str, room: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "others", [(), ("distill.lr_images=2", MORE), (LONGER, "evaluation.seeds=3")], ids=["same", "other", "longer"]
 )
-def test_two_commands_at_once_leave_what_each_leaves_alone(new_root, settings, alone, others):  # noqa: F811
+def test_two_commands_at_once_leave_what_each_leaves_alone(new_root, settings, alone, others):
     root, given = new_root(), [item for override in others for item in ("--set", override)]
     arguments = ("evaluate", settings, "--storage", root, "--runner", "inline")
     runs = [command(*arguments, environment=dict(os.environ)) for arguments in (arguments, (*arguments, *given))]
