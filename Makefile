@@ -18,6 +18,7 @@ test: lint
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos --durations=10
+	PADRAY_HOSTILE_CASES=10000 $(BIN)/python -m pytest tests/hostile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
-"""The two ways in which padray stops on purpose.
+"""The three ways in which padray stops on purpose, told apart by their types.
 
-Both carry one sentence that says what is wrong, where, and what would be right.
+Each carries one sentence that says what is wrong, where, and what would be right. Only what a `DivergedError` says is
+ever stored as a result: the same settings would diverge again. What the machine, the storage or the user's input did
+may be otherwise the next time, so it is never recorded, and the same command goes on.
 """
 
 INTERRUPTED = 130  # the exit code after Control-C
@@ -13,6 +15,17 @@ class InputError(Exception):
 
 
 class WorkError(Exception):
-    """Work that was begun failed; what is finished stays. Exit code 3."""
+    """Work that was begun failed; what is finished stays. Exit code 3. Raised as one of its kinds."""
 
     exit_code = 3
+
+
+class DivergedError(WorkError):
+    """What the science does: with these settings the numbers lead nowhere, and would do so again. A result."""
+
+
+class InfrastructureError(WorkError):
+    """What machines do: storage, memory, a lost worker, no room. No result; the same command goes on."""
+
+
+Failure = InputError | WorkError  # what a worker hands back instead of raising

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from padray.config import ComputeSettings
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -58,5 +58,7 @@ def within_memory(what: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         kinds = (torch.OutOfMemoryError, MemoryError)
         if isinstance(error, kinds) or "allocate memory" in str(error):  # what PyTorch says on a CPU
-            raise WorkError(f"{what} does not fit into memory: lower its batch or its network's width") from None
+            raise InfrastructureError(
+                f"{what} does not fit into memory: lower its batch or its network's width"
+            ) from None
         raise

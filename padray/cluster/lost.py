@@ -12,7 +12,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages.base import Done, Make, Unit, Work, make_unit
 
 # What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray
@@ -56,7 +56,7 @@ class Losses:
         """Note a loss. Raises WorkError when there were more than allowed, or a worker cannot even start."""
         words = " ".join(str(reason).split())[:300]
         if isinstance(reason, RayActorError) and reason.actor_init_failed:
-            raise WorkError(f"a worker cannot start ({words}); do all nodes have the same padray installed?")
+            raise InfrastructureError(f"a worker cannot start ({words}); do all nodes have the same padray installed?")
         self.count += 1
         if self.count > self.allowed:
             raise TooManyLostError(

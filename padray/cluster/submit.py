@@ -24,7 +24,7 @@ from typing import Any
 
 from padray import loading
 from padray.cluster import session
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError, WorkError
 from padray.paths import check_paths, check_settings
 
 _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
@@ -139,13 +139,13 @@ class Cluster:
                 return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime))
             except (OSError, RuntimeError, ValueError) as error:
                 reason = " ".join(str(error).split())[:300]
-                raise WorkError(f"the cluster at {self.address} did not take the job: {reason}") from None
+                raise InfrastructureError(f"the cluster at {self.address} did not take the job: {reason}") from None
 
     def follow(self, job: str, write: Write) -> Ended:
         """Write the job's log as it grows, until the job ends; a broken connection is made again.
 
         Raises:
-            WorkError: the dashboard does not answer any more; the job may go on.
+            InfrastructureError: the dashboard does not answer any more; the job may go on.
         """
         log, failures = _Log(write), 0
         while True:
@@ -155,7 +155,7 @@ class Cluster:
             except (OSError, RuntimeError, ValueError):
                 failures += 1
                 if failures >= _MOST_FAILURES:
-                    raise WorkError(
+                    raise InfrastructureError(
                         f"the cluster at {self.address} does not answer any more; job {job} may go on, and "
                         f"`{self.commands(job)['follow']}` follows it again"
                     ) from None

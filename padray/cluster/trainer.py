@@ -23,7 +23,7 @@ from padray.cluster.lost import LOST, Losses
 from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError, WorkError
 from padray.matching.student import Gradient
 from padray.stages.distill import DistillWork, Member
 
@@ -57,7 +57,7 @@ def run(work: DistillWork) -> Iterator[Metrics]:
     """Distil on Ray Train workers; yield the metrics as they come in.
 
     Raises:
-        InputError, WorkError: padray gave up (not retried), or workers were lost too often.
+        InputError, InfrastructureError: padray gave up (not retried), or workers were lost too often.
     """
     board = _board(work.config)
     with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
@@ -91,7 +91,7 @@ def _board(config: Config) -> Any:
 
 def _explain(error: BaseException, config: Config) -> WorkError:
     words = " ".join(str(error).split())[:400]
-    return WorkError(
+    return InfrastructureError(
         f"distilling on Ray Train failed ({type(error).__name__}: {words}); the last checkpoint is kept and the same "
         f"command goes on from it; cluster.max_losses ({config.cluster.max_losses}) allows more lost workers"
     )

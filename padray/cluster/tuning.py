@@ -27,7 +27,7 @@ from padray.cluster.lost import LOST, Losses, TooManyLostError
 from padray.cluster.runner import RayRunner
 from padray.cluster.session import AWS_SECRETS, beside_driver
 from padray.config import Config
-from padray.errors import InputError, WorkError
+from padray.errors import DivergedError, InfrastructureError, InputError, WorkError
 from padray.fingerprint import experts_identity
 from padray.search import trials
 from padray.search.study import SearchWork
@@ -97,7 +97,7 @@ def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
     except LOST as error:
         raise TrialLostError(str(error)) from None
     if record.value is None:
-        raise WorkError(record.reason)
+        raise DivergedError(record.reason)
     tune.report({"value": record.value, "number": number})
 
 
@@ -135,7 +135,7 @@ def run(work: SearchWork) -> Iterator[TrialRecord]:
     """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
 
     Raises:
-        WorkError: trials were lost too often, or something failed that is not a trial's own fault.
+        InfrastructureError: trials were lost too often, or something failed that is not a trial's own fault.
     """
     seen = set(work.records())
     losses = Losses(work.config.cluster.max_losses)
@@ -164,7 +164,7 @@ def _explain(outcome: list[Exception], losses: Losses, lost: str) -> None:
     unknown = [e for e in own if isinstance(e, TooManyLostError) or not isinstance(e, InputError | WorkError)]
     if unknown:
         words = f"{type(unknown[0]).__name__}: {' '.join(str(unknown[0]).split())[-400:]}"
-        raise WorkError(f"the search stopped ({words}); finished trials are kept, the same command goes on")
+        raise InfrastructureError(f"the search stopped ({words}); finished trials are kept, the same command goes on")
     gone = [error for error in causes if error not in own]
     losses.add(lost, gone[0] if gone else TrialLostError("no reason was given"))
 

@@ -17,7 +17,7 @@ from padray.config import DistillSettings
 from padray.distill import descent
 from padray.distill.state import State
 from padray.draws import generator
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.matching import student
 from padray.matching.gradients import GRADIENTS
 from padray.matching.importance import Importance, weigh
@@ -95,7 +95,7 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
     Trajectories whose loss is above `distill.max_loss` leave the mean; if all are, nothing is updated.
 
     Raises:
-        WorkError: a loss or a gradient is not finite, or the student's lr is no longer positive.
+        DivergedError: a loss or a gradient is not finite, or the student's lr is no longer positive.
     """
     settings, losses = problem.settings, [float(c.loss) for c in contributions]
     _check_finite(state, contributions)
@@ -117,7 +117,7 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
         stepped = descent.descend_weights(importance, stepped, gradient_G)
     if not float(stepped.learned.lr) > 0:
         kept = " or set distill.keep_lr_positive" if settings.keep_lr_positive == "no" else ""
-        raise WorkError(
+        raise DivergedError(
             f"the student's lr became {float(stepped.learned.lr):.3g} in iteration {state.iteration}: "
             f"lower distill.lr_student_lr ({settings.lr_student_lr:g}){kept}"
         )
@@ -145,7 +145,7 @@ def _check_finite(state: State, contributions: list[Contribution]) -> None:
         for name, part in parts:
             if not bool(torch.isfinite(part).all()):
                 lr = float(state.learned.lr)
-                raise WorkError(
+                raise DivergedError(
                     f"the {name} is not finite in iteration {state.iteration} (student lr {lr:.3g}): "
                     f"lower distill.lr_images, distill.labels.lr or distill.lr_student_lr"
                 )
@@ -159,7 +159,7 @@ def _check_state(state: State) -> None:
     }  # fmt: skip
     for setting, part in parts.items():
         if part is not None and not bool(torch.isfinite(part).all()):
-            raise WorkError(f"iteration {state.iteration - 1} left values that are not finite: lower {setting}")
+            raise DivergedError(f"iteration {state.iteration - 1} left values that are not finite: lower {setting}")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def judge(
     """Train a fresh network on `training` and take its accuracies.
 
     Raises:
-        WorkError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     model = fresh(network, dataset, draws, training)
     for _ in train(model, training, recipe, draws):

@@ -20,7 +20,7 @@ from padray.config import EvaluationSettings, TeacherSettings
 from padray.data import augment
 from padray.data.datasets import Dataset
 from padray.draws import generator
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.mixing import mix
 from padray.evaluation.protocol import Judges, Score, fresh
@@ -51,7 +51,7 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, lesson: Lesson, draws: 
     """Train in place; yield the loss of the last batch after every epoch.
 
     Raises:
-        WorkError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     settings, epochs = lesson.settings.teacher, lesson.settings.epochs
     optimiser = _optimiser(student, settings)
@@ -62,7 +62,7 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, lesson: Lesson, draws: 
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
         loss = _teach_epoch(student, images_NCHW, lesson, optimiser, draw)
         if not math.isfinite(loss):
-            raise WorkError(
+            raise DivergedError(
                 f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
                 f"lower evaluation.teacher.lr ({settings.lr:g})"
             )
@@ -107,7 +107,7 @@ def judge_taught(
     """Teach a fresh network with the images of `training`, and take its accuracies at the chosen epoch.
 
     Raises:
-        WorkError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     student, settings = fresh(network, dataset, draws, training), lesson.settings
     first = settings.epochs - max(1, settings.epochs // 5)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from padray.data import augment
 from padray.data.datasets import Dataset
 from padray.draws import generator
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.experts import sharpness
 from padray.experts.sharpness import Sharpness
 from padray.networks.flat import FlatNetwork
@@ -70,7 +70,7 @@ def train(
     """Train in place; yield the loss of the last batch after every epoch.
 
     Raises:
-        WorkError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     optimiser = _optimiser(network, recipe, recipe.lr)
     for epoch in range(recipe.epochs):
@@ -81,7 +81,7 @@ def train(
         loss = _train_epoch(network, samples, ids, optimiser, recipe, draw)
         if not math.isfinite(loss):
             setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
-            raise WorkError(
+            raise DivergedError(
                 f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
                 f"lower {setting} ({recipe.lr:g}){_or_rho(draws, recipe)}"
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.matching.selection import Selection
 from padray.networks.flat import Span
 
@@ -38,13 +38,15 @@ def match(end_P: torch.Tensor, start_P: torch.Tensor, target_P: torch.Tensor, me
     """Compare where the student arrived with where the expert did.
 
     Raises:
-        WorkError: the expert did not move between the two snapshots where it is compared, or nothing is compared.
+        DivergedError: the expert did not move between the two snapshots where it is compared, or nothing is compared.
     """
     mask_P, weights_P = metric.selection.mask(end_P, target_P), metric.weights
     residual, moved = end_P - target_P, start_P - target_P
     denominator = (moved[mask_P] ** 2).sum()
     if not denominator > 0:
-        raise WorkError("an expert did not move between the matched epochs: raise experts.lr or distill.expert_epochs")
+        raise DivergedError(
+            "an expert did not move between the matched epochs: raise experts.lr or distill.expert_epochs"
+        )
     masked = residual * mask_P
     layers = _by_layer(residual, moved, metric.spans)
     if weights_P is None:
@@ -52,7 +54,7 @@ def match(end_P: torch.Tensor, start_P: torch.Tensor, target_P: torch.Tensor, me
     if metric.weighted_denominator:
         denominator = ((moved * weights_P)[mask_P] ** 2).sum()
         if not denominator > 0:
-            raise WorkError("IADD's weights are zero wherever the expert moved: lower distill.importance.lr")
+            raise DivergedError("IADD's weights are zero wherever the expert moved: lower distill.importance.lr")
     weighted = masked * weights_P
     loss = (weighted**2).sum() / denominator
     of_weights = 2 * weights_P * masked**2 / denominator

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from padray.config import PruningSettings, SelectionSettings
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.networks.flat import Span
 
 Spans = tuple[Span, ...]
@@ -89,7 +89,7 @@ class Selection:
         """The parameters that are compared when a student has ended at `end_P`, (P,).
 
         Raises:
-            WorkError: none is left.
+            DivergedError: none is left.
         """
         mask_P = self.fixed
         if self.settings.strategy == "loss":
@@ -97,7 +97,7 @@ class Selection:
         if self.pruning.rule != "none":
             mask_P = mask_P & _PRUNING[self.pruning.rule](self.pruning.threshold, end_P, target_P)
             if not bool(mask_P.any()):
-                raise WorkError(
+                raise DivergedError(
                     f"no parameter is left to match: lower distill.pruning.threshold ({self.pruning.threshold:g}) "
                     f"or distill.selection.ratio ({self.settings.ratio:g})"
                 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from padray import fingerprint, loading, pipeline
 from padray.config import Config
-from padray.errors import InputError, WorkError
+from padray.errors import DivergedError, InputError, WorkError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
@@ -105,7 +105,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
 
     Raises:
         InputError: no space, a space that names unknown settings, or no validation split.
-        WorkError: not one trial finished.
+        DivergedError: not one trial finished.
     """
     config = context.config
     check(config)
@@ -120,7 +120,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     records = list(work.records().values())[: config.search.trials]
     best = trials.best(records)
     if best is None:
-        raise WorkError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
+        raise DivergedError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
     best_config = work.config_of(best.parameters)
     _commit(context, work, records, best, best_config)
     context.finished(identity, began, reused=before >= config.search.trials)

@@ -17,7 +17,7 @@ from padray.distill.loop import Contribution, Metrics, Ports, Problem
 from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
 from padray.draws import seed_for
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
 from padray.experts.training import Draws
 from padray.fingerprint import Identity
@@ -199,7 +199,7 @@ class _Bench:
         except Exception as error:  # whatever it is, and whichever worker met it first, worker 0 keeps what is done
             kept = self._keep_last()
             if isinstance(error, WorkError):
-                raise WorkError(f"{error}; {kept}") from error
+                raise type(error)(f"{error}; {kept}") from error
             raise
 
     def _keep_last(self) -> str:
@@ -293,7 +293,7 @@ def _commit(context: Context, identity: Identity, experts: Identity) -> StoredOb
     last = checkpoints.newest(folder, iterations) or checkpoints.newest(folder, sys.maxsize)
     found = folder.loose(f"set-{iterations:06d}")
     if last is None or not found:
-        raise WorkError(f"{folder.path} was removed while it was made; the same command makes it again")
+        raise InfrastructureError(f"{folder.path} was removed while it was made; the same command makes it again")
     before, made = folder.manifest(), found[-1]
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []

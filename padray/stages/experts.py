@@ -11,7 +11,7 @@ from padray import fingerprint, networks
 from padray.config import Config, ExpertSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.experts.schedule import rank, samples_of_epoch
 from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of, train
@@ -105,7 +105,7 @@ class ExpertWork:
             if len(splits["validation"].labels):
                 accuracies.append(accuracy(network, splits["validation"]))
         if not all(bool(torch.isfinite(row).all()) for row in snapshots.rows):
-            raise WorkError(f"{unit.id} has parameters that are not finite: lower experts.lr ({settings.lr:g})")
+            raise DivergedError(f"{unit.id} has parameters that are not finite: lower experts.lr ({settings.lr:g})")
         facts = {"network": self.config.network.model_dump(mode="json"), "epochs": settings.epochs, "unit": unit.id}
         return snapshots, {**facts, "validation_accuracy": accuracies}
 

@@ -17,7 +17,7 @@ from padray import fingerprint, networks
 from padray.config import Config, ScoreSettings
 from padray.data.datasets import Dataset
 from padray.draws import generator, seed_for
-from padray.errors import InputError, WorkError
+from padray.errors import DivergedError, InputError
 from padray.experts import ranking
 from padray.experts.scores import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
@@ -78,7 +78,7 @@ def _columns(dataset: Dataset, seen: Observed, unit: str, lr: float) -> dict[str
     for method, score in SCORES.items():
         found = score(seen)
         if not bool(found.isfinite().all()):
-            raise WorkError(f"the {method} scores of {unit} are not finite: lower scores.lr ({lr:g})")
+            raise DivergedError(f"the {method} scores of {unit} are not finite: lower scores.lr ({lr:g})")
         columns[method] = found.tolist()
     return columns
 

@@ -14,7 +14,7 @@ from padray import fingerprint, networks
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
-from padray.errors import WorkError
+from padray.errors import DivergedError, WorkError
 from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
 from padray.experts.training import Draws, Samples, samples_of, train
@@ -70,7 +70,7 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
         for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
             pass
     except WorkError:
-        raise WorkError(
+        raise DivergedError(
             f"the teacher's loss is not finite any more: lower evaluation.teacher.teacher_lr ({settings.teacher_lr:g})"
         ) from None
     return model

@@ -24,7 +24,7 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError
 from padray.store.location import Leftover, MissingError, check_key
 from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, loss, may_pass, reason
 
@@ -61,7 +61,7 @@ class S3Location:
 
     Raises:
         InputError: the URI names no bucket; later, whatever is wrong with the store or with what was asked of it.
-        WorkError: the store was there and is lost for longer than `patience`.
+        InfrastructureError: the store was there and is lost for longer than `patience`.
     """
 
     def __init__(self, uri: str, patience: Patience = _PATIENCE, heard: bool = False) -> None:
@@ -187,7 +187,7 @@ class S3Location:
             endpoint = _endpoint(self._client) if self._client else ""
             failed = f"cannot {doing} the storage {self.uri}"
             if may_pass(error) and self._is_heard():
-                raise WorkError(f"{failed}: {loss(error, endpoint)}") from None
+                raise InfrastructureError(f"{failed}: {loss(error, endpoint)}") from None
             kind = MissingError if code in MISSING else InputError
             raise kind(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
 

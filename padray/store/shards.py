@@ -20,7 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from padray.errors import InputError, WorkError
+from padray.errors import InfrastructureError, InputError
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.cache import Bytes, CachedLocation, read_checked
 from padray.store.location import LocalLocation
@@ -212,7 +212,7 @@ def read_rows(folder: Folder, item: StoredObject, wanted: Sequence[int]) -> list
 
     Raises:
         InputError: the shard has no such row.
-        WorkError: a row's bytes are not those that the manifest vouches for.
+        InfrastructureError: a row's bytes are not those that the manifest vouches for.
     """
     rows = rows_of(item)
     for row in wanted:
@@ -251,7 +251,7 @@ def read_buffers(folder: Folder, item: StoredObject, epoch: int) -> dict[str, to
 
     Raises:
         InputError: that epoch was not kept.
-        WorkError: the bytes are not those that the manifest vouches for.
+        InfrastructureError: the bytes are not those that the manifest vouches for.
     """
     rows, row = rows_of(item), row_of(item, epoch)
     wanted = [(buffer.offset + row * buffer.row_bytes, buffer.row_bytes) for buffer in rows.buffers]
@@ -280,5 +280,7 @@ def _read_ranges(folder: Folder, item: StoredObject, wanted: list[tuple[int, int
     return [parts[place] for place in wanted]
 
 
-def _damaged(folder: Folder, what: str) -> WorkError:
-    return WorkError(f"{what} in {folder.location.uri} is damaged: `padray verify --repair`, then the experts again")
+def _damaged(folder: Folder, what: str) -> InfrastructureError:
+    return InfrastructureError(
+        f"{what} in {folder.location.uri} is damaged: `padray verify --repair`, then the experts again"
+    )
