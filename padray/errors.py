@@ -15,7 +15,7 @@ class InputError(Exception):
 
 
 class WorkError(Exception):
-    """Work that was begun failed; what is finished stays. Exit code 3. Raised as one of its kinds."""
+    """Work that was begun failed; what is finished stays. Exit code 3. One of the kinds below, or a fault of ours."""
 
     exit_code = 3
 

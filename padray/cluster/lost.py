@@ -12,7 +12,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from padray.errors import InfrastructureError, InputError, WorkError
+from padray.errors import Failure, InfrastructureError, InputError, WorkError
 from padray.stages.base import Done, Make, Unit, Work, make_unit
 
 # What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray
@@ -24,14 +24,10 @@ LOST = (
 
 @dataclass(frozen=True)
 class Refused:
-    """A unit that padray itself gave up, in its own words. It travels as a value, so no traceback is lost or shown."""
+    """A unit that padray itself gave up, and why. It travels as a value, so that Ray adds no traceback of its own."""
 
     unit: Unit
-    sentence: str
-    is_input: bool
-
-    def error(self) -> InputError | WorkError:
-        return (InputError if self.is_input else WorkError)(self.sentence)
+    error: Failure
 
 
 def attempt(work: Work, prepare: Callable[[], Make], unit: Unit) -> Done | Refused:
@@ -39,10 +35,10 @@ def attempt(work: Work, prepare: Callable[[], Make], unit: Unit) -> Done | Refus
     try:
         return make_unit(work, prepare(), unit)
     except (InputError, WorkError) as error:
-        return Refused(unit, str(error), isinstance(error, InputError))
+        return Refused(unit, error)
 
 
-class TooManyLostError(WorkError):
+class TooManyLostError(InfrastructureError):
     """Machines are lost faster than work gets done."""
 
 
@@ -53,7 +49,7 @@ class Losses:
         self.allowed, self.count = allowed, 0
 
     def add(self, unit: str, reason: BaseException) -> None:
-        """Note a loss. Raises WorkError when there were more than allowed, or a worker cannot even start."""
+        """Note a loss. Raises InfrastructureError when there were more than allowed, or a worker cannot even start."""
         words = " ".join(str(reason).split())[:300]
         if isinstance(reason, RayActorError) and reason.actor_init_failed:
             raise InfrastructureError(f"a worker cannot start ({words}); do all nodes have the same padray installed?")
@@ -68,4 +64,4 @@ class Losses:
 def finish(refused: list[Refused]) -> None:
     """Raise the first refusal once all other units are done."""
     if refused:
-        raise refused[0].error()
+        raise refused[0].error

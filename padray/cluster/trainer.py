@@ -23,7 +23,7 @@ from padray.cluster.lost import LOST, Losses
 from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
-from padray.errors import InfrastructureError, InputError, WorkError
+from padray.errors import Failure, InfrastructureError, WorkError
 from padray.matching.student import Gradient
 from padray.stages.distill import DistillWork, Member
 
@@ -37,19 +37,19 @@ class Board:
 
     def __init__(self) -> None:
         self.metrics: list[Metrics] = []
-        self.refusal: tuple[str, bool] | None = None
+        self.refusal: Failure | None = None
 
     def add(self, metrics: Metrics) -> None:
         self.metrics.append(metrics)
 
-    def refuse(self, sentence: str, is_input: bool) -> None:
-        self.refusal = self.refusal or (sentence, is_input)
+    def refuse(self, error: Failure) -> None:
+        self.refusal = self.refusal or error
 
     def take(self) -> list[Metrics]:
         taken, self.metrics = self.metrics, []
         return taken
 
-    def reason(self) -> tuple[str, bool] | None:
+    def reason(self) -> Failure | None:
         return self.refusal
 
 
@@ -57,7 +57,7 @@ def run(work: DistillWork) -> Iterator[Metrics]:
     """Distil on Ray Train workers; yield the metrics as they come in.
 
     Raises:
-        InputError, InfrastructureError: padray gave up (not retried), or workers were lost too often.
+        InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
     board = _board(work.config)
     with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
@@ -71,8 +71,7 @@ def run(work: DistillWork) -> Iterator[Metrics]:
     reason = ray.get(board.reason.remote())
     ray.kill(board)
     if reason is not None:
-        sentence, is_input = reason
-        raise (InputError if is_input else WorkError)(sentence)
+        raise reason
     if outcome:
         raise _explain(outcome[0], work.config)
 
@@ -139,17 +138,17 @@ def _worker(config: dict[str, Any]) -> None:
         if ray.get(board.reason.remote()) is None:
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
-        ray.get(board.refuse.remote(*_told(error)))
+        ray.get(board.refuse.remote(_told(error)))
         if dist.is_initialized():
             dist.destroy_process_group()  # or the others would wait for this worker
 
 
-def _told(error: Exception) -> tuple[str, bool]:
-    """An error in words, and whether the input is to blame."""
-    if isinstance(error, InputError | WorkError):
-        return str(error), isinstance(error, InputError)
+def _told(error: Exception) -> Failure:
+    """An error as padray tells it; what it does not know comes with its traceback, and is no result."""
+    if isinstance(error, Failure):
+        return error
     trace = "".join(traceback.format_exception(error))
-    return f"distilling met an error that padray does not know; the last checkpoint is kept\n{trace}", False
+    return WorkError(f"distilling met an error that padray does not know; the last checkpoint is kept\n{trace}")
 
 
 class _PeerLostError(Exception):

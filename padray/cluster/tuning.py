@@ -23,12 +23,13 @@ from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search.optuna import OptunaSearch
 
 from padray import pipeline
-from padray.cluster.lost import LOST, Losses, TooManyLostError
+from padray.cluster.lost import LOST, Losses
 from padray.cluster.runner import RayRunner
 from padray.cluster.session import AWS_SECRETS, beside_driver
 from padray.config import Config
-from padray.errors import DivergedError, InfrastructureError, InputError, WorkError
+from padray.errors import DivergedError, Failure, InputError, WorkError
 from padray.fingerprint import experts_identity
+from padray.numerics import within_memory
 from padray.search import trials
 from padray.search.study import SearchWork
 from padray.search.trials import Parameters, TrialRecord
@@ -65,8 +66,8 @@ class Owner:
                 trials.begin(self.work.folder(), chosen, parameters)
             return self.numbers[trial_id]
 
-    def experts(self, config: Config) -> tuple[str, bool] | None:
-        """See to the experts of these settings; None, or why padray itself gave up."""
+    def experts(self, config: Config) -> Failure | None:
+        """See to the experts of these settings; None, or why there are none: a value, so that its type survives Ray."""
         wanted = experts_identity(config, self.work.inputs.data).fingerprint
         with self.guard:
             lock = self.locks.setdefault(wanted, threading.Lock())
@@ -75,14 +76,18 @@ class Owner:
                 runner = RayRunner(config, self.work.inputs.location)
                 pipeline.run(self.work.context(config, runner), "experts")
         except (InputError, WorkError) as error:
-            return str(error), isinstance(error, InputError)
+            return error
         return None
 
 
 @ray.remote(max_retries=0)
-def _distil(work: SearchWork, number: int, parameters: Parameters) -> TrialRecord:
+def _distil(work: SearchWork, number: int, parameters: Parameters) -> TrialRecord | Failure:
     """A trial's distillation and judgement, in a process of its own; its experts are there already."""
-    return work.record(number, parameters, lambda config: None)
+    try:
+        with within_memory(f"trial {number}"):
+            return work.record(number, parameters, lambda config: None)
+    except (InputError, WorkError) as error:
+        return error
 
 
 class TrialLostError(Exception):
@@ -102,22 +107,17 @@ def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
 
 
 def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> TrialRecord:
-    config = work.config
-
-    def experts(settings: Config) -> None:
-        refused = ray.get(owner.experts.remote(settings))
-        if refused is not None:
-            raise (InputError if refused[1] else WorkError)(refused[0])
-
     try:
         config = work.config_of(parameters)
-        experts(config)
+    except InputError as error:
+        return work.failed(number, parameters, error)
+    try:
+        if (refused := ray.get(owner.experts.remote(config))) is not None:
+            raise refused
         if config.cluster.most_workers > 1:  # this process only waits; the task below finds the set and judges it
             pipeline.run(work.context(config, RayRunner(config, work.inputs.location)), "distill")
-    except TooManyLostError:
-        raise
-    except (InputError, WorkError) as error:
-        return work.failed(number, parameters, str(error))
+    except DivergedError as error:
+        return work.failed(number, parameters, error)
     options = {
         "num_cpus": config.compute.threads, "num_gpus": config.cluster.gpus_per_worker,
         "scheduling_strategy": "DEFAULT",  # not the trial's own placement group, which has no room
@@ -125,17 +125,20 @@ def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> 
     losses = Losses(config.cluster.max_losses)
     while True:
         try:
-            record: TrialRecord = ray.get(_distil.options(**options).remote(work, number, parameters))
-            return record
+            made: TrialRecord | Failure = ray.get(_distil.options(**options).remote(work, number, parameters))
         except LOST as error:
             losses.add(f"trial {number}", error)
+            continue
+        if isinstance(made, Failure):
+            raise made
+        return made
 
 
 def run(work: SearchWork) -> Iterator[TrialRecord]:
     """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
 
     Raises:
-        InfrastructureError: trials were lost too often, or something failed that is not a trial's own fault.
+        InputError, WorkError: what kept trials from coming to an end, when all others have; of those nothing is stored.
     """
     seen = set(work.records())
     losses = Losses(work.config.cluster.max_losses)
@@ -158,15 +161,16 @@ def run(work: SearchWork) -> Iterator[TrialRecord]:
 
 
 def _explain(outcome: list[Exception], losses: Losses, lost: str) -> None:
-    """Note a loss, or raise what would only happen again. Raises WorkError."""
+    """Note a loss, or raise what would only happen again. Raises InputError or WorkError."""
     causes = [getattr(error, "cause", None) or error for error in outcome]
-    own = [error for error in causes if not isinstance(error, (*LOST, TrialLostError))]
-    unknown = [e for e in own if isinstance(e, TooManyLostError) or not isinstance(e, InputError | WorkError)]
-    if unknown:
-        words = f"{type(unknown[0]).__name__}: {' '.join(str(unknown[0]).split())[-400:]}"
-        raise InfrastructureError(f"the search stopped ({words}); finished trials are kept, the same command goes on")
-    gone = [error for error in causes if error not in own]
-    losses.add(lost, gone[0] if gone else TrialLostError("no reason was given"))
+    causes = [error for error in causes if not isinstance(error, DivergedError)]  # those are recorded
+    for error in causes:
+        if isinstance(error, InputError | WorkError):
+            raise type(error)(f"{error}; finished trials are kept, the same command goes on")
+        if not isinstance(error, (*LOST, TrialLostError)):
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[-400:]}"
+            raise WorkError(f"the search stopped ({words}); finished trials are kept, the same command goes on")
+    losses.add(lost, causes[0] if causes else TrialLostError("no reason was given"))
 
 
 def _fit(work: SearchWork, outcome: list[Exception]) -> None:

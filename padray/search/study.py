@@ -7,7 +7,7 @@ from typing import Any
 
 from padray import fingerprint, loading, pipeline
 from padray.config import Config
-from padray.errors import DivergedError, InputError, WorkError
+from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
@@ -43,32 +43,43 @@ class SearchWork:
         return trials.read_begun(self.folder(), self.config.search.space)
 
     def config_of(self, parameters: Parameters) -> Config:
-        """A trial's settings. Raises InputError if its parameters do not fit together."""
-        return loading.with_values(self.config, parameters, "this trial")
+        """A trial's settings. Raises InputError if its parameters fit neither together nor with the dataset."""
+        config = loading.with_values(self.config, parameters, "this trial")
+        pipeline.check(config)
+        pipeline.check_networks(self.context(config, InlineRunner()), self.inputs.data)
+        return config
 
     def context(self, config: Config, runner: Runner) -> Context:
         """A silent context for a trial's chain."""
         return Context(self.name, config, self.inputs.location, runner, stored_data=self.inputs.data)
 
     def record(self, number: int, parameters: Parameters, prepare: Callable[[Config], None]) -> TrialRecord:
-        """Distil with these parameters in this process and judge the set; an error of ours is a failed trial.
+        """Distil with these parameters in this process, judge the set, and store what came of it.
+
+        Failed is what would fail again: parameters that do not fit together, and what diverged.
 
         Args:
             prepare: sees to the experts of a trial's settings.
+
+        Raises:
+            InputError, WorkError: everything else, of which nothing is stored.
         """
         try:
             config = self.config_of(parameters)
+        except InputError as error:
+            return self.failed(number, parameters, error)
+        try:
             prepare(config)
             outcome = pipeline.run(self.context(config, InlineRunner()), "distill")
             record = objective.judge(config, self.inputs, outcome.identities["distill"], number, parameters)
-        except (InputError, WorkError) as error:
-            return self.failed(number, parameters, str(error))
+        except DivergedError as error:
+            return self.failed(number, parameters, error)
         trials.write(self.folder(), record)
         return record
 
-    def failed(self, number: int, parameters: Parameters, reason: str) -> TrialRecord:
+    def failed(self, number: int, parameters: Parameters, error: InputError | DivergedError) -> TrialRecord:
         """Store and give a failed trial."""
-        record = TrialRecord(number, parameters, "failed", reason=reason)
+        record = TrialRecord(number, parameters, "failed", reason=str(error))
         trials.write(self.folder(), record)
         return record
 

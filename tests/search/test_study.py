@@ -13,7 +13,7 @@ import pytest
 from padray import fingerprint, loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
-from padray.errors import InputError, WorkError
+from padray.errors import DivergedError, InfrastructureError, InputError
 from padray.search import objective, study, trials
 from padray.search.study import SearchOutcome, SearchWork
 from padray.stages import data, stored
@@ -176,12 +176,12 @@ def test_the_same_search_again_reuses_all(finished, again) -> None:
 # -- failures
 
 
-def failing(numbers: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def failing(numbers: set[int], monkeypatch: pytest.MonkeyPatch, kind: type[Exception] = DivergedError) -> None:
     judge = objective.judge
 
     def fails(config: Any, inputs: Any, distilled: Any, number: int, parameters: Any) -> Any:
         if number in numbers:
-            raise WorkError(f"trial {number} had no luck")
+            raise kind(f"trial {number} had no luck")
         return judge(config, inputs, distilled, number, parameters)
 
     monkeypatch.setattr(objective, "judge", fails)
@@ -201,6 +201,20 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     assert f"Trial {best} failed: trial {best} had no luck." in html and "that takes 3 finished trials" in html
 
 
+@pytest.mark.parametrize("kind", [InfrastructureError, InputError])
+def test_what_machines_and_storage_do_is_no_result_and_the_same_command_tries_again(
+    finished, again, monkeypatch, kind
+) -> None:
+    search = again(without=("searches",))
+    with monkeypatch.context() as patched:
+        failing({1}, patched, kind)
+        with pytest.raises(kind, match="trial 1 had no luck"):
+            search.tune()
+    assert set(work_of(search).records()) == {0}, "nothing was written of it"
+    _, outcome = search.tune()
+    assert outcome.records == finished[2].records
+
+
 def test_parameters_that_do_not_fit_together_are_a_failed_trial(search: Make) -> None:
     work = work_of(search("search.space={distill.windows.max_start: {type: int, low: 50, high: 100}}"))
     made = work.record(0, {"distill.windows.max_start": 100}, lambda config: None)
@@ -210,7 +224,7 @@ def test_parameters_that_do_not_fit_together_are_a_failed_trial(search: Make) ->
 
 def test_without_a_finished_trial_it_says_why(again, monkeypatch) -> None:
     failing({0, 1, 2}, monkeypatch)
-    with pytest.raises(WorkError, match="none of 3 trials finished; the first says: trial 0 had no luck"):
+    with pytest.raises(DivergedError, match="none of 3 trials finished; the first says: trial 0 had no luck"):
         again(without=("searches",)).tune()
 
 
