@@ -1,0 +1,82 @@
+"""Files that somebody names: only regular ones are opened, and no more is read of them than is asked for.
+
+To open a FIFO would wait for its other end, to read a device may never end, and a link may lead to either. `open_file`
+speaks to other code in `OSError`s, `open_regular` and `read_regular` to the user in a sentence.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from padray.errors import InputError
+
+_SHOWN = 300  # characters of a name in a sentence
+_KINDS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """A name as a sentence can hold it: on one line, in characters that every terminal and file takes, not endless."""
+    text = os.fspath(name)
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
+    return text if text.isprintable() else repr(text)[1:-1]  # line ends, and bytes that are no UTF-8, are not printable
+
+
+def expanded(path: str, what: str) -> Path:
+    """The path with `~` and `~user` replaced. Raises InputError, which names it as `what`, for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{what} {shown(path)} begins in the home of a user who is not known here") from None
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, open for reading. Raises OSError for any other, for one that is not there, and for no path."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO is opened, and waits for nobody
+    except ValueError as error:  # a NUL, or a character that no file name has
+        raise OSError(None, f"no file can have this name ({error})", os.fspath(path)) from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+            raise OSError(None, f"it is {kind}, not a regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_regular(path: str | os.PathLike[str], what: str) -> BinaryIO:
+    """The same, where what cannot be opened is the user's fault.
+
+    Args:
+        what: what the file is, e.g. "the settings file"; errors say it before the path.
+
+    Raises:
+        InputError: it cannot be opened, or is no regular file.
+    """
+    try:
+        return open_file(path)
+    except OSError as error:
+        raise InputError(f"cannot read {what} {shown(path)}: {reason(error)}") from None
+
+
+def read_regular(path: str | os.PathLike[str], what: str, most_bytes: int) -> bytes:
+    """The content of a regular file. Raises InputError as `open_regular` does, and for more than `most_bytes`."""
+    with open_regular(path, what) as file:
+        try:
+            content = file.read(most_bytes + 1)
+        except OSError as error:
+            raise InputError(f"cannot read {what} {shown(path)}: {reason(error)}") from None
+    if len(content) > most_bytes:
+        raise InputError(f"cannot read {what} {shown(path)}: it has more than {most_bytes:,} bytes, which is the most")
+    return content
+
+
+def reason(error: OSError) -> str:
+    """Why, in the words of the system."""
+    return error.strerror or str(error) or type(error).__name__
