@@ -1,7 +1,8 @@
 """A study from its plan to its table: what cells share is made once, distillations are spread, then one sweep.
 
 Datasets, scores and experts are shared by their fingerprints. Each distinct distillation is one unit; its object says
-which set came out, or why none did. Whatever fails, experts too, takes its own cells with it and no others.
+which set came out, or that it diverged. Whatever fails, experts too, takes its own cells with it and no others; what
+storage or machines did is told in the table and stored nowhere, so that the same command tries it again.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter
 
 from padray import fingerprint, pipeline, sweep
 from padray.config import Config
-from padray.errors import WorkError
+from padray.errors import DivergedError, InfrastructureError, WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
@@ -23,7 +24,8 @@ from padray.store.records import read_record
 from padray.studies.plan import Cell, Study
 from padray.sweep import StoredSet
 
-Outcome = dict[Literal["set", "failed"], str]  # the digest of the set that came out, or why none did
+# The digest of the set that came out, or why none did; "failed" is only ever stored by older versions.
+Outcome = dict[Literal["set", "diverged", "failed"], str]
 _OUTCOME = TypeAdapter(Outcome)
 
 
@@ -64,8 +66,8 @@ class CellWork:
             context = Context(self.name, chain.config, self.location, InlineRunner(), stored_data=chain.data)
             try:
                 outcome = {"set": pipeline.run(context, "distill").set_digest}
-            except WorkError as error:
-                outcome = {"failed": str(error)}
+            except DivergedError as error:
+                outcome = {"diverged": str(error)}
             return folder.put(unit.id, "json", json.dumps(outcome, sort_keys=True).encode())
 
         return make
@@ -73,10 +75,11 @@ class CellWork:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell came to: a row of the evaluation per distillation and source, or why there is none."""
+    """What a cell came to: the table of every distillation that was evaluated, and why others were not."""
 
     cell: Cell
     chains: tuple[Chain, ...]
+    evaluated: tuple[Chain, ...]
     rows: tuple[list[Row], ...]
     failed: str = ""
 
@@ -114,7 +117,7 @@ def make(context: Context, study: Study, cells: list[Cell]) -> Made:
     sets = [
         StoredSet(id, chain.config, chain.data, chain.distilled)
         for id, chain in chains.items()
-        if "failed" not in outcomes[id]
+        if "set" in outcomes[id]
     ]
     tables, reasons = _evaluate(context, sets)
     outcomes |= {id: {"failed": reason} for id, reason in (without | reasons).items()}
@@ -172,23 +175,40 @@ def _make_experts(context: Context, chains: dict[str, Chain]) -> dict[str, str]:
 def _distil(
     context: Context, identity: Identity, chains: dict[str, Chain]
 ) -> tuple[list[StoredObject], dict[str, Outcome]]:
-    """Every distinct distillation as a unit; how each came out, by its id. Those that failed are tried again."""
-    folder = context.folder(identity)
-    said = {item.stem: item for item in folder.loose("cell-") if "failed" not in read_record(folder, item, _OUTCOME)}
-    have = {id: item for id, item in said.items() if id in chains and _is_there(context, chains[id])}
+    """Every distinct distillation as a unit; the objects of those that came to an end, and how each came out, by id.
+
+    In one process each is asked for by itself, so that one whose machine fails does not cost the others.
+    """
     units = [Unit("distill", id, identity.fingerprint) for id in chains]
     work = CellWork(context.config, context.name, context.location, identity, chains)
-    made = make_missing(context, work, units, have)
-    return made.objects, {item.stem: read_record(folder, item, _OUTCOME) for item in made.objects}
+    have = {id: item for id, (item, _) in _settled(context, identity, chains).items()}
+    failed: dict[str, Outcome] = {}
+    for group in [[unit] for unit in units] if context.runner.name == "inline" else [units]:
+        try:
+            make_missing(context, work, group, have, later=len(units) - len(group))
+        except InfrastructureError as error:
+            failed |= {unit.id: {"failed": str(error)} for unit in group}
+    settled = _settled(context, identity, chains)
+    return [item for item, _ in settled.values()], failed | {id: outcome for id, (_, outcome) in settled.items()}
 
 
-def _is_there(context: Context, chain: Chain) -> bool:
+def _settled(context: Context, identity: Identity, chains: dict[str, Chain]) -> dict[str, tuple[StoredObject, Outcome]]:
+    """The distillations that need not be tried again: those that diverged, and those whose sets are there."""
+    folder = context.folder(identity)
+    found = {item.stem: (item, read_record(folder, item, _OUTCOME)) for item in folder.loose("cell-")}
+    return {id: found[id] for id in chains if id in found and _is_kept(context, chains[id], found[id][1])}
+
+
+def _is_kept(context: Context, chain: Chain, told: Outcome) -> bool:
+    if "set" not in told:
+        return "diverged" in told
     manifest = context.folder(chain.distilled).manifest()
     stem = f"set-{chain.config.distill.iterations:06d}"
     return manifest is not None and any(item.stem == stem for item in manifest.objects)
 
 
 def _result(cell: Cell, chains: list[Chain], outcomes: dict[str, Outcome], tables: dict[str, list[Row]]) -> CellResult:
-    failed = [outcomes[chain.id]["failed"] for chain in chains if "failed" in outcomes[chain.id]]
-    rows = tuple(tables[chain.id] for chain in chains if chain.id in tables)
-    return CellResult(cell, tuple(chains), rows, failed[0] if failed else "")
+    failed = [told for chain in chains for kind, told in outcomes[chain.id].items() if kind != "set"]
+    evaluated = tuple(chain for chain in chains if chain.id in tables)
+    rows = tuple(tables[chain.id] for chain in evaluated)
+    return CellResult(cell, tuple(chains), evaluated, rows, failed[0] if failed else "")

@@ -77,12 +77,13 @@ def _once(objects: list[StoredObject]) -> list[StoredObject]:
 
 
 def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[str, bytes]:
-    """What the study's kind shows of every cell's first distillation."""
+    """What the study's kind shows of the first distillation of every cell that came to an end."""
     drawn: dict[str, bytes] = {}
     for place, result in enumerate(results):
         if kind == "table" or not result.rows:
             continue
-        folder, chain = context.folder(result.chains[0].distilled), result.chains[0]
+        chain = result.evaluated[0]
+        folder = context.folder(chain.distilled)
         content = _picture(context, folder, chain, kind)
         if content is not None:
             drawn[f"{kind}-{place:02d}.png"] = content

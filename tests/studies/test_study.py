@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from padray.errors import InputError, WorkError
+from padray import pipeline
+from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
@@ -124,14 +125,32 @@ def test_the_page_tells_size_differences_and_pictures(made):
     assert path.exists() and folder.exists()
 
 
-def test_the_same_command_again_makes_nothing_but_what_failed(made):
+def test_the_same_command_again_makes_nothing(made):
     folder, path, summary = made
     before = Counter(finished(folder / "runs"))
     again = make(folder / "runs", path)[1]
     assert again["cells"] == summary["cells"]
-    after = list((Counter(finished(folder / "runs")) - before).elements())
-    assert [unit for unit in after if "/cell-" not in unit] == []
-    assert len(after) == 4, "two diverging cells of two distillations are tried again; nothing else is"
+    assert Counter(finished(folder / "runs")) == before, "what diverged would only do so again"
+
+
+def test_what_machines_do_to_a_cell_is_told_and_tried_again(made, tmp_path, monkeypatch):
+    folder, path, summary = made
+    root = Path(shutil.copytree(folder / "runs", tmp_path / "runs"))
+    for part in ("distilled", "studies"):
+        shutil.rmtree(root / part)
+    run, calls = pipeline.run, []
+
+    def fails_once(context, until):
+        if until == "distill" and not calls:
+            calls.append(context)
+            raise InfrastructureError("the storage was lost")
+        return run(context, until)
+
+    monkeypatch.setattr(pipeline, "run", fails_once)
+    cells = make(root, path)[1]["cells"]
+    assert sum(cell["missing"] == "the storage was lost" for cell in cells) == 1
+    assert not any(b"storage was lost" in file.read_bytes() for file in root.glob("studies/*/cell-*"))
+    assert make(root, path)[1]["cells"] == summary["cells"]
 
 
 def test_the_command_prints_the_table_and_ends_with_code_3_where_a_cell_failed(made, run):

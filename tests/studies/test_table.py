@@ -41,9 +41,11 @@ def told(tmp_path):
 def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") -> CellResult:
     """Three distillations of a cell, the first `rows` of which were evaluated; the k-th reached 50 + k %."""
     if cell.config is None:
-        return CellResult(cell, (), ())
+        return CellResult(cell, (), (), ())
     chains = tuple(Chain(config, None, None) for config in cell.distillations(3))
-    return CellResult(cell, chains, tuple(evaluated(cell, 0.5 + k / 100, random) for k in range(rows)), failed)
+    return CellResult(
+        cell, chains, chains[:rows], tuple(evaluated(cell, 0.5 + k / 100, random) for k in range(rows)), failed
+    )
 
 
 def evaluated(cell: plan.Cell, accuracy: float, random: float) -> list[dict]:
