@@ -3,6 +3,7 @@
 A key is a relative path with `/` between its parts. An object is put whole: it is there completely or not at all.
 """
 
+import errno
 import io
 import os
 import secrets
@@ -13,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
+
+# What a disk or the way to it does; everything else (no right, no folder, a wrong name) is for the user to put right.
+_OF_MACHINES = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT,
+    errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+}  # fmt: skip
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_GOES_ON = "what is finished is kept, and the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,12 @@ class LocalLocation:
         return self.root / check_key(key)
 
     def put(self, key: str, content: bytes) -> None:
-        """Write an object whole. Raises InputError if the folder cannot be written."""
+        """Write an object whole.
+
+        Raises:
+            InputError: the folder cannot be written.
+            InfrastructureError: its disk is full, or fails.
+        """
         path = self._path(key)
         temporary = path.with_name(f".put-{secrets.token_hex(8)}")
         try:
@@ -85,7 +99,7 @@ class LocalLocation:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except OSError as error:
-            raise InputError(f"cannot write to the storage {self.root}: {error.strerror} ({path})") from None
+            raise self._failed("write to", error, f" ({path})") from None
         finally:
             with suppress(OSError):
                 temporary.unlink()  # only there if something went wrong
@@ -132,9 +146,18 @@ class LocalLocation:
         except OSError as error:
             raise self._unread(key, error) from None
 
-    def _unread(self, key: str, error: OSError) -> InputError:
-        kind = MissingError if isinstance(error, FileNotFoundError) else InputError
-        return kind(f"cannot read {key} in the storage {self.root}: {error.strerror}")
+    def _unread(self, key: str, error: OSError) -> InputError | InfrastructureError:
+        if isinstance(error, FileNotFoundError):
+            return MissingError(f"cannot read {key} in the storage {self.root}: {error.strerror}")
+        return self._failed(f"read {key} in", error)
+
+    def _failed(self, doing: str, error: OSError, where: str = "") -> InputError | InfrastructureError:
+        """What is said of a folder that fails, told apart by who can put it right."""
+        sentence = f"cannot {doing} the storage {self.root}: {error.strerror}{where}"
+        if error.errno not in _OF_MACHINES:
+            return InputError(sentence)
+        room = "make room there; " if error.errno in _FULL else ""
+        return InfrastructureError(f"{sentence}; {room}{_GOES_ON}")
 
     def leftovers(self) -> list[Leftover]:
         """The puts that are not finished, sorted."""
@@ -153,7 +176,7 @@ class LocalLocation:
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"cannot delete {key} in the storage {self.root}: {error.strerror}") from None
+            raise self._failed(f"delete {key} in", error) from None
 
 
 def open_location(uri: str) -> Location:

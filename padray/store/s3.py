@@ -26,7 +26,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from padray.errors import InfrastructureError, InputError
 from padray.store.location import Leftover, MissingError, check_key
-from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, loss, may_pass, reason
+from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, is_full, loss, may_pass, reason
 
 T = TypeVar("T")
 SINGLE_PUT = 1 << 30  # larger objects go up in parts; S3 itself takes at most 5 GB at once
@@ -61,7 +61,7 @@ class S3Location:
 
     Raises:
         InputError: the URI names no bucket; later, whatever is wrong with the store or with what was asked of it.
-        InfrastructureError: the store was there and is lost for longer than `patience`.
+        InfrastructureError: the store is full, or was there and is lost for longer than `patience`.
     """
 
     def __init__(self, uri: str, patience: Patience = _PATIENCE, heard: bool = False) -> None:
@@ -188,7 +188,7 @@ class S3Location:
             failed = f"cannot {doing} the storage {self.uri}"
             if may_pass(error) and self._is_heard():
                 raise InfrastructureError(f"{failed}: {loss(error, endpoint)}") from None
-            kind = MissingError if code in MISSING else InputError
+            kind = MissingError if code in MISSING else InfrastructureError if is_full(error) else InputError
             raise kind(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
 
     def _is_too_late(self, state: RetryCallState) -> bool:

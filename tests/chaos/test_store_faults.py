@@ -175,7 +175,7 @@ def test_a_quota_that_is_reached_is_told_and_with_more_room_the_same_command_goe
     s3.server.limit(bucket, 60_000)
     arguments = ("scores", tiny, "--storage", root, "--runner", "inline")
     said = run(*arguments)
-    told(said, 2, "it is full or over its quota (EntityTooLarge); free some space, or take another storage")
+    told(said, 3, "it is full or over its quota (EntityTooLarge); make room there, or take another storage")
     assert f"cannot write to the storage {root}" in said.err
     kept = stored(root)
     assert kept and "damaged" not in inspect(root).values()

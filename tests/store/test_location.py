@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
 from padray.store.cache import CachedLocation
 from padray.store.location import LocalLocation, Location, check_key, check_writable, open_location
 
@@ -92,7 +92,7 @@ def test_a_put_that_fails_leaves_nothing_and_keeps_what_was_there(location, monk
         raise error
 
     monkeypatch.setattr(os, failing, fail)
-    expected = InputError if isinstance(error, OSError) else KeyboardInterrupt
+    expected = InfrastructureError if isinstance(error, OSError) else KeyboardInterrupt
     for key in ("a/new", "a/kept"):
         with pytest.raises(expected):
             location.put(key, b"new")
