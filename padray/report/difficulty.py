@@ -14,7 +14,6 @@ from padray.experts.schedule import counts_of_epochs
 from padray.experts.scores import SCORES
 from padray.report.info import Floats
 
-METHODS = tuple(SCORES)
 Table = dict[str, list[Any]]
 
 
@@ -33,6 +32,11 @@ class Difficulty:
     tables: Sequence[Table]
     sizes: Sequence[int]
     epochs: int
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that all tables have; those of older versions may lack some."""
+        return tuple(method for method in SCORES if all(method in table for table in self.tables))
 
 
 class ScheduleInfo(NamedTuple):
@@ -109,9 +113,9 @@ def agreement_info(difficulty: Difficulty) -> AgreementInfo | None:
     """The correlations; None for a ranking from a file, which there is nothing to compare with."""
     if difficulty.scores.method == "file":
         return None
-    train, validation = (_Part.of(difficulty.tables, split) for split in ("train", "validation"))
+    train, validation = (_Part.of(difficulty, split) for split in ("train", "validation"))
     return AgreementInfo(
-        METHODS, difficulty.scores.method, _within_classes(train.scores_SDN.mean(axis=0), train.labels_N),
+        difficulty.methods, difficulty.scores.method, _within_classes(train.scores_SDN.mean(axis=0), train.labels_N),
         _agreement(validation), len(difficulty.tables), len(validation.labels_N),
         int(validation.wrong_SN.any(axis=0).sum()),
     )  # fmt: skip
@@ -125,9 +129,10 @@ class _Part(NamedTuple):
     labels_N: Floats
 
     @staticmethod
-    def of(tables: Sequence[Table], split: str) -> "_Part":
+    def of(difficulty: Difficulty, split: str) -> "_Part":
+        tables, methods = difficulty.tables, difficulty.methods
         rows = np.array([name == split for name in tables[0]["split"]], dtype=bool)
-        scores = np.array([[table[method] for method in METHODS] for table in tables], dtype=np.float64)
+        scores = np.array([[table[method] for method in methods] for table in tables], dtype=np.float64)
         wrong = 1.0 - np.array([table["correct"] for table in tables], dtype=np.float64)
         return _Part(scores[:, :, rows], wrong[:, rows], np.array(tables[0]["label"])[rows])
 

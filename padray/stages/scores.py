@@ -2,12 +2,15 @@
 
 A network's table has a row for each training sample, and then for each validation sample, which no network has
 trained on: columns sample, split, label, correct (at the end of training), and one column per method. A ranking
-from a file becomes one table of the same kind, with the training samples and the column `file`.
+from a file becomes one table of the same kind, with the training samples and the column `file`. A table that was stored
+before its method was known is made again when that is asked for, and keeps the columns that it had: what was made from
+them stays what it is.
 """
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages import stored
 from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
-from padray.store.artifacts import Folder, StoredObject
+from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 
 SPLITS = ("train", "validation")
@@ -33,11 +36,16 @@ SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class ScoreWork:
-    """One unit is one scoring network; its object is its table."""
+    """One unit is one scoring network; its object is its table.
+
+    Attributes:
+        older: the tables that lack the method, by unit.
+    """
 
     config: Config
     inputs: Inputs
     scores: Identity
+    older: dict[str, StoredObject] = field(default_factory=dict)
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
@@ -53,9 +61,11 @@ class ScoreWork:
             network = network.to(device, numerics.dtype)
             epochs = train(network, parts[0], recipe(settings), Draws(seed, "scores", unit.id))
             seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"))
-            content = stored.encode_table(_columns(dataset, seen, unit.id, settings.lr))
+            columns = _columns(dataset, seen, unit.id, settings.lr)
+            if unit.id in self.older:
+                columns |= stored.read_table(folder.get(self.older[unit.id]))
             crash_point("scores", "before-put", int(unit.id[-4:]))
-            return folder.put(unit.id, "parquet", content)
+            return folder.put(unit.id, "parquet", stored.encode_table(columns), _about(columns))
 
         return make
 
@@ -83,28 +93,54 @@ def _columns(dataset: Dataset, seen: Observed, unit: str, lr: float) -> dict[str
     return columns
 
 
+def _about(columns: Iterable[str]) -> dict[str, Any]:
+    """What a manifest says of a table, so that whoever looks for a method need not read it."""
+    return {"methods": [method for method in SCORES if method in columns]}
+
+
+def _described(folder: Folder, item: StoredObject) -> StoredObject:
+    """A table with what a manifest says of it; one that no manifest describes is read."""
+    return item if item.extra else replace(item, extra=_about(stored.read_table(folder.get(item))))
+
+
 def make(context: Context, data: Identity) -> Identity:
-    """Train the scoring networks that are missing, or take the ranking over."""
+    """Train the scoring networks that are missing or whose tables lack the method, or take the ranking over."""
     began = time.monotonic()
     identity = fingerprint.scores_identity(context.config, data)
     present = context.present(identity)
     from_file = context.config.scores.method == "file"
     names = ["ranking"] if from_file else [f"network-{k:04d}" for k in range(context.config.scores.networks)]
     units = [Unit("scores", name, identity.fingerprint) for name in names]
-    reused = has_units(present, units)
+    reused = has_units(present, units) and (from_file or _hold(context, identity, present, units))
     if not reused and from_file:
         _take_over(context, data, identity)
     elif not reused:
-        folder = context.folder(identity)
-        have = by_stem(folder.loose("network-"))
-        work = ScoreWork(context.config, Inputs(context.location, data), identity)
-        made = make_missing(context, work, units, have)
-        inputs = {"data": data.fingerprint}
-        numerics = made.numerics_after(present)
-        objects = with_others(made, folder.manifest())
-        folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
+        _train(context, data, identity, units)
     context.finished(identity, began, reused)
     return identity
+
+
+def _hold(context: Context, identity: Identity, present: Manifest | None, units: Sequence[Unit]) -> bool:
+    """Whether the tables of these networks have the method's column."""
+    folder, listed = context.folder(identity), by_stem(present.objects if present else ())
+    tables = (_described(folder, listed[unit.id]) for unit in units)
+    return all(context.config.scores.method in table.extra["methods"] for table in tables)
+
+
+def _train(context: Context, data: Identity, identity: Identity, units: Sequence[Unit]) -> None:
+    """Make the tables that are not there, or lack the method, and list them instead of those."""
+    folder, method = context.folder(identity), context.config.scores.method
+    found = [_described(folder, item) for item in folder.loose("network-")]
+    have = by_stem([item for item in found if method in item.extra["methods"]])
+    older = {stem: item for stem, item in by_stem(found).items() if stem not in have}
+    work = ScoreWork(context.config, Inputs(context.location, data), identity, older)
+    before = folder.manifest()
+    made = make_missing(context, work, units, have)
+    objects, numerics = with_others(made, folder.manifest()), made.numerics_after(before)
+    folder.commit(context.manifest(identity, objects, inputs={"data": data.fingerprint}, numerics=numerics))
+    for unit in units:
+        if unit.id in older:
+            context.location.delete(older[unit.id].key)
 
 
 def _take_over(context: Context, data: Identity, identity: Identity) -> None:

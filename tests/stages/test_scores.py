@@ -102,6 +102,24 @@ def test_another_method_shares_the_scores_and_gives_other_experts(settings):
     assert shards["random"] != shards["el2n"] != shards["forgetting"]
 
 
+def test_a_method_that_stored_tables_lack_is_added_and_leaves_what_was_made_from_the_others(settings, monkeypatch):
+    with monkeypatch.context() as patched:
+        for name in ("margin", "random"):  # as an older version, which did not know them
+            patched.delitem(SCORES, name)
+        before, outcome = run(settings)
+        old = tables(before, outcome)
+    added, outcome = run(settings, "scores.method=margin")
+    assert "scores" not in added.reused
+    found = tables(added, outcome)
+    assert [set(new) - set(was) for new, was in zip(found, old, strict=True)] == [{"margin", "random"}] * len(old)
+    assert all(new[name] == was[name] for new, was in zip(found, old, strict=True) for name in was)
+    again, _ = run(settings)
+    assert again.reused == ["data", "scores", "experts"]
+    assert run(settings, "scores.method=random", until="scores")[0].reused == ["data", "scores"]
+    names = [path.name.rsplit("-", 1)[0] for path in (settings.parent / "runs").rglob("network-*.parquet")]
+    assert sorted(names) == sorted(set(names)), "the tables that lacked it are gone"
+
+
 def test_the_method_means_nothing_where_no_schedule_reads_it(settings):
     plain = ("schedule.initial_ratio=1.0",)
     one, other = (run(settings, *plain, f"scores.method={m}", until="experts")[1] for m in ("el2n", "random"))
