@@ -1,0 +1,82 @@
+"""The README's figures are those of the committed results: each line is written again from its file and looked for."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from padray import loading
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "tests/benchmarks/results"
+README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+REACHED = [path.stem for path in RESULTS.glob("*.json") if path.stem in loading.preset_names()]
+
+
+def result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table_row(*cells: str) -> str:
+    return re.sub(r"\s+", " ", "| " + " | ".join(cells) + " |")
+
+
+def percent(rows: list[dict[str, Any]], source: str) -> str:
+    found = [row for row in rows if row["source"] == source]
+    return f"{100 * found[0]['mean']:.1f} ± {100 * found[0]['std']:.1f}" if found else ""
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_what_a_recipe_reaches_and_takes(name):
+    made, settings = result(name), loading.settings_of(name).config
+    assert settings.data.dataset in ("digits", "cifar10"), "of other datasets the number of classes is not known here"
+    images, rows = str(10 * settings.distill.ipc), made["evaluation"]
+    accuracies = [percent(rows, source) for source in ("distilled", "random", "full")]
+    assert table_row(f"`{name}`", images, *accuracies, duration(sum(made["seconds"].values()))) in README
+    assert not made["reused"], "its seconds are those of the whole chain"
+
+
+def test_the_adjoints_memory():
+    peak = result("adjoint_memory")["peak_MB_median"]
+    claimed = result("adjoint_memory")["claim_one_step_plus_N_P_MB"]
+    steps = [int(name.removeprefix("N=")) for name in claimed]
+    assert table_row("adjoint, MB", *(f"{peak[f'adjoint N={n}']:.0f}" for n in steps)) in README
+    assert table_row("one step + N·P, MB", *(f"{claimed[f'N={n}']:.0f}" for n in steps)) in README
+    kept = [f"{peak[f'unroll N={n}']:.0f}" for n in (2, 4, 8)]
+    assert "takes {} MB at N = 2, {} at 4 and {} at 8".format(*kept) in README
+
+
+def test_the_time_and_memory_of_a_pair_of_snapshots():
+    found = result("snapshots")["variants"]
+
+    def cell(variant: str) -> str:
+        return f"{found[variant]['ms_median']:.1f} ms, {found[variant]['times_faster']:.0f} times faster"
+
+    slow = f"{found['pickle']['ms_median']:.0f} ms"
+    assert table_row("a start and its target", slow, cell("folder"), cell("s3")) in README
+    assert table_row("any two snapshots", "", cell("folder apart"), cell("s3 apart")) in README
+    most = [max(found[v]["peak_MB"] for v in group) for group in (["pickle"], ["folder", "folder apart"], ["s3"])]
+    assert table_row("memory at the most", *(f"{peak:.0f} MB" for peak in most)) in README
+
+
+def test_the_share_of_a_steps_time_that_is_waited():
+    found = result("data_wait")["presets"]
+    shares = [f"{100 * found[name]['share_total']:.1f} % " for name in ("digits-ipc1", "cifar10-narrow-ipc1")]
+    assert f"{shares[0]}of its steps' time on `digits-ipc1` and {shares[1]}on `cifar10-narrow-ipc1`" in README
+
+
+def test_the_error_of_teslas_gradient():
+    rows = {(row["lr"], row["steps"]): row for row in result("tesla_error")["rows"]}
+    few, many = rows[0.01, 10], rows[0.01, 40]
+    assert (
+        f"off by {100 * few['relative_error']:.0f} % at N = 10 and {100 * many['relative_error']:.0f} % at N = 40 "
+        f"with a student lr of 0.01 (cosine {few['cosine']:.2f} and {many['cosine']:.2f}), and the gradient of the lr "
+        f"comes out "
+        f"{few['lr_gradient_ratio']:.1f} and {many['lr_gradient_ratio']:.1f} times too large"
+    ) in README
