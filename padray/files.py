@@ -4,10 +4,10 @@ To open a FIFO would wait for its other end, to read a device may never end, and
 speaks to other code in `OSError`s, `open_regular` and `read_regular` to the user in a sentence.
 """
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from padray.errors import InputError
 
@@ -25,6 +25,15 @@ def shown(name: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else repr(text)[1:-1]  # line ends, and bytes that are no UTF-8, are not printable
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be stored and shown: a file's name may hold other bytes, JSON half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def expanded(path: str, what: str) -> Path:
     """The path with `~` and `~user` replaced. Raises InputError, which names it as `what`, for the home of nobody."""
     try:
@@ -33,7 +42,7 @@ def expanded(path: str, what: str) -> Path:
         raise InputError(f"{what} {shown(path)} begins in the home of a user who is not known here") from None
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     """A regular file, open for reading. Raises OSError for any other, for one that is not there, and for no path."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO is opened, and waits for nobody
@@ -50,7 +59,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         raise
 
 
-def open_regular(path: str | os.PathLike[str], what: str) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], what: str) -> io.BufferedReader:
     """The same, where what cannot be opened is the user's fault.
 
     Args:
@@ -75,6 +84,23 @@ def read_regular(path: str | os.PathLike[str], what: str, most_bytes: int) -> by
     if len(content) > most_bytes:
         raise InputError(f"cannot read {what} {shown(path)}: it has more than {most_bytes:,} bytes, which is the most")
     return content
+
+
+def entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted by name. Raises InputError for what is no folder that can be read."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {shown(folder)}: {reason(error)}") from None
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads nowhere is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def reason(error: OSError) -> str:

@@ -51,14 +51,12 @@ def decide(settings: ComputeSettings) -> Numerics:
 
 
 @contextmanager
-def within_memory(what: str) -> Iterator[None]:
-    """Raises WorkError, which says what to lower, where memory runs out."""
+def within_memory(what: str, remedy: str = "lower its batch or its network's width") -> Iterator[None]:
+    """Raises InfrastructureError, which says what to lower, where memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         kinds = (torch.OutOfMemoryError, MemoryError)
         if isinstance(error, kinds) or "allocate memory" in str(error):  # what PyTorch says on a CPU
-            raise InfrastructureError(
-                f"{what} does not fit into memory: lower its batch or its network's width"
-            ) from None
+            raise InfrastructureError(f"{what} does not fit into memory: {remedy}") from None
         raise

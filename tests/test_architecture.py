@@ -15,7 +15,7 @@ JOBS = ROOT.parent / "jobs"
 # From the ground up. A module imports only from lower floors and from its own room.
 FLOORS = (
     {"errors"},
-    {"sections", "draws", "files"},
+    {"sections", "draws", "files", "memory"},
     {"space"},
     {"settings"},
     {"config"},

@@ -19,9 +19,11 @@ from padray.data.sources import RawDataset
 from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
+from padray.memory import check_memory
 
 SPLITS = ("train", "validation", "test")
 _CHUNK = 2048  # samples preprocessed at once
+_MATRICES = 4  # of float64 that whitening holds at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,16 @@ def make(settings: DataSettings, raw: RawDataset) -> Dataset:
     known = len(raw.train.labels)
     train, validation = _split(labels[:known], raw.class_names, settings.validation, settings.split_seed)
     splits = {"train": train, "validation": validation, "test": torch.arange(known, len(labels))}
+    _check_zca(settings, math.prod(images.shape[1:]))
     preprocessing = whitening.fit(settings, images, raw.content, train)
     return Dataset(images, labels, raw.class_names, splits, preprocessing)
+
+
+def _check_zca(settings: DataSettings, numbers: int) -> None:
+    """Refuse to whiten samples of so many numbers that no memory holds the matrices. Raises InfrastructureError."""
+    if settings.preprocessing == "zca":
+        remedy = "use data.preprocessing: normalize, a smaller data.size, or a machine with more memory"
+        check_memory(_MATRICES * 8 * numbers**2, f"data.preprocessing: zca of samples of {numbers:,} numbers", remedy)
 
 
 def _check_finite(images: Tensor, part: str) -> None:
@@ -100,8 +110,9 @@ def held_count(count: int, fraction: float) -> int:
 def _split(labels: Tensor, names: tuple[str, ...], fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Rising indices of train and validation; of each class floor(fraction * n), at least 1, go to validation."""
     held: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
-    for label, name in enumerate(names):
-        rows = (labels == label).nonzero()[:, 0]
+    sizes = torch.bincount(labels, minlength=len(names)).tolist()
+    by_class = torch.split(labels.argsort(stable=True), sizes)
+    for label, (name, rows) in enumerate(zip(names, by_class, strict=True)):
         count = held_count(len(rows), fraction)
         if count >= len(rows):
             raise InputError(

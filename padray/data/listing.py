@@ -1,14 +1,18 @@
 """What every source of data becomes before its samples are read: a `Listing` per split, made of a `Source`'s files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from padray.errors import InputError
+from padray.files import is_utf8, shown
+
 Content = Literal["image", "table", "series"]  # what the samples are; a table's sample is one of its rows
 HOLDS: dict[str, str] = {"image": "images", "table": "a table", "series": "series"}  # in sentences
+MOST_NAME = 1000  # characters of a class's name
 
 # a coded image, its file, its pixels (H, W[, 3]), nothing (null); of tables and series the numbers (C, H, W)
 Encoded = bytes | Path | np.ndarray | None
@@ -32,7 +36,8 @@ Listings = tuple[Listing, Listing, tuple[str, ...]]  # train, test, class names
 class Source:
     """The files of one dataset: `train` and `test` in reading order, `root` the folder that names are relative to.
 
-    `classes` are the class folders in the order of their numbers, where the layout has such.
+    `classes` are the class folders in the order of their numbers, where the layout has such; `tables` the files that
+    say what the others are.
     """
 
     kind: Literal["parquet", "folder", "fetched"]
@@ -40,6 +45,7 @@ class Source:
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     classes: tuple[str, ...] = ()
+    tables: tuple[Path, ...] = ()
 
 
 def of_arrays(samples: np.ndarray, labels: np.ndarray, place: str, content: Content = "image") -> Listing:
@@ -48,3 +54,24 @@ def of_arrays(samples: np.ndarray, labels: np.ndarray, place: str, content: Cont
     return Listing(
         place, numbers, lambda rows: iter(samples[rows]), lambda row: f"row {row} (from 0) of {place}", content
     )
+
+
+def check_names(names: tuple[str, ...], place: str) -> None:
+    """Refuse class names that cannot be stored or told apart. Raises InputError, which names the `place`."""
+    known = set[str]()
+    for name in names:
+        fault = _fault(name) or ("is that of another class too; give every class its own" if name in known else None)
+        if fault:
+            raise InputError(f"the class name {shown(name)!r} of {place} {fault}")
+        known.add(name)
+
+
+def _fault(name: str) -> str | None:
+    if len(name) > MOST_NAME:
+        return f"has more than {MOST_NAME:,} characters; shorten it"
+    return None if is_utf8(name) else "is not UTF-8; rename it"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first ten names, for a sentence."""
+    return ", ".join(map(shown, names[:10])) + ", …" * (len(names) > 10)

@@ -1,16 +1,14 @@
 """Parquet files: coded images as Hugging Face writes them, tables of numbers, and series as columns of lists.
 
-Legend: N samples, F features, C channels, T steps. A file with an image column holds images, one with a column
-`series` series, and one of numbers beside its labels a table, of which every other column is a feature. Labels
-are whole numbers from 0, or text; the names of text labels are those of the training files, sorted.
+Legend: N samples, F features, C channels, T steps. Labels are whole numbers from 0, or text; the names of text labels
+are those of the training files, sorted. Text and images are read as dictionaries: a value that many rows share, which
+a small file can hold, is in memory once.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padray.config import DataSettings
-from padray.data.listing import Content, Encoded, Listing, Listings, Source
+from padray.data import columns
+from padray.data.listing import Content, Encoded, Listing, Listings, Source, some
 from padray.errors import InputError
+from padray.files import open_file, reason, shown
+from padray.memory import check_memory
 
-IMAGE_COLUMNS = ("img", "image")
-SERIES_COLUMN = "series"
-LABEL_COLUMNS = ("label", "labels", "fine_label")
+_VALUE_BYTES = 32  # of a label or a number while it is read
+_MORE_MEMORY = "use a machine with more memory, or write the file in smaller row groups"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +31,15 @@ class _File:
     """One file, its labels read. `columns` hold the sample: its image, its series, or a table's features."""
 
     path: Path
-    name: str  # relative to the dataset's folder
+    name: str  # relative to the dataset's folder, as errors show it
     content: Content
     columns: tuple[str, ...]
+    coded: tuple[str, ...]  # of an image column that part which holds the bytes
     label: str
-    labels: pa.ChunkedArray  # whole numbers or text, none missing
+    label_kind: str
+    labels: np.ndarray  # (N,) int64; places in `texts` where labels are text
+    texts: tuple[str, ...] | None
     class_names: tuple[str, ...]  # as the file declares them; mostly it does not
-
-    @property
-    def is_text(self) -> bool:
-        return _is_text(self.labels.type)
 
 
 def listings(source: Source, settings: DataSettings) -> Listings:
@@ -56,10 +55,10 @@ def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
     """The declared names, which must be the same everywhere; else those of text labels; else the classes' numbers."""
     declared = next((file for file in files if file.class_names), None)
     for file in files:
-        if file.is_text != files[0].is_text:
+        if (file.texts is None) != (files[0].texts is None):
             raise InputError(
-                f"column {file.label!r} of {file.name} is {file.labels.type}, that of {files[0].name} is "
-                f"{files[0].labels.type}; write the labels of all files in one way"
+                f"column {shown(file.label)!r} of {file.name} is {file.label_kind}, that of {files[0].name} is "
+                f"{files[0].label_kind}; write the labels of all files in one way"
             )
         if declared and file.class_names and file.class_names != declared.class_names:
             raise InputError(
@@ -68,13 +67,13 @@ def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
             )
     if declared:
         return declared.class_names
-    if files[0].is_text:
-        return tuple(sorted({name for file in train for name in file.labels.unique().to_pylist()}))
-    most = max(pc.max(file.labels).as_py() or 0 for file in train)
+    if files[0].texts is not None:
+        return tuple(sorted({file.texts[place] for file in train if file.texts for place in np.unique(file.labels)}))
+    most = max(int(file.labels.max(initial=0)) for file in train)
     if most >= max(1, sum(len(file.labels) for file in train)):  # that of no samples at all is told elsewhere
         raise InputError(
-            f"column {files[0].label!r} of {files[0].name} has the label {most}, more than there are training samples; "
-            f"number the classes without gaps from 0"
+            f"column {shown(files[0].label)!r} of {files[0].name} has the label {most}, more than there are training "
+            f"samples; number the classes without gaps from 0"
         )
     return tuple(str(i) for i in range(most + 1))
 
@@ -92,136 +91,108 @@ def _listing(files: list[_File], names: tuple[str, ...]) -> Listing:
             yield from _READERS[file.content](file, rows[(rows >= start) & (rows < start + len(file.labels))] - start)
 
     labels = np.concatenate([_numbers(file, names) for file in files])
-    return Listing(", ".join(file.name for file in files), labels, samples, where, files[0].content)
+    return Listing(some([file.name for file in files]), labels, samples, where, files[0].content)
 
 
 # -- opening a file
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _opened(path: Path, name: str, dictionaries: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
+    """A file with its footer read; `dictionaries` are columns of text or bytes, read as such.
+
+    What Arrow raises in here becomes an InputError; memory that is not there stays a MemoryError.
+    """
     try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"{name} cannot be read as Parquet ({reason}); fetch or write the file again") from error
+        with open_file(path) as stream, pq.ParquetFile(stream, read_dictionary=list(dictionaries)) as parquet:
+            yield parquet
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        told = shown((said.splitlines() or [type(error).__name__])[0].rstrip("."))
+        raise InputError(f"{name} cannot be read as Parquet ({told}); fetch or write the file again") from error
+
+
+def schema_of(path: Path, name: str) -> pa.Schema:
+    """The columns of a file and their types. Raises InputError, which calls it `name`."""
+    with _opened(path, name) as parquet:
+        schema = parquet.schema_arrow
+        for column in schema.names:  # a name that is not UTF-8 raises here
+            column.encode()
+    return schema
 
 
 def _open(path: Path, source: Source, settings: DataSettings, like: _File | None = None) -> _File:
     """Find the columns of a file, which holds what `like` holds, and read its labels."""
-    name = path.relative_to(source.root).as_posix()
-    with _reading(name), pq.ParquetFile(path) as parquet:
-        schema = parquet.schema_arrow
-        content = like.content if like else _content(schema, settings)
-        columns = _sample_columns(schema, name, content, settings)
-        label = _pick(schema, name, settings.label_column, LABEL_COLUMNS, "label")
-        if like and content == "table" and set(columns) != set(like.columns):
+    name = shown(path.relative_to(source.root).as_posix())
+    schema = schema_of(path, name)
+    content = like.content if like else columns.content_of(schema, settings)
+    found = columns.sample_columns(schema, name, content, settings)
+    label = columns.label_column(schema, name, settings)
+    if like and content == "table":
+        if set(found) != set(like.columns):
             raise InputError(
-                f"{name} and {like.name} have different columns ({', '.join(sorted({*columns} ^ {*like.columns}))} "
+                f"{name} and {like.name} have different columns ({some(sorted({*found} ^ {*like.columns}))} "
                 f"in one of them only); all files of a table need the same"
             )
-        kind = schema.field(label).type
-        if not (pa.types.is_integer(kind) or _is_text(kind)):
-            raise InputError(f"column {label!r} of {name} is {kind}; labels must be whole numbers or text")
-        labels = parquet.read(columns=[label]).column(label)
-        declared = _declared_names(schema, label)
-    if labels.null_count:
-        row = pc.index(labels.is_null(), True).as_py()
-        raise InputError(f"row {row} (from 0) of {name} has no label in column {label!r}; every row needs one")
-    return _File(path, name, content, like.columns if like and content == "table" else columns, label, labels, declared)
+        found = like.columns
+    labels, texts = _labels(path, name, label, columns.is_text(schema.field(label).type))
+    kind, declared = shown(str(schema.field(label).type)), columns.declared_names(schema, label)
+    coded = (columns.bytes_of(schema, found[0]),) if content == "image" else ()
+    return _File(path, name, content, found, coded, label, kind, labels, texts, declared)
 
 
-def _content(schema: pa.Schema, settings: DataSettings) -> Content:
-    if settings.image_column or any(column in schema.names for column in IMAGE_COLUMNS):
-        return "image"
-    if SERIES_COLUMN in schema.names:
-        return "series"
-    return "table"
-
-
-def _sample_columns(schema: pa.Schema, name: str, content: Content, settings: DataSettings) -> tuple[str, ...]:
-    """The columns that hold the samples, their types checked."""
-    if content == "table":
-        return _features(schema, name, _pick(schema, name, settings.label_column, LABEL_COLUMNS, "label"))
-    if content == "series":
-        column = _pick(schema, name, None, (SERIES_COLUMN,), "image")
-        kind = schema.field(column).type
-        inner = kind.value_type if _is_list(kind) else None
-        if inner is None or not _is_number(inner.value_type if _is_list(inner) else inner):
-            raise InputError(f"column {column!r} of {name} is {kind}; series must be lists of numbers, one per channel")
-        return (column,)
-    column = _pick(schema, name, settings.image_column, IMAGE_COLUMNS, "image")
-    kind = schema.field(column).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise InputError(f"column {column!r} of {name} is {kind}; images must be binary, or struct<bytes, path>")
-    return (column,)
-
-
-def _features(schema: pa.Schema, name: str, label: str) -> tuple[str, ...]:
-    """All columns but the label: those of a table, in the file's order."""
-    columns = tuple(column for column in schema.names if column != label)
-    for column in columns:
-        if columns.count(column) > 1:
-            raise InputError(f"{name} has two columns {column!r}; name every column differently")
-        kind = schema.field(column).type
-        if pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            _pick(schema, name, None, IMAGE_COLUMNS, "image")  # images under another name: says which columns there are
-        if not _is_number(kind):
+def _labels(path: Path, name: str, label: str, is_text: bool) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """The labels (N,) int64, or where they are text their places in the texts that there are."""
+    with _opened(path, name, (label,) if is_text else ()) as parquet:
+        rows = parquet.metadata.num_rows
+        check_memory(_VALUE_BYTES * rows, f"{name} with its {rows:,} labels", "use a machine with more memory")
+        found = parquet.read(columns=[label]).column(label)
+        if found.null_count:
+            row = pc.index(found.is_null(), True).as_py()
             raise InputError(
-                f"column {column!r} of {name} is {kind}, and a table's columns must be numbers; write categories as "
-                f"numbers, e.g. a column of 0 and 1 for each, and name the label in data.label_column"
+                f"row {row} (from 0) of {name} has no label in column {shown(label)!r}; every row needs one"
             )
-    if not columns:
-        raise InputError(f"{name} has no column besides {label!r}; add an image, a series, or numbers")
-    return columns
+        if not is_text:
+            return _whole(found.to_numpy()), None
+        whole = found.unify_dictionaries().combine_chunks()
+        return whole.indices.to_numpy().astype(np.int64), _texts(whole.dictionary, name, label)
 
 
-def _pick(schema: pa.Schema, name: str, wanted: str | None, usual: tuple[str, ...], what: str) -> str:
-    found = next((c for c in ((wanted,) if wanted else usual) if c in schema.names), None)
-    if found is None:
-        missing = repr(wanted) if wanted else " or ".join(map(repr, usual))
-        raise InputError(f"{name} has no column {missing}; set data.{what}_column to one of {schema.names}")
-    return found
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """As int64; numbers beyond it stay the largest one, which no class has."""
+    if labels.dtype == np.uint64:
+        labels = np.minimum(labels, np.uint64(np.iinfo(np.int64).max))
+    whole: np.ndarray = labels.astype(np.int64)
+    return whole
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):  # how pandas writes categories
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _declared_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
-    """The names of the label's ClassLabel feature in the `huggingface` metadata; empty where there are none."""
+def _texts(dictionary: pa.Array, name: str, label: str) -> tuple[str, ...]:
     try:
-        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, TypeError, ValueError):  # not declared: numbered classes
-        return ()
+        return tuple(dictionary.to_pylist())
+    except UnicodeDecodeError:
+        raise InputError(
+            f"column {shown(label)!r} of {name} has a label that is not UTF-8; write the file again, with its text "
+            f"as UTF-8"
+        ) from None
 
 
 def _numbers(file: _File, names: tuple[str, ...]) -> np.ndarray:
     """The labels as class numbers (N,) int64."""
-    if not file.is_text:
-        labels: np.ndarray = file.labels.to_numpy().astype(np.int64)
-        return labels
-    number, found = {name: i for i, name in enumerate(names)}, file.labels.to_pylist()
-    for row, name in enumerate(found):
-        if name not in number:
-            raise InputError(
-                f"label {name!r} in row {row} (from 0) of {file.name} is none of the classes of the training data, "
-                f"which are {', '.join(names[:10])}{', …' * (len(names) > 10)}"
-            )
-    return np.array([number[name] for name in found], dtype=np.int64)
+    if file.texts is None:
+        return file.labels
+    number = {name: i for i, name in enumerate(names)}
+    labels: np.ndarray = np.array([number.get(text, -1) for text in file.texts], dtype=np.int64)[file.labels]
+    strays = np.flatnonzero(labels < 0)
+    if len(strays):
+        row = int(strays[0])
+        label = shown(file.texts[file.labels[row]])
+        raise InputError(
+            f"label {label!r} in row {row} (from 0) of {file.name} is none of the classes of the training data, which "
+            f"are {some(names)}"
+        )
+    return labels
 
 
 # -- reading samples
@@ -231,15 +202,24 @@ def _groups(file: _File, rows: np.ndarray) -> Iterator[tuple[np.ndarray, pa.Tabl
     """Rising `rows` and their columns, one row group in memory at a time; groups without a row are skipped."""
     if not len(rows):
         return
-    with _reading(file.name), pq.ParquetFile(file.path) as parquet:
+    with _opened(file.path, file.name, file.coded) as parquet:
         first = 0
         for group in range(parquet.num_row_groups):
-            last = first + parquet.metadata.row_group(group).num_rows
+            metadata = parquet.metadata.row_group(group)
+            last = first + metadata.num_rows
             chosen = rows[(rows >= first) & (rows < last)]
             if len(chosen):
+                check_memory(_group_bytes(metadata, file), f"row group {group} of {file.name}", _MORE_MEMORY)
                 table = parquet.read_row_group(group, columns=list(file.columns))
                 yield chosen, table.take(pa.array(chosen - first))
             first = last
+
+
+def _group_bytes(group: pq.RowGroupMetaData, file: _File) -> int:
+    """What the row group's samples take in memory, as the file says."""
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    own = [chunk for chunk in chunks if any(f"{chunk.path_in_schema}.".startswith(f"{c}.") for c in file.columns)]
+    return sum(chunk.total_uncompressed_size + _VALUE_BYTES * chunk.num_values for chunk in own)
 
 
 def _read_images(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
@@ -247,20 +227,18 @@ def _read_images(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
     for _, table in _groups(file, rows):
         column = table.column(file.columns[0])
         is_struct = pa.types.is_struct(column.type)
-        yield from (pc.struct_field(column, "bytes") if is_struct else column).to_pylist()
+        yield from (value.as_py() for value in (pc.struct_field(column, "bytes") if is_struct else column))
 
 
 def _read_table(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
     """A table's rows, each (F, 1, 1) float32."""
     for chosen, table in _groups(file, rows):
-        columns = [pc.cast(table.column(column), pa.float64(), safe=False).to_numpy() for column in file.columns]
-        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
-            values_NF = np.stack(columns, axis=1).astype(np.float32)
+        values_NF = np.stack([_floats(table.column(column)) for column in file.columns], axis=1)
         if not np.isfinite(values_NF).all():
             row, feature = np.argwhere(~np.isfinite(values_NF))[0]
             raise InputError(
                 f"row {chosen[row]} (from 0) of {file.name} has no finite number in column "
-                f"{file.columns[feature]!r}; fill it in, or leave the row or the column out"
+                f"{shown(file.columns[feature])!r}; fill it in, or leave the row or the column out"
             )
         yield from values_NF[:, :, None, None]
 
@@ -268,12 +246,9 @@ def _read_table(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
 def _read_series(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
     """Series, each (C, 1, T) float32."""
     for chosen, table in _groups(file, rows):
-        for row, values in zip(chosen, table.column(file.columns[0]).to_pylist(), strict=True):
+        for row, values in zip(chosen, table.column(file.columns[0]), strict=True):
             where = f"row {row} (from 0) of {file.name}"
-            try:
-                series = np.atleast_2d(np.asarray(values if values else [], dtype=np.float32))
-            except (TypeError, ValueError):
-                raise InputError(f"{where} has channels of unequal length; give all of them every step") from None
+            series = _series(values.values, where)
             if not series.size or not np.isfinite(series).all():
                 raise InputError(
                     f"{where} has no finite number at some step of column {file.columns[0]!r}; fill it in, or leave "
@@ -282,4 +257,26 @@ def _read_series(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
             yield series[:, None, :]
 
 
-_READERS = {"image": _read_images, "table": _read_table, "series": _read_series}
+def _series(values: pa.Array | None, where: str) -> np.ndarray:
+    """The numbers of a row's list, or of its lists, one per channel: (C, T) float32, NaN where there is none."""
+    if values is None:
+        return np.empty((1, 0), dtype=np.float32)
+    if not pa.types.is_nested(values.type):
+        return _floats(values)[None]
+    lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)  # of a missing channel NaN
+    if len(lengths) and (lengths != lengths[0]).any():
+        raise InputError(f"{where} has channels of unequal length; give all of them every step")
+    return _floats(values.flatten()).reshape(len(values), -1) if len(values) else np.empty((1, 0), dtype=np.float32)
+
+
+def _floats(numbers: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """As float32, NaN where there is none; what float32 cannot hold is infinite."""
+    doubles = pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        floats: np.ndarray = doubles.astype(np.float32)
+    return floats
+
+
+_READERS: dict[Content, Callable[[_File, np.ndarray], Iterator[Encoded]]] = {
+    "image": _read_images, "table": _read_table, "series": _read_series,
+}  # fmt: skip

@@ -6,22 +6,24 @@ ever downloaded.
 """
 
 import hashlib
-import io
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from padray.config import DataSettings
 from padray.data import builtin
 from padray.data.layouts import listings, locate
-from padray.data.listing import HOLDS, Content, Encoded, Listing, Listings, Source
+from padray.data.listing import HOLDS, Content, Listing, Listings, Source, check_names
+from padray.data.pictures import pixels
 from padray.errors import InputError
+from padray.files import open_file, reason, shown
+from padray.memory import check_memory
 
-_GREY = frozenset({"1", "L", "LA", "La"})
+REMEDY = "lower data.size or data.limit_per_class, or use a machine with more memory"
+_COPIES = 3  # of all samples that live at once on their way into the stored dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ def listed(settings: DataSettings) -> Listings:
     source = None if builtin.is_built_in(settings) else locate(settings)
     _check_columns(settings, source)
     train, test, names = listings(source, settings) if source else builtin.listings(settings.dataset)
+    check_names(names, train.place)
     for listing in (train, test):
         _check_labels(listing, names)
     return train, test, names
@@ -108,7 +111,7 @@ def _image_shape(parts: Iterable[tuple[Listing, np.ndarray]], size: int | None) 
     shape: tuple[int, ...] = ()
     for listing, rows in parts:
         for row, encoded in zip(rows, listing.samples(rows), strict=True):
-            shape = _pixels(encoded, size, listing.where(int(row))).shape
+            shape = pixels(encoded, size, listing.where(int(row))).shape
             if shape[0] == 3:  # grey images fill all three channels then
                 return shape
     return shape
@@ -117,14 +120,14 @@ def _image_shape(parts: Iterable[tuple[Listing, np.ndarray]], size: int | None) 
 def _digest(source: Source) -> str:
     """Over the lines `name NUL sha256` of all files, sorted by their names relative to the dataset's folder."""
     total = hashlib.sha256()
-    files = {path.relative_to(source.root).as_posix(): path for path in (*source.train, *source.test)}
+    files = {path.relative_to(source.root).as_posix(): path for path in (*source.train, *source.test, *source.tables)}
     for name in sorted(files):
         try:
-            with files[name].open("rb") as stream:
+            with open_file(files[name]) as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise InputError(f"{name} in {source.root} cannot be read ({error.strerror}); check its rights") from error
-        total.update(f"{name}\0{digest}\n".encode())
+            raise InputError(f"{shown(name)} in {shown(source.root)} cannot be read: {reason(error)}") from None
+        total.update(os.fsencode(name) + f"\0{digest}\n".encode())
     return total.hexdigest()
 
 
@@ -168,11 +171,10 @@ def _check_labels(listing: Listing, names: tuple[str, ...]) -> None:
 
 def _kept(labels: np.ndarray, settings: DataSettings) -> np.ndarray:
     """Rising rows of the first samples of each class: at most the limit, and of these a long tail's share."""
-    classes, rows = int(labels.max()) + 1, []
-    for label in range(classes):
-        found = np.flatnonzero(labels == label)
-        rows.append(found[: kept_count(len(found), label, classes, settings)])
-    return np.sort(np.concatenate(rows))
+    classes = int(labels.max()) + 1
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
+    kept = [found[: kept_count(len(found), label, classes, settings)] for label, found in enumerate(by_class)]
+    return np.sort(np.concatenate(kept))
 
 
 def kept_count(count: int, label: int, classes: int, settings: DataSettings) -> int:
@@ -202,7 +204,7 @@ def _stack(listing: Listing, rows: np.ndarray) -> np.ndarray:
     for index, (row, sample) in enumerate(zip(rows, listing.samples(rows), strict=True)):
         assert isinstance(sample, np.ndarray), "tables and series are listed as numbers"
         if not index:
-            stacked = np.empty((len(rows), *sample.shape), dtype=np.float32)
+            stacked = _room((len(rows), *sample.shape), np.dtype(np.float32), listing.place)
         _check_lengths(sample.shape, stacked.shape[1:], listing.where(int(row)))
         stacked[index] = sample
     return stacked
@@ -223,21 +225,36 @@ def _decode(listing: Listing, rows: np.ndarray, size: int | None) -> np.ndarray:
     """The images of `rows`, (N, C, H, W) uint8: C is 1 if all are grey, else 3."""
     decoded = np.empty((0, 1, 0, 0), dtype=np.uint8)
     for index, (row, encoded) in enumerate(zip(rows, listing.samples(rows), strict=True)):
-        pixels = _pixels(encoded, size, listing.where(int(row)))
+        image = pixels(encoded, size, listing.where(int(row)))
         if not index:
-            decoded = np.empty((len(rows), *pixels.shape), dtype=np.uint8)
-        _check_shape(pixels.shape, decoded.shape, listing.where(int(row)))
-        if pixels.shape[0] > decoded.shape[1]:
-            decoded = np.repeat(decoded, 3, axis=1)
-        decoded[index] = pixels  # a grey image fills all three channels
+            decoded = _room((len(rows), *image.shape), np.dtype(np.uint8), listing.place)
+        _check_shape(image.shape, decoded.shape, listing.where(int(row)))
+        if image.shape[0] > decoded.shape[1]:
+            decoded = _in_colour(decoded, listing.place)
+        decoded[index] = image  # a grey image fills all three channels
     return decoded
+
+
+def _in_colour(grey: np.ndarray, place: str) -> np.ndarray:
+    coloured = _room((len(grey), 3, *grey.shape[2:]), grey.dtype, place)
+    coloured[:] = grey
+    return coloured
+
+
+def _room(shape: tuple[int, ...], kind: np.dtype, place: str) -> np.ndarray:
+    """Memory for samples (N, C, H, W). Raises InfrastructureError where this machine has not enough for them."""
+    what = f"{shape[0]:,} samples of {'x'.join(map(str, shape[1:]))} numbers from {place}"
+    check_memory(_COPIES * math.prod(shape) * kind.itemsize, what, REMEDY)
+    return np.empty(shape, kind)
 
 
 def _alike(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both with the same number of channels; their sides must agree."""
     _check_shape(test.shape[1:], train.shape, "the test split")
-    channels = max(train.shape[1], test.shape[1])
-    train, test = (s if s.shape[1] == channels else np.repeat(s, channels, axis=1) for s in (train, test))
+    if train.shape[1] < test.shape[1]:
+        train = _in_colour(train, "the training split")
+    elif test.shape[1] < train.shape[1]:
+        test = _in_colour(test, "the test split")
     return train, test
 
 
@@ -247,58 +264,3 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], where: str) 
             f"{where} has {found[-1]}x{found[-2]} pixels per image, but {expected[-1]}x{expected[-2]} came before; "
             f"set data.size to bring all images to one size"
         )
-
-
-def image_shape(encoded: Encoded, where: str) -> tuple[int, int, int]:
-    """C, H, W that an image will have; of a coded one only the head is read. Raises InputError as decoding would."""
-    if isinstance(encoded, np.ndarray):
-        return 1 if encoded.ndim == 2 else encoded.shape[2], encoded.shape[0], encoded.shape[1]
-    if encoded is None:
-        raise _no_image(where)
-    try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
-            is_grey = image.mode in _GREY or image.mode.startswith("I;16")
-            return 1 if is_grey else 3, image.height, image.width
-    except Exception as error:  # decoders of damaged files raise many kinds
-        raise _undecodable(where) from error
-
-
-def _no_image(where: str) -> InputError:
-    return InputError(f"{where} holds no image bytes; every row needs a coded image (a path alone is not read)")
-
-
-def _undecodable(where: str) -> InputError:
-    return InputError(f"{where} cannot be decoded as an image; replace it or leave it out")
-
-
-def _pixels(encoded: Encoded, size: int | None, where: str) -> np.ndarray:
-    """One image as (C, H, W) uint8; C is 1 for grey images. Resized to size x size, bilinear with antialiasing."""
-    if encoded is None:
-        raise _no_image(where)
-    try:
-        image = _eight_bit(_open(encoded))
-        if size is not None and image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-    except Exception as error:  # decoders of damaged files raise many kinds
-        raise _undecodable(where) from error
-    if image.mode in ("I", "F"):
-        raise InputError(f"{where} has 32-bit pixels; save it with 8 or 16 bits, so that black and white are defined")
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-
-
-def _open(encoded: bytes | Path | np.ndarray) -> Image.Image:
-    if isinstance(encoded, np.ndarray):
-        return Image.fromarray(encoded)
-    with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
-        image.load()
-        return image
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey (L) or RGB. 16-bit grey keeps its high byte: Pillow's own conversion would clip at 255."""
-    if image.mode in ("I", "F"):
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("L" if image.mode in _GREY else "RGB")

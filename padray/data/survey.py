@@ -3,7 +3,6 @@
 Of images only the heads are read; tables and series, which are small, are read whole.
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -13,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from padray.config import DataSettings
-from padray.data import fetched, sources
+from padray.data import columns, fetched, parquet, pictures, sources
+from padray.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, SERIES_COLUMN
 from padray.data.layouts import locate
-from padray.data.listing import HOLDS, Content, Listing
-from padray.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, SERIES_COLUMN
+from padray.data.listing import HOLDS, Content, Listing, some
 from padray.errors import InputError
+from padray.files import expanded, is_utf8, shown
+from padray.numerics import within_memory
 
 MOST_PIXELS = 64  # of a side that is left as it is
 SIDES = (64, 32, 16, 8)
@@ -78,8 +78,16 @@ def look(path: str, told: DataSettings) -> Survey:
 
     Raises:
         InputError: nothing that padray reads, or not told apart from something else; one class; damaged samples.
+        InfrastructureError: more than this machine's memory holds.
     """
-    root = Path(os.path.abspath(Path(path).expanduser()))  # links are kept: they are names that the user chose
+    with within_memory(f"the dataset {shown(path)}", sources.REMEDY):
+        return _look(path, told)
+
+
+def _look(path: str, told: DataSettings) -> Survey:
+    root = Path(os.path.abspath(expanded(path, "PATH")))  # links are kept: they are names that the user chose
+    if not is_utf8(str(root)):
+        raise InputError(f"PATH {shown(root)} is not UTF-8, as settings are; rename it, or link to it")
     settings = told.model_copy(update={"path": str(root)})
     if "dataset" not in told.model_fields_set:
         settings = settings.model_copy(update={"dataset": _dataset(root, settings)})
@@ -103,7 +111,7 @@ def _dataset(root: Path, settings: DataSettings) -> str:
         found = [name for name in fetched.FOLDERS if fetched.find(root, name)]
         if len(found) > 1:
             raise InputError(
-                f"{root} holds {' and '.join(found)}; say which one is meant: --set data.dataset={found[0]}"
+                f"{shown(root)} holds {' and '.join(found)}; say which one is meant: --set data.dataset={found[0]}"
             ) from None
         if not found:
             raise
@@ -119,56 +127,35 @@ def _with_columns(settings: DataSettings) -> DataSettings:
     source = locate(settings)
     if source.kind != "parquet":
         return settings
-    try:
-        schema = pq.read_schema(source.train[0])
-    except (pa.ArrowException, OSError):  # the reader tells it
-        return settings
-    columns: dict[str, str] = {}
+    name = shown(source.train[0].name)
+    schema = parquet.schema_of(source.train[0], name)
+    found: dict[str, str] = {}
     known = (*IMAGE_COLUMNS, SERIES_COLUMN)
-    if settings.image_column is None and not any(name in schema.names for name in known):
-        coded = [name for name in schema.names if _is_coded(schema.field(name).type)]
-        columns |= {"image_column": coded[0]} if len(coded) == 1 else {}
-    if settings.label_column is None and not any(name in schema.names for name in LABEL_COLUMNS):
-        columns["label_column"] = _label_column(schema, source.train[0].name)
-    return settings.model_copy(update=columns)
+    if settings.image_column is None and not any(column in schema.names for column in known):
+        coded = [field.name for field in schema if columns.is_coded(field.type)]
+        found |= {"image_column": coded[0]} if len(coded) == 1 else {}
+    if settings.label_column is None and not any(column in schema.names for column in LABEL_COLUMNS):
+        found["label_column"] = _label_column(schema, name)
+    return settings.model_copy(update=found)
 
 
 def _label_column(schema: pa.Schema, name: str) -> str:
     """The only declared class label, the only text, a likely name, or beside images or series the only integers."""
-    kinds = {column: schema.field(column).type for column in schema.names}
-    plain = {column for column, kind in kinds.items() if _is_text(kind) or pa.types.is_integer(kind)}
-    is_table = not any(_is_coded(kind) or pa.types.is_nested(kind) for kind in kinds.values())
+    text = [field.name for field in schema if columns.is_text(field.type)]
+    whole = [field.name for field in schema if pa.types.is_integer(field.type)]
+    is_table = not any(columns.is_coded(field.type) or pa.types.is_nested(field.type) for field in schema)
     for chosen in (
-        _class_labels(schema),
-        [column for column, kind in kinds.items() if _is_text(kind)],
-        [column for column in plain if column.lower() in _LIKELY_LABELS],
-        [] if is_table else [column for column in plain if pa.types.is_integer(kinds[column])],
+        columns.class_labels(schema),
+        text,
+        [column for column in (*text, *whole) if column.lower() in _LIKELY_LABELS],
+        [] if is_table else whole,
     ):
         if len(chosen) == 1:
             return chosen[0]
+    known = some([repr(column) for column in schema.names])
     raise InputError(
-        f"no column of {name} is plainly the labels; say which one it is, --set data.label_column=NAME, of {[*kinds]}"
+        f"no column of {name} is plainly the labels; say which one it is, --set data.label_column=NAME, of [{known}]"
     )
-
-
-def _class_labels(schema: pa.Schema) -> list[str]:
-    """The columns that the `huggingface` metadata declare as class labels."""
-    try:
-        features: dict[str, Any] = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []
-
-
-def _is_coded(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
 
 
 # -- sizes
@@ -177,7 +164,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def _shapes(listing: Listing) -> list[tuple[int, int, int]]:
     rows = np.arange(len(listing.labels))
     samples = zip(rows, listing.samples(rows), strict=True)
-    return [sources.image_shape(encoded, listing.where(int(row))) for row, encoded in samples]
+    return [pictures.image_shape(encoded, listing.where(int(row))) for row, encoded in samples]
 
 
 def _sized(

@@ -22,6 +22,9 @@ import torch
 
 from padray.data.datasets import Dataset
 from padray.errors import InputError
+from padray.files import shown
+
+MOST_BYTES = 2**30  # of a file; ImageNet's 1.3 million scores take ten million
 
 
 def scores_of(content: bytes, name: str, dataset: Dataset) -> torch.Tensor:
@@ -97,22 +100,36 @@ def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
 
 
 def _from_parquet(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
+    """Scores by id (n,), NaN where there is none."""
     try:
-        table = pq.read_table(pa.BufferReader(content))
-        columns = table.column_names
+        parquet = pq.ParquetFile(pa.BufferReader(content))
+        columns, rows = parquet.schema_arrow.names, parquet.metadata.num_rows
+        _check_columns(columns, rows, name, dataset)
+        table = parquet.read(columns=["sample", "score"])
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise InputError(f"{name} is not a Parquet file that can be read") from None
-    missing = [column for column in ("sample", "score") if column not in columns]
-    if missing:
-        raise InputError(f"{name} has no column {missing[0]!r}; a ranking has the columns sample and score")
     sample, score = table["sample"], table["score"]
     is_number = pa.types.is_integer(score.type) or pa.types.is_floating(score.type)
     if not pa.types.is_integer(sample.type) or not is_number:
-        raise InputError(f"{name} has columns of {sample.type} and {score.type}; sample is an integer, score a number")
+        kinds = shown(f"{sample.type} and {score.type}")
+        raise InputError(f"{name} has columns of {kinds}; sample is an integer, score a number")
     scores = score.to_numpy().astype(np.float64)
     if sample.null_count or not np.isfinite(scores).all():
         raise InputError(f"{name} has a row without a sample or without a finite score")
     return _by_id(sample.to_numpy(), scores, name, dataset)
+
+
+def _check_columns(columns: list[str], rows: int, name: str, dataset: Dataset) -> None:
+    """Refuse other columns, and more rows than there are samples, before any is read. Raises InputError."""
+    for column in ("sample", "score"):
+        if columns.count(column) != 1:
+            many = "no column" if column not in columns else "two columns"
+            raise InputError(f"{name} has {many} {column!r}; a ranking has the columns sample and score")
+    if rows > _files(dataset):
+        raise InputError(
+            f"{name} has {rows:,} rows, but the dataset has {_files(dataset)} training files (after "
+            f"data.limit_per_class and data.imbalance); a ranking has one row for each"
+        )
 
 
 def _by_id(ids: np.ndarray, scores: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:

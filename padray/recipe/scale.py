@@ -13,6 +13,7 @@ from padray.data.datasets import held_count
 from padray.data.sources import kept_count
 from padray.data.survey import Survey
 from padray.errors import InputError
+from padray.files import shown
 from padray.sections import FULL_AUGMENTATION
 
 WHITENED = 4096  # numbers per image up to which whitening is a matter of seconds
@@ -111,10 +112,10 @@ def plan(survey: Survey, ipc: int) -> Plan:
     left = [count - held_count(count, data.validation) for count in kept]
     fewest = left.index(min(left))
     if left[fewest] < ipc:
+        name, held = shown(survey.names[fewest]), kept[fewest] - left[fewest]
         raise InputError(
-            f"class {survey.names[fewest]!r} has {kept[fewest]} training sample(s), {kept[fewest] - left[fewest]} of "
-            f"them to validate with; a set of {ipc} per class needs {ipc} to train on: add samples, leave the class "
-            f"out, or lower --ipc"
+            f"class {name!r} has {kept[fewest]} training sample(s), {held} of them to validate with; a set of {ipc} "
+            f"per class needs {ipc} to train on: add samples, leave the class out, or lower --ipc"
         )
     return Plan(survey, data, ipc, sum(left))
 

@@ -1,5 +1,6 @@
 """The settings file: what each number means, and which one to change first."""
 
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from ruamel.yaml.compat import StringIO
 
 from padray import loading
 from padray.config import DataSettings
+from padray.data.listing import some
 from padray.data.survey import Survey
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
+from padray.files import is_utf8, reason, shown
 from padray.recipe import scale
 from padray.recipe.scale import Plan
 
@@ -25,25 +28,39 @@ def told(overrides: tuple[str, ...]) -> DataSettings:
         key = override.partition("=")[0].strip()
         if not key.startswith("data.") or key == "data.path":
             raise InputError(
-                f"--set {override}: init-config takes what there is to know of the data, such as "
+                f"--set {shown(override)}: init-config takes what there is to know of the data, such as "
                 f"data.label_column=NAME or data.size=32; PATH says where they are, and the rest is set in the file"
             )
     return loading.from_settings({}, overrides, "--set").data
 
 
 def write(survey: Survey, ipc: int, to: str | None) -> str:
-    """Write the settings; the file's name. Raises InputError: too few samples, or a file that cannot be made."""
+    """Write the settings; the file's name.
+
+    Raises:
+        InputError: too few samples, or a file that cannot be made.
+        InfrastructureError: a disk that is full, or the like; nothing is left then.
+    """
     name = to or f"{survey.settings.dataset}.yaml"
-    if Path(name).suffix not in {".yaml", ".yml"}:
-        raise InputError(f"--to {name} must be a .yaml file")
-    content = text(survey, ipc)
+    if Path(name).suffix not in {".yaml", ".yml"} or not is_utf8(name):
+        raise InputError(f"--to {shown(name)} must be a .yaml file, and its name UTF-8")
+    content = text(survey, ipc).encode()
     try:
-        with Path(name).open("x", encoding="utf-8") as stream:
-            stream.write(content)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        raise InputError(f"{name} is there already, and nothing is overwritten; give another name with --to") from None
+        raise InputError(
+            f"{shown(name)} is there already, and nothing is overwritten; give another name with --to"
+        ) from None
     except OSError as error:
-        raise InputError(f"cannot write {name}: {error.strerror}") from None
+        raise InputError(f"cannot write {shown(name)}: {reason(error)}") from None
+    except ValueError as error:  # a NUL
+        raise InputError(f"cannot write {shown(name)}: {error}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        os.unlink(name)
+        raise InfrastructureError(f"cannot write {shown(name)}: {reason(error)}; the same command again") from None
     return name
 
 
@@ -63,12 +80,11 @@ def text(survey: Survey, ipc: int) -> str:
 
 def _head(plan: Plan) -> str:
     survey, shape = plan.survey, "x".join(map(str, plan.survey.shape))
-    names = ", ".join(_plain(name) for name in survey.names[:10]) + ", …" * (len(survey.names) > 10)
     paragraphs = [
         f"Settings for {survey.settings.dataset}, written by `padray init-config`. They run as they are: `padray run` "
         f"with the name of this file. `padray config show` with it lists every other setting.",
         f"Found: {sum(survey.counts)} training and {survey.test} test samples of {shape} numbers each, "
-        f"{len(survey.names)} classes: {names}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
+        f"{len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
         "on the validation split tells which is better. Then distill.iterations and experts.count: more of them cost "
         "time and do no harm. The numbers are for two CPU cores; those of the papers are in the presets, such as "
@@ -83,7 +99,7 @@ def _balance(plan: Plan) -> str:
         return f"Every class has {most} training samples. "
     uneven = f", {most / fewest:.1f} times as few: balanced accuracy, the mean over classes, decides"
     return (
-        f"The largest class, {_plain(largest)}, has {most} training samples, the smallest, {_plain(smallest)}, "
+        f"The largest class, {shown(largest)}, has {most} training samples, the smallest, {shown(smallest)}, "
         f"{fewest}{uneven if plan.uneven > UNEVEN else ''}. "
     )
 
@@ -96,7 +112,7 @@ def _sizes(survey: Survey) -> str:
 
 
 def _stand_in(survey: Survey) -> str:
-    place = _plain(survey.test_place)
+    place = shown(survey.test_place)
     return f"{place} serves as the test split." if place.removeprefix("data/").startswith("val") else ""
 
 
@@ -228,8 +244,3 @@ def _yaml(value: Any) -> str:
     writer.default_flow_style, writer.width = True, 10**6
     writer.dump([value], stream)
     return stream.getvalue().strip()[1:-1]
-
-
-def _plain(name: str) -> str:
-    """A name as a comment can hold it."""
-    return "".join(char if char.isprintable() else "?" for char in name)

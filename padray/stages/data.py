@@ -10,6 +10,7 @@ from padray.data.datasets import Dataset
 from padray.data.listing import HOLDS
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.numerics import within_memory
 from padray.stages import stored
 from padray.stages.base import Context, Progress
 from padray.store.artifacts import Manifest
@@ -23,15 +24,22 @@ def identify(context: Context) -> Identity:
 
 
 def make(context: Context) -> Identity:
-    """Store the dataset if it is not there. Raises InputError for settings that do not fit it."""
+    """Store the dataset if it is not there. Raises InputError for settings that do not fit it; nothing is stored then.
+
+    With `--fresh`, too, what is there is only forgotten for settings that fit.
+    """
     began = time.monotonic()
     identity = context.stored_data or identify(context)
-    manifest = context.folder(identity).require() if context.stored_data else context.present(identity)
+    folder = context.folder(identity)
+    known = folder.require() if context.stored_data else folder.manifest()
+    if known is not None:
+        check(known.facts, context.config)
+    manifest = known if context.stored_data else context.present(identity)
     reused = manifest is not None
     if manifest is None:
         context.notify(Progress("data", 0, 1, identity.name))
-        manifest = _store(context, identity)
-    check(manifest.facts, context.config)
+        with within_memory(f"the dataset {context.config.data.dataset}", sources.REMEDY):
+            manifest = _store(context, identity)
     context.notify(Progress("data", 1, 1, identity.name + _stand_in(manifest.facts)))
     context.finished(identity, began, reused)
     return identity
@@ -44,13 +52,14 @@ def check(facts: Facts, config: Config) -> None:
 
 
 def _store(context: Context, identity: Identity) -> Manifest:
-    """Read, split, fit and store."""
+    """Read, split, fit, look whether the settings suit it, and store."""
     dataset, places = _read(context.config)
     facts = {
         "class_names": list(dataset.class_names), "shape": list(dataset.shape), "content": dataset.content,
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "train_per_class": dataset.per_class("train").tolist(), "read_from": places,
     }  # fmt: skip
+    check(facts, context.config)
     item = context.folder(identity).put("dataset", "safetensors", stored.encode_dataset(dataset))
     manifest = context.manifest(identity, [item], facts=facts)
     context.folder(identity).commit(manifest)

@@ -24,6 +24,7 @@ from padray.errors import DivergedError, InputError
 from padray.experts import ranking
 from padray.experts.scores import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
+from padray.files import read_regular, shown
 from padray.fingerprint import Identity
 from padray.numerics import decide
 from padray.stages import stored
@@ -147,17 +148,14 @@ def _take_over(context: Context, data: Identity, identity: Identity) -> None:
     """Store the ranking of a file; afterwards the file is not needed. Raises InputError if it cannot be used."""
     context.notify(Progress("scores", 0, 1, "ranking"))
     path, folder = context.config.scores.path or "", context.folder(identity)
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"scores.path: cannot read the ranking {path}: {error.strerror}") from None
+    content = read_regular(path, "the ranking of scores.path", ranking.MOST_BYTES)
     if hashlib.sha256(content).hexdigest() != context.config.scores.digest:
-        raise InputError(f"scores.path: {path} has changed since its digest was taken; run the command again")
+        raise InputError(f"scores.path: {shown(path)} has changed since its digest was taken; run the command again")
     dataset = stored.load_dataset(context.folder(data))
     rows = dataset.splits["train"]
     columns = {
         "sample": rows.tolist(), "split": ["train"] * len(rows), "label": dataset.labels[rows].tolist(),
-        "file": ranking.scores_of(content, Path(path).name, dataset).tolist(),
+        "file": ranking.scores_of(content, shown(Path(path).name), dataset).tolist(),
     }  # fmt: skip
     item = folder.put("ranking", "parquet", stored.encode_table(columns))
     folder.commit(context.manifest(identity, [item], inputs={"data": data.fingerprint}))

@@ -105,8 +105,8 @@ def test_parquet_files_are_read_in_order(folder):
 
 def test_limit_keeps_the_first_of_each_class_and_decodes_no_other(folder, monkeypatch):
     opened = []
-    real = sources._open
-    monkeypatch.setattr(sources, "_open", lambda encoded: opened.append(encoded) or real(encoded))
+    real = sources.pixels
+    monkeypatch.setattr(sources, "pixels", lambda encoded, *rest: opened.append(encoded) or real(encoded, *rest))
     raw = sources.read(settings(folder, limit_per_class=3))
     assert np.array_equal(raw.train.images, np.moveaxis(pictures(12), 3, 1)[:6])
     assert raw.train.labels.tolist() == [1, 0] * 3 and len(raw.test.labels) == 2 and len(opened) == 8

@@ -76,6 +76,13 @@ def pickled() -> bytes:
     return stream.getvalue()
 
 
+def doubled() -> bytes:
+    stream = io.BytesIO()
+    columns = [pa.array(TRAIN)] * 2 + [pa.array([0.0] * 6)]
+    pq.write_table(pa.Table.from_arrays(columns, names=["sample", "sample", "score"]), stream)
+    return stream.getvalue()
+
+
 def zipped() -> bytes:
     stream = io.BytesIO()
     np.savez(stream, np.zeros(8))
@@ -104,6 +111,8 @@ def zipped() -> bytes:
         (lambda: b"", "r.npy", "not a .npy file"),
         (lambda: b"PAR1", "r.parquet", "not a Parquet file"),
         (lambda: parquet(sample=TRAIN), "r.parquet", "no column 'score'"),
+        (doubled, "r.parquet", "two columns 'sample'"),
+        (lambda: parquet(sample=[0] * 9, score=[0.0] * 9), "r.parquet", "has 9 rows, but the dataset has 8"),
         (lambda: parquet(sample=TRAIN, score=list("abcdef")), "r.parquet", "score a number"),
         (lambda: parquet(sample=[0.0] * 6, score=[0.0] * 6), "r.parquet", "sample is an integer"),
         (lambda: parquet(sample=TRAIN, score=[None, *[0.0] * 5]), "r.parquet", "without a finite score"),
