@@ -54,7 +54,10 @@ class Dataset:
 
     def split(self, name: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Preprocessed images (n, C, H, W) of `dtype` and labels (n,) of one split, in the order of its indices."""
-        rows = self.splits[name]
+        return self.samples(self.splits[name], dtype)
+
+    def samples(self, rows: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """The same for any samples, by their rows: no others are preprocessed."""
         images = torch.empty(len(rows), *self.shape, dtype=dtype)
         for first in range(0, len(rows), _CHUNK):
             chunk = self.images[rows[first : first + _CHUNK]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from padray.errors import DivergedError
 from padray.experts.training import Samples, logits_of
 
 
@@ -32,5 +33,12 @@ def accuracy_of(predicted_N: torch.Tensor, labels_N: torch.Tensor) -> Accuracy:
 
 
 def measure(network: nn.Module, samples: Samples) -> Accuracy:
-    """Both accuracies of a network, in evaluation mode and without augmentation."""
-    return accuracy_of(logits_of(network, samples.images).argmax(dim=1), samples.labels)
+    """Both accuracies of a network, in evaluation mode and without augmentation.
+
+    Raises:
+        DivergedError: its logits are not finite. The loss of its last batch may have been, before the last step.
+    """
+    logits_NK = logits_of(network, samples.images)
+    if not bool(logits_NK.isfinite().all()):
+        raise DivergedError("a trained network's outputs are not finite: lower its learning rate")
+    return accuracy_of(logits_NK.argmax(dim=1), samples.labels)

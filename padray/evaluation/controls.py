@@ -5,9 +5,13 @@ Legend: N samples, M = K * IPC samples of a set or control, E experts, K classes
 
 import torch
 
-from padray.distill.synthetic import choose_samples, class_labels, soft_labels
+from padray.data.datasets import held_count
+from padray.distill.synthetic import choose_samples, class_labels
+from padray.draws import generator
 from padray.experts.training import Samples
 from padray.matching.student import Learned
+
+CHOOSING = 0.1  # share of the training split
 
 
 def samples_of_set(learned: Learned, device: torch.device) -> Samples:
@@ -16,17 +20,30 @@ def samples_of_set(learned: Learned, device: torch.device) -> Samples:
     return Samples(learned.images.to(device), labels.to(device))
 
 
-def random_samples(train_split: Samples, ipc: int, classes: int, seed: int) -> Samples:
-    """`ipc` random real samples of each class, class after class: a stratified draw from `seed`."""
-    nobody = torch.zeros((0, len(train_split.labels)), dtype=torch.bool)
-    ids = choose_samples(train_split.labels.cpu(), nobody, ipc, seed, classes)
-    return Samples(train_split.images[ids], train_split.labels[ids])
+def random_samples(labels_N: torch.Tensor, ipc: int, classes: int, seed: int) -> torch.Tensor:
+    """Which of N samples are a control: `ipc` of each class, (M,), class after class; a stratified draw from `seed`."""
+    return choose_samples(labels_N, torch.zeros((0, len(labels_N)), dtype=torch.bool), ipc, seed, classes)
+
+
+def choosing_samples(labels_N: torch.Tensor, classes: int, seed: int) -> torch.Tensor:
+    """Which training samples a control's lr is chosen on where no split is held out, rising; drawn for nothing else.
+
+    `CHOOSING` of each class and at least one: as many as `data.validation` would hold out by default.
+    """
+    found = []
+    for label in range(classes):
+        ids = (labels_N == label).nonzero().flatten()
+        order = torch.randperm(len(ids), generator=generator(seed, "evaluation", "choosing", label))
+        found.append(ids[order[: held_count(len(ids), CHOOSING)]])
+    return torch.cat(found).sort().values
 
 
 def softened(samples: Samples, logits_EMK: torch.Tensor) -> Samples:
-    """Samples labelled by the experts as a set's are before anything is learned (DATM section 3.3)."""
-    labels = soft_labels(logits_EMK.to(samples.images), samples.labels)
-    return Samples(samples.images, labels.softmax(dim=1))
+    """Samples labelled by the experts: the softmax of the mean logits of all of them, right or wrong.
+
+    That is the strongest such control: what wrong experts say of a hard sample tells more than its class alone.
+    """
+    return Samples(samples.images, logits_EMK.mean(dim=0).softmax(dim=1))
 
 
 def hardened(learned: Learned, classes: int, device: torch.device) -> Samples:

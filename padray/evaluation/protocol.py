@@ -40,18 +40,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Judges:
-    """The real samples that a trained network is judged on; `unseen`: no network is trained on the held ones."""
+    """The real samples that a network is judged on: `held` to choose by, `test` to report; each where asked for."""
 
-    held: Samples
+    held: Samples | None
     test: Samples | None
-    unseen: bool = True
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracies on the held samples and on the test split (None where it was not asked for)."""
+    """Accuracies on the held samples and on the test split, None where they were not asked for."""
 
-    held: Accuracy
+    held: Accuracy | None
     test: Accuracy | None
 
 
@@ -75,12 +74,18 @@ def judge(
     """Train a fresh network on `training` and take its accuracies.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, or what the trained network says.
     """
     model = fresh(network, dataset, draws, training)
     for _ in train(model, training, recipe, draws):
         pass
-    return Score(measure(model, judges.held), measure(model, judges.test) if judges.test is not None else None)
+    return score_of(model, judges)
+
+
+def score_of(model: nn.Module, judges: Judges) -> Score:
+    """What is asked of a trained network. Raises DivergedError if what it says is not finite."""
+    held, test = (None if samples is None else measure(model, samples) for samples in (judges.held, judges.test))
+    return Score(held, test)
 
 
 @dataclass(frozen=True)
@@ -105,5 +110,7 @@ def validation_accuracies(learned: Learned, network: NetworkSettings, dataset: D
     found = []
     for k in range(trial.seeds):
         draws = replace(trial.draws, unit=f"{trial.draws.unit}-{k}")
-        found.append(judge(training, network, recipe, draws, dataset, judges).held.by(trial.settings.metric))
+        score = judge(training, network, recipe, draws, dataset, judges)
+        assert score.held is not None, "it was asked for"
+        found.append(score.held.by(trial.settings.metric))
     return found

@@ -23,7 +23,7 @@ from padray.draws import generator
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.mixing import mix
-from padray.evaluation.protocol import Judges, Score, fresh
+from padray.evaluation.protocol import Judges, Score, fresh, score_of
 from padray.experts.training import Draws, Samples
 from padray.sections import NetworkSettings
 
@@ -106,17 +106,19 @@ def judge_taught(
 ) -> Score:
     """Teach a fresh network with the images of `training`, and take its accuracies at the chosen epoch.
 
+    Without held samples nothing is chosen: the last epoch counts.
+
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, or what the trained network says.
     """
     student, settings = fresh(network, dataset, draws, training), lesson.settings
     first = settings.epochs - max(1, settings.epochs // 5)
     best: tuple[Accuracy, dict[str, torch.Tensor]] | None = None
     for epoch, _ in enumerate(teach(student, training.images, lesson, draws)):
-        if judges.unseen and epoch >= first:
+        if judges.held is not None and epoch >= first:
             found = measure(student, judges.held)
             if best is None or found.by(settings.metric) > best[0].by(settings.metric):
                 best = found, {name: value.clone() for name, value in student.state_dict().items()}
     if best is not None:
         student.load_state_dict(best[1])
-    return Score(measure(student, judges.held), measure(student, judges.test) if judges.test is not None else None)
+    return score_of(student, judges)

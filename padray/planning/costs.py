@@ -6,6 +6,8 @@ Legend: N training samples, M samples of the set, P parameters, E epochs.
 import math
 
 from padray import fingerprint
+from padray.data.datasets import held_count
+from padray.evaluation.controls import CHOOSING
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
 from padray.matching.importance import groups_of
@@ -158,24 +160,30 @@ def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[F
     count = known.train if full else chain.set_samples
     places = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts)
     alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
-    everything = known.train + known.validation + known.test
+    held = count + _choosing(chain) + known.test
     return Line(
         "evaluate", f"{network.label}{' on the full data' if full else ''}", units, there, units - there,
         parts_of_cell(chain, network, count, epochs),
         steps=epochs * math.ceil(count / evaluation.batch), unit_bytes=_CELL,
-        memory=_worker(chain, network, min(evaluation.batch, count), everything),
+        memory=_worker(chain, network, min(evaluation.batch, count), held),
         evidence=Evidence(alike, f"/cell-{network.label}-seed"), at_most=any(one.at_least for one in group),
     )  # fmt: skip
 
 
 def parts_of_cell(chain: Chain, network: NetworkSettings, count: int, epochs: int) -> tuple[Part, ...]:
-    """A training on `count` samples, and the looks at what it is judged on; a student chooses among its epochs."""
+    """A training on `count` samples, and the looks at what it is judged on; a student chooses among its epochs.
+
+    A set's own cells choose nothing, and look a little less.
+    """
     known, taught = chain.known, chain.config.evaluation.protocol == "teacher"
-    looks = (known.validation or known.train) + known.test
-    if taught:
-        looks += max(1, epochs // 5) * known.validation
+    looks = (1 + max(1, epochs // 5)) * known.validation if taught else _choosing(chain)
     task = Task("taught" if taught else "standard", network, count)
-    return Part(task, epochs * count), Part(Task("look", network), looks)
+    return Part(task, epochs * count), Part(Task("look", network), looks + known.test)
+
+
+def _choosing(chain: Chain) -> int:
+    """How many samples choices look at: the validation split or, for want of one, a share of the training split."""
+    return chain.known.validation or sum(held_count(count, CHOOSING) for count in chain.known.train_per_class)
 
 
 def _worker(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:

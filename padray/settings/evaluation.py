@@ -20,9 +20,9 @@ from padray.sections import (
 class ControlSettings(Section):
     """What is trained by the protocol of the set beside it: random real samples always, the rest if asked for.
 
-    random_soft: random real samples whose labels come from the experts as the set's did. hard_labels: the set's
-    images with the class of each instead of what was learned. full: all training data. A control's learning rate
-    is the best of `lrs` on the validation split (on the training split where there is none), judged by the first
+    random_soft: random real samples labelled by the mean logits of all experts. hard_labels: the set's images with
+    the class of each instead of what was learned. full: all training data. A control's learning rate is the best of
+    `lrs` on the validation split (on a fixed tenth of the training split where there is none), judged by the first
     `tuning_seeds` seeds.
     """
 

@@ -2,37 +2,40 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from padray import networks
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.distill.synthetic import SyntheticSet
 from padray.draws import seed_for
-from padray.errors import WorkError
+from padray.errors import DivergedError
 from padray.evaluation import table
 from padray.evaluation.accuracy import Accuracy
-from padray.evaluation.controls import hardened, random_samples, samples_of_set, softened
+from padray.evaluation.controls import choosing_samples, hardened, random_samples, samples_of_set, softened
 from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, recipe_for
 from padray.evaluation.teaching import Lesson, judge_taught
-from padray.experts.training import Draws, Samples, samples_of
+from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork
 from padray.numerics import Numerics, decide
 from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
-from padray.store.artifacts import Folder, StoredObject
+from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
-from padray.store.records import read_record, refusal
+from padray.store.records import refusal
 from padray.store.shards import read_buffers, read_row
 
 Places = dict[Source, Identity]
 
-_DIVERGED = Score(Accuracy(0.0, 0.0), Accuracy(0.0, 0.0))
+_WORST = Accuracy(0.0, 0.0)
+_SAID = "cell"  # where a stored object holds what is in it, so that nobody needs to read a thousand of them again
 
 
 @dataclass(frozen=True)
@@ -63,60 +66,123 @@ class EvaluationWork:
             result = bench.result(cell)
             crash_point("evaluate", "before-put", cell.seed)
             place = self.places[cell.source]
-            return Folder(location, place.folder, place.fingerprint).put(
-                cell.id, "json", json.dumps(result, sort_keys=True).encode()
-            )
+            folder, content = Folder(location, place.folder, place.fingerprint), json.dumps(result, sort_keys=True)
+            return folder.put(cell.id, "json", content.encode(), {_SAID: result})
 
         return make
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
 @dataclass(frozen=True)
 class _Stored:
-    """The fields of a stored cell."""
+    """The fields of a stored cell.
+
+    Attributes:
+        validation, validation_balanced: on the samples that `lr_chosen_on` names; None where nothing was chosen.
+        diverged: the loss was not finite, and the accuracies are 0. Older cells, in folders of their own, do not say.
+    """
 
     source: str
     architecture: str
     seed: int
-    lr: float
+    lr: Annotated[float, Field(allow_inf_nan=False)]
     lr_chosen_on: str | None
-    validation: float
-    validation_balanced: float
-    test: float
-    test_balanced: float
+    validation: _Share | None
+    validation_balanced: _Share | None
+    test: _Share
+    test_balanced: _Share
     samples: int
     epochs: int
+    diverged: bool = False
 
 
 _STORED = TypeAdapter(_Stored)
 
 
-def read_cell(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResult:
-    """A cell as it is stored. Raises InputError if that is none, or another one."""
-    found = read_record(folder, item, _STORED)
-    if (found.source, found.architecture, found.seed) != (cell.source, cell.network.label, cell.seed):
+def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
+    """The cells that lie in a folder, with what they say as far as they are cells.
+
+    What the manifest tells is not read. An older one does not tell, and what was made before a kill is in none.
+    """
+    told = {item.key: item for item in (manifest.objects if manifest else ()) if _said(item)}
+    found = []
+    for key in folder.keys("cell-"):
+        if key in told:
+            found.append(told[key])
+        elif taken := folder.take(key):
+            item, content = taken
+            with suppress(ValidationError):
+                item = replace(item, extra={_SAID: asdict(_STORED.validate_json(content))})
+            found.append(item)
+    return found
+
+
+def result_of(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResult:
+    """What a cell says. Raises InputError if it is none, or another one."""
+    found = _said(item)
+    if found is None:
+        raise refusal(folder, item)
+    asked = (cell.source, cell.network.label, cell.seed, found.lr if cell.lr is None else cell.lr)
+    judged = None not in (found.validation, found.validation_balanced)
+    if (found.source, found.architecture, found.seed, found.lr) != asked or (cell.lr is not None and not judged):
         raise refusal(folder, item)
     return asdict(found)
 
 
+def _said(item: StoredObject) -> _Stored | None:
+    with suppress(ValidationError):
+        return _STORED.validate_python(item.extra.get(_SAID))
+    return None
+
+
 class _Bench:
-    """A worker's opened inputs while it makes cells."""
+    """A worker's opened inputs while it makes cells. A split may be gigabytes: what no cell asks for is not held."""
 
     def __init__(self, work: EvaluationWork, numerics: Numerics, device: torch.device) -> None:
         self.work, self.config, self.device, self.dtype = work, work.config, device, numerics.dtype
         self.dataset: Dataset = work.inputs.dataset()
-        self.train, validation, test = (self._split(name) for name in ("train", "validation", "test"))
-        unseen = len(validation.labels) > 0
-        self.judges = Judges(validation if unseen else self.train, test, unseen)
+        self.said: dict[int, torch.Tensor] = {}  # what the experts say of a control's samples, by its seed
         self.sources: dict[Source, Callable[[Cell], Samples]] = {
             "distilled": lambda cell: samples_of_set(self.synthetic.learned, device),
             "random": self._random,
             "random_soft": self._random_soft,
             "hard_labels": lambda cell: hardened(self.synthetic.learned, self.dataset.classes, device),
-            "full": lambda cell: self.train,
+            "full": lambda cell: self.full,
         }
 
     def _split(self, name: str) -> Samples:
         return samples_of(self.dataset, name, self.device, self.dtype)
+
+    def _part(self, ids: torch.Tensor) -> Samples:
+        """Some of the training split's samples, without the others being preprocessed."""
+        images, labels = self.dataset.samples(self.dataset.splits["train"][ids], self.dtype)
+        return Samples(images.to(self.device), labels.to(self.device))
+
+    @property
+    def train_labels(self) -> torch.Tensor:
+        return self.dataset.labels[self.dataset.splits["train"]]
+
+    @property
+    def held_out(self) -> bool:
+        """Whether there are samples that nothing is trained on: a validation split."""
+        return len(self.dataset.splits["validation"]) > 0
+
+    @cached_property
+    def full(self) -> Samples:
+        return self._split("train")
+
+    @cached_property
+    def test(self) -> Samples:
+        return self._split("test")
+
+    @cached_property
+    def held(self) -> Samples:
+        """What is chosen by: the validation split or, for want of one, a fixed share of the training split."""
+        if self.held_out:
+            return self._split("validation")
+        return self._part(choosing_samples(self.train_labels, self.dataset.classes, self.config.data.split_seed))
 
     @cached_property
     def synthetic(self) -> SyntheticSet:
@@ -132,11 +198,13 @@ class _Bench:
     def _random(self, cell: Cell) -> Samples:
         """A fresh draw for every seed, the same for a control and for its soft labels."""
         seed = seed_for(self.config.seed_of("evaluation"), "evaluation", "random", cell.seed)
-        return random_samples(self.train, self.config.distill.ipc, self.dataset.classes, seed)
+        return self._part(random_samples(self.train_labels, self.config.distill.ipc, self.dataset.classes, seed))
 
     def _random_soft(self, cell: Cell) -> Samples:
         samples = self._random(cell)
-        return softened(samples, self._votes(samples.images))
+        if cell.seed not in self.said:  # its learning rates share them, and every expert is a read
+            self.said[cell.seed] = softened(samples, self._votes(samples.images)).labels
+        return Samples(samples.images, self.said[cell.seed])
 
     @torch.no_grad()
     def _votes(self, images: torch.Tensor) -> torch.Tensor:
@@ -161,19 +229,23 @@ class _Bench:
         epochs = evaluation.controls.full_epochs if cell.source == "full" else evaluation.epochs
         taught = evaluation.protocol == "teacher"
         lr = cell.lr or (evaluation.teacher.lr if taught else float(self.synthetic.learned.lr))
-        unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
-        draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
+        chooses = self.held_out if taught else cell.lr is not None
+        judges = Judges(self.held if chooses else None, self.test)
         try:
-            if taught:
-                score = judge_taught(training, cell.network, self.lesson, draws, self.dataset, self.judges)
-            else:
-                recipe = recipe_for(evaluation, epochs, lr)
-                score = judge(training, cell.network, recipe, draws, self.dataset, self.judges)
-        except WorkError:
-            score = _DIVERGED
-        held = "validation" if self.judges.unseen else "train"
+            score, diverged = self._judged(cell, training, recipe_for(evaluation, epochs, lr), judges), False
+        except DivergedError:
+            score, diverged = Score(_WORST if chooses else None, _WORST), True
+        held = "validation" if self.held_out else "train"
         return {
             "source": cell.source, "architecture": cell.network.label, "seed": cell.seed, "lr": lr,
-            "lr_chosen_on": held if cell.lr is not None else None, **table.result(score),
+            "lr_chosen_on": held if cell.lr is not None else None, **table.result(score), "diverged": diverged,
             "samples": len(training.images), "epochs": epochs,
         }  # fmt: skip
+
+    def _judged(self, cell: Cell, training: Samples, recipe: Recipe, judges: Judges) -> Score:
+        """What a fresh network comes to by the protocol. Raises DivergedError."""
+        unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
+        draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
+        if self.config.evaluation.protocol == "teacher":
+            return judge_taught(training, cell.network, self.lesson, draws, self.dataset, judges)
+        return judge(training, cell.network, recipe, draws, self.dataset, judges)

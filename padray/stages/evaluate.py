@@ -14,7 +14,7 @@ from padray.fingerprint import Identity
 from padray.sections import NetworkSettings
 from padray.stages import stored, teacher
 from padray.stages.base import Context, Inputs, Unit, make_missing
-from padray.stages.cells import EvaluationWork, Places, read_cell
+from padray.stages.cells import EvaluationWork, Places, cells_in, result_of
 from padray.store.artifacts import StoredObject
 
 Results = dict[Cell, table.CellResult]
@@ -117,7 +117,7 @@ def foresee(context: Context, data: Identity, distilled: Identity, experts: Iden
 def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foreseen:
     """A learning rate is known once all cells that choose it are there."""
     first = [cell for cell in grid.first_cells([source]) if cell.network == network]
-    found = {cell: item for cell in first if (item := grid.have.get(f"{source}/{cell.id}"))}
+    found = [cell for cell in first if f"{source}/{cell.id}" in grid.have]
     evaluation = grid.context.config.evaluation
     if grid.brings_lr(source) or evaluation.seeds <= evaluation.controls.tuning_seeds:
         return Foreseen(source, network, len(first), len(found))
@@ -126,8 +126,7 @@ def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foresee
         names = tuple(f"{source}/cell-{network.label}-seed{seed}-lr" for seed in later)
         some = any(id.startswith(names) for id in grid.have)
         return Foreseen(source, network, len(first) + len(later), len(found), at_least=some)
-    folder = grid.context.folder(grid.work.places[source])
-    lr = table.best_lr([read_cell(folder, item, cell) for cell, item in found.items()], evaluation.metric)
+    lr = table.best_lr([grid.result(cell) for cell in first], evaluation.metric)
     there = sum(f"{source}/{cell.id}" in grid.have for cell in grid.control_cells({(source, network): lr}))
     return Foreseen(source, network, len(first) + len(later), len(found) + there)
 
@@ -189,9 +188,12 @@ class _Grid:
         made = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
         self.numerics = self.numerics or made.numerics
         self.have |= {unit.id: item for unit, item in zip(units, made.objects, strict=True)}
-        folders = [self.context.folder(self.work.places[cell.source]) for cell in by_id.values()]
-        found = zip(folders, made.objects, by_id.values(), strict=True)
-        return {cell: read_cell(folder, item, cell) for folder, item, cell in found}
+        return {cell: self.result(cell) for cell in cells}
+
+    def result(self, cell: Cell) -> table.CellResult:
+        """What a cell says that is there."""
+        folder = self.context.folder(self.work.places[cell.source])
+        return result_of(folder, self.have[f"{cell.source}/{cell.id}"], cell)
 
     def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> table.Row:
         """One line of the table."""
@@ -205,8 +207,8 @@ def _open(context: Context, data: Identity, distilled: Identity, experts: Identi
     places = identities(context.config, data, distilled, experts)
     have: dict[str, StoredObject] = {}
     for source, place in places.items():
-        context.present(place)
-        have |= {f"{source}/{item.stem}": item for item in context.folder(place).loose("cell-")}
+        found = cells_in(context.folder(place), context.present(place))
+        have |= {f"{source}/{item.stem}": item for item in found}
     inputs = Inputs(context.location, data)
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
 

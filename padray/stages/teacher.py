@@ -14,7 +14,7 @@ from padray import fingerprint, networks
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
-from padray.errors import DivergedError, WorkError
+from padray.errors import DivergedError
 from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
 from padray.experts.training import Draws, Samples, samples_of, train
@@ -37,15 +37,21 @@ class TeacherWork:
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
         device = numerics.use()
-        dataset = self.inputs.dataset()
-        splits = {name: samples_of(dataset, name, device, numerics.dtype) for name in ("train", "test")}
+        dataset, settings = self.inputs.dataset(), self.config.evaluation.teacher
+
+        def samples(split: str) -> Samples:
+            return samples_of(dataset, split, device, numerics.dtype)
 
         def make(unit: Unit) -> StoredObject:
-            model = _trained(self.config, dataset, splits["train"])
-            facts = {
-                "network": self.config.evaluation.teacher.network.model_dump(mode="json"),
-                "epochs": self.config.evaluation.teacher.epochs, "test": asdict(measure(model, splits["test"])),
-            }  # fmt: skip
+            try:
+                model = _trained(self.config, dataset, samples("train"))
+                reached = asdict(measure(model, samples("test")))
+            except DivergedError:
+                raise DivergedError(
+                    "the teacher's loss is not finite any more: lower evaluation.teacher.teacher_lr "
+                    f"({settings.teacher_lr:g})"
+                ) from None
+            facts = {"network": settings.network.model_dump(mode="json"), "epochs": settings.epochs, "test": reached}
             tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
             content = safetensors.torch.save(tensors, metadata={"padray": json.dumps(facts, sort_keys=True)})
             return _folder(self.inputs, self.place).put(unit.id, "safetensors", content)
@@ -58,7 +64,11 @@ def _folder(inputs: Inputs, place: Identity) -> Folder:
 
 
 def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
-    """A fresh network after the standard recipe with the teacher's epochs, lr and batch."""
+    """A fresh network after the standard recipe with the teacher's epochs, lr and batch.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
     evaluation, seed = config.evaluation, config.seed_of("evaluation")
     settings = evaluation.teacher
     start = seed_for(seed, "evaluation", "teacher", "network")
@@ -66,13 +76,8 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
     model = model.to(samples.images.device, samples.images.dtype)
     batched = evaluation.model_copy(update={"batch": settings.teacher_batch})
     recipe = recipe_for(batched, settings.epochs, settings.teacher_lr)
-    try:
-        for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
-            pass
-    except WorkError:
-        raise DivergedError(
-            f"the teacher's loss is not finite any more: lower evaluation.teacher.teacher_lr ({settings.teacher_lr:g})"
-        ) from None
+    for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
+        pass
     return model
 
 

@@ -124,6 +124,15 @@ class Folder:
                 found.append(StoredObject(key, len(content), sha256))
         return found
 
+    def take(self, key: str) -> tuple[StoredObject, bytes] | None:
+        """An object and its bytes, proven by its name alone; None if they are others, or it is gone."""
+        try:
+            content = self.location.get(key)
+        except MissingError:
+            return None
+        sha256 = hashlib.sha256(content).hexdigest()
+        return (StoredObject(key, len(content), sha256), content) if sha256.startswith(split_key(key)[1]) else None
+
     def manifest(self) -> Manifest | None:
         """The manifest, or None where the work is unfinished. Raises InputError if it cannot be this folder's."""
         key = f"{self.path}/manifest.json"

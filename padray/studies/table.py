@@ -19,6 +19,31 @@ _MOST_PAIRS = 4
 
 
 @dataclass(frozen=True)
+class Ours:
+    """What came out: the values, those of the networks that did not diverge, and how many of all networks did."""
+
+    values: tuple[float, ...] = ()
+    others: tuple[float, ...] = ()
+    diverged: int = 0
+    networks: int = 0
+
+    @property
+    def divergence(self) -> str:
+        """`1 of 5 networks diverged; the others 67.1 ± 0.4`."""
+        count = f"{self.diverged} of {self.networks} networks diverged"
+        return f"{count}; the others {_spread(self.others)}" if self.others else count
+
+
+def _std(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _spread(values: Sequence[float]) -> str:
+    """`46.1 ± 0.6`, in percent; of a single value there is no spread."""
+    return f"{100 * statistics.fmean(values):.1f}" + f" ± {100 * _std(values):.1f}" * (len(values) > 1)
+
+
+@dataclass(frozen=True)
 class Entry:
     """One cell of the table: accuracies in [0, 1] and what the paper prints, in percent, as it prints it.
 
@@ -27,9 +52,13 @@ class Entry:
 
     row: str
     column: str
-    values: tuple[float, ...]
+    ours: Ours
     printed: float | str | None
     missing: str = ""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return self.ours.values
 
     @property
     def mean(self) -> float:
@@ -37,18 +66,17 @@ class Entry:
 
     @property
     def std(self) -> float:
-        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+        return _std(self.values)
 
     @property
     def text(self) -> str:
-        """`46.1 ± 0.6 (paper 46.2)`, or why there is no number; of a single value there is no spread."""
-        ours = self.missing
+        """`46.1 ± 0.6 (paper 46.2)`, or why there is no number; then what the number is without, and what diverged."""
+        told = self.missing
         if self.values:
-            spread = f" ± {100 * self.std:.1f}" if len(self.values) > 1 else ""
-            ours = f"{100 * self.mean:.1f}{spread}" + (
-                f" (n = {len(self.values)}; {self.missing})" * bool(self.missing)
-            )
-        return ours if self.printed is None else f"{ours} (paper {self.printed})"
+            notes = [f"n = {len(self.values)}; {self.missing}"] if self.missing else []
+            notes += [self.ours.divergence] if self.ours.diverged else []
+            told = _spread(self.values) + f" ({'; '.join(notes)})" * bool(notes)
+        return told if self.printed is None else f"{told} (paper {self.printed})"
 
 
 @dataclass(frozen=True)
@@ -65,11 +93,11 @@ def entries(results: Sequence[CellResult]) -> list[Entry]:
     """The cells in the order of the plan, then the control of every column; where its rows differ in it, of each."""
     found, controls = [_entry(result) for result in results], list[Entry]()
     for column in dict.fromkeys(result.cell.column for result in results):
-        here = {r.cell.row: _values(r, "random") for r in results if r.cell.column == column and r.rows}
+        here = {r.cell.row: _ours(r, "random") for r in results if r.cell.column == column and r.rows}
         shared = len(set(here.values())) == 1
         controls += [
-            Entry(CONTROL if shared else f"{CONTROL}, {row}", column, values, None)
-            for row, values in list(here.items())[: 1 if shared else None]
+            Entry(CONTROL if shared else f"{CONTROL}, {row}", column, ours, None)
+            for row, ours in list(here.items())[: 1 if shared else None]
         ]
     return found + controls
 
@@ -80,20 +108,24 @@ def _entry(result: CellResult) -> Entry:
     if result.failed:
         some = f"{asked - len(result.rows)} of {asked} distillations " if result.rows else ""
         missing = f"{some}failed: {result.failed}"
-    return Entry(cell.row, cell.column, _values(result, "distilled"), cell.printed, missing)
+    return Entry(cell.row, cell.column, _ours(result, "distilled"), cell.printed, missing)
 
 
-def _values(result: CellResult, source: str) -> tuple[float, ...]:
-    """The values of a cell for one source of training samples."""
+def _ours(result: CellResult, source: str) -> Ours:
+    """What a cell came to for one source of training samples."""
     if not result.rows:
-        return ()
+        return Ours()
     label = result.cell.shown_network()
     rows = [
         next(row for row in rows if (row["architecture"], row["source"]) == (label, source)) for rows in result.rows
     ]
+    kind = _kind(result)
     if source != "distilled" or len(result.chains) == 1:  # all distillations of a cell share one control
-        return tuple(rows[0][f"{_kind(result)}values"])
-    return tuple(row[f"{_kind(result)}mean"] for row in rows)
+        values, others = (tuple(rows[0][f"{kind}{part}values"]) for part in ("", "others_"))
+        return Ours(values, others, rows[0]["diverged"], rows[0]["n"])
+    others = tuple(row[f"{kind}others_mean"] for row in rows if row["diverged"] < row["n"])
+    counts = sum(row["diverged"] for row in rows), sum(row["n"] for row in rows)
+    return Ours(tuple(row[f"{kind}mean"] for row in rows), others, *counts)
 
 
 def _kind(result: CellResult) -> str:
@@ -147,6 +179,9 @@ def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
         "row": [e.row for e in found], "column": [e.column for e in found],
         "mean": [e.mean if e.values else None for e in found], "std": [e.std if e.values else None for e in found],
         "n": [len(e.values) for e in found], "values": [list(e.values) for e in found],
+        "networks": [e.ours.networks for e in found], "diverged": [e.ours.diverged for e in found],
+        "others_mean": [statistics.fmean(e.ours.others) if e.ours.others else None for e in found],
+        "others_std": [_std(e.ours.others) if e.ours.others else None for e in found],
         "printed_percent": [None if e.printed is None else str(e.printed) for e in found],
         "missing": [e.missing for e in found],
     }  # fmt: skip

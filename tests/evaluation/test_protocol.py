@@ -81,31 +81,36 @@ def test_soft_labels_go_through_softmax_and_hard_ones_stay() -> None:
     assert hard.labels.tolist() == [2, 0]
 
 
-def numbered(labels: list[int]) -> Samples:
-    """Samples whose only pixel is their number."""
-    return Samples(torch.arange(len(labels), dtype=torch.float32).view(-1, 1, 1, 1), torch.tensor(labels))
-
-
-def chosen(samples: Samples) -> list[int]:
-    return samples.images.flatten().int().tolist()
-
-
 @pytest.mark.parametrize("ipc", [1, 3])
-def test_a_control_has_equally_many_of_each_class_and_its_own_labels(ipc: int) -> None:
-    pool = numbered([0] * 5 + [1] * 40 + [2] * 7)  # classes of unequal size
-    drawn = controls.random_samples(pool, ipc, 3, seed=0)
-    assert drawn.labels.bincount().tolist() == [ipc] * 3
-    assert [int(pool.labels[i]) for i in chosen(drawn)] == drawn.labels.tolist()
-    assert len(set(chosen(drawn))) == 3 * ipc, "without replacement"
+def test_a_control_has_equally_many_of_each_class(ipc: int) -> None:
+    labels = torch.tensor([0] * 5 + [1] * 40 + [2] * 7)  # classes of unequal size
+    drawn = controls.random_samples(labels, ipc, 3, seed=0)
+    assert labels[drawn].tolist() == sorted([0, 1, 2] * ipc), "class after class"
+    assert len(set(drawn.tolist())) == 3 * ipc, "without replacement"
 
 
 def test_every_seed_draws_afresh_and_the_same_seed_the_same() -> None:
-    pool = numbered([k % 10 for k in range(1000)])
-    draws = [tuple(chosen(controls.random_samples(pool, 1, 10, seed))) for seed in range(5)]
+    labels = torch.arange(1000) % 10
+    draws = [tuple(controls.random_samples(labels, 1, 10, seed).tolist()) for seed in range(5)]
     assert len(set(draws)) == 5
     shared = [len(set(a) & set(b)) for k, a in enumerate(draws) for b in draws[:k]]
     assert max(shared) < 5, "fresh in most classes, not in one"
-    assert tuple(chosen(controls.random_samples(pool, 1, 10, 3))) == draws[3]
+    assert tuple(controls.random_samples(labels, 1, 10, 3).tolist()) == draws[3]
+
+
+def test_a_learning_rate_is_chosen_on_a_fixed_tenth_of_every_class() -> None:
+    labels = torch.tensor([0, 1] * 40 + [2] * 200 + [3] * 3)
+    found = controls.choosing_samples(labels, 5, seed=0)  # of class 4 there are none
+    assert labels[found].bincount().tolist() == [4, 4, 20, 1] and found.tolist() == sorted(set(found.tolist()))
+    assert torch.equal(found, controls.choosing_samples(labels, 5, seed=0))
+    assert not torch.equal(found, controls.choosing_samples(labels, 5, seed=1))
+
+
+def test_the_experts_label_a_control_with_the_mean_of_all_their_logits() -> None:
+    """Right or wrong: of the second sample's class no expert thinks, and the labels are theirs all the same."""
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[-4.0, 1.0], [0.5, 2.5]]])
+    found = controls.softened(Samples(torch.zeros(2, 1, 2, 2), torch.tensor([0, 0])), logits)
+    assert torch.allclose(found.labels, torch.tensor([[-1.0, 0.5], [0.25, 1.75]]).softmax(dim=1))
 
 
 # -- iterates

@@ -11,7 +11,7 @@ from padray.evaluation import table
 def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5, **balanced: float) -> dict[str, Any]:
     """A cell's result; its balanced accuracies are the plain ones unless given."""
     return {
-        "seed": seed, "test": test, "lr": lr, "validation": validation, "lr_chosen_on": "validation",
+        "seed": seed, "test": test, "lr": lr, "validation": validation, "lr_chosen_on": "validation", "diverged": False,
         "test_balanced": balanced.get("test_balanced", test),
         "validation_balanced": balanced.get("validation_balanced", validation),
     }  # fmt: skip
@@ -52,6 +52,41 @@ def test_values_come_in_the_order_of_the_seeds() -> None:
 
 def test_a_row_reads_as_percent() -> None:
     assert table.percent(table.row("net", "distilled", [cell(0, 0.87), cell(1, 0.89)])) == "88.0 ± 1.4 (n=2)"
+
+
+def wild(seed: int, **parts: float) -> dict[str, Any]:
+    """A cell whose training diverged."""
+    return {**cell(seed, 0.0, validation=0.0, **parts), "diverged": True}
+
+
+def test_a_network_that_diverged_is_counted_and_the_others_have_a_mean_of_their_own() -> None:
+    row = table.row("net", "distilled", [cell(0, 0.667), cell(1, 0.675), wild(2), cell(3, 0.671), cell(4, 0.671)])
+    assert (row["n"], row["diverged"], row["values"][2]) == (5, 1, 0.0)
+    assert row["mean"] == pytest.approx(0.8 * 0.671) and row["others_mean"] == pytest.approx(0.671)
+    assert row["others_values"] == [0.667, 0.675, 0.671, 0.671] == row["balanced_others_values"]
+    assert row["others_std"] == pytest.approx(math.sqrt(2 * 0.004**2 / 3))
+    assert table.percent(row) == "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)"
+    assert table.percent(row, "balanced_") == "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)"
+
+
+def test_one_left_is_the_other_and_none_left_has_no_mean() -> None:
+    half = table.percent(table.row("net", "x", [cell(0, 0.5), wild(1)]))
+    assert half == "25.0 ± 35.4 (n=2, 1 diverged; the other 50.0 ± 0.0)"
+    row = table.row("net", "x", [wild(0), wild(1)])
+    assert row["others_mean"] is row["others_std"] is None and row["others_values"] == []
+    assert table.percent(row) == "0.0 ± 0.0 (n=2, all diverged)"
+
+
+def test_where_none_diverged_the_others_are_all() -> None:
+    row = table.row("net", "distilled", [cell(0, 0.2), cell(1, 0.4)])
+    assert row["diverged"] == 0 and row["others_mean"] == row["mean"] and row["others_std"] == row["std"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_an_lr_counts_the_network_that_diverged_with_it_as_the_worst(metric: str) -> None:
+    good, bad = [cell(k, lr=0.01, validation=0.5) for k in range(2)], [cell(0, lr=0.1, validation=0.9), wild(1, lr=0.1)]
+    assert table.best_lr([*good, *bad], metric) == 0.01
+    assert table.best_lr([*bad, wild(0, lr=0.3)], metric) == 0.1
 
 
 def test_the_metric_chooses_the_lr() -> None:

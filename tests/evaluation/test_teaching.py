@@ -9,7 +9,7 @@ from torch import nn
 
 from padray.config import EvaluationSettings, TeacherSettings
 from padray.errors import WorkError
-from padray.evaluation import teaching
+from padray.evaluation import protocol, teaching
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Judges
 from padray.evaluation.teaching import Lesson
@@ -127,9 +127,10 @@ def judged(monkeypatch: pytest.MonkeyPatch, unseen: bool, metric: str = "accurac
 
     monkeypatch.setattr(teaching, "fresh", lambda *rest: clock)
     monkeypatch.setattr(teaching, "teach", teach)
-    monkeypatch.setattr(teaching, "measure", measure)
+    for module in (teaching, protocol):
+        monkeypatch.setattr(module, "measure", measure)
     settings = EvaluationSettings(epochs=20, protocol="teacher", metric=metric)
-    arguments: Any = (held, None, Lesson(nn.Identity(), settings), DRAWS, None, Judges(held, test, unseen))
+    arguments: Any = (held, None, Lesson(nn.Identity(), settings), DRAWS, None, Judges(held if unseen else None, test))
     teaching.judge_taught(*arguments)
     return int(clock.epoch), reads
 

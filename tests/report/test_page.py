@@ -25,7 +25,7 @@ HOSTILE = "<script>alert(1)</script>"
 def row(architecture: str, source: str, mean: float, std: float = 0.01, n: int = 4) -> dict[str, Any]:
     return {
         "architecture": architecture, "source": source, "mean": mean, "std": std, "n": n, "values": [mean] * n,
-        "lr": 0.01,
+        "diverged": 0, "lr": 0.01,
     }  # fmt: skip
 
 

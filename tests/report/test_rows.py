@@ -22,7 +22,7 @@ def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[dict[str, Any]
     for k, source in enumerate(SOURCES):
         cells = [
             {"seed": s, "test": 0.5 + 0.05 * k, "test_balanced": 0.5 + 0.05 * k - balanced, "lr": 0.1,
-             "lr_chosen_on": "validation"}
+             "lr_chosen_on": "validation", "diverged": False}
             for s in range(2)
         ]  # fmt: skip
         found.append(table.row("net", source, cells, metric))
@@ -78,3 +78,20 @@ def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
     )
     metric = Config.model_validate({"evaluation": {"metric": "balanced_accuracy"}})
     assert "best by balanced accuracy on the validation split" in words.protocol(metric, True)
+
+
+def test_a_network_that_diverged_is_told_on_the_page_and_on_the_console(capsys):
+    """A mean of 53.7 is no weak set where one network of five did not train at all."""
+    made = rows()
+    cells = [
+        {"seed": k, "test": value, "test_balanced": value, "lr": 0.1, "lr_chosen_on": None, "diverged": not value}
+        for k, value in enumerate([0.667, 0.675, 0.0, 0.671, 0.671])
+    ]  # fmt: skip
+    made[0] = table.row("net", "distilled", cells)
+    said = text(made)
+    assert said.count("53.7 ± 30.0 % (1 diverged; the others 67.1 ± 0.3)") == 2, "in the headline and in the table"
+    assert "(one that diverges counts as 0 %)" in said
+    summary = {"config": "x", "seconds": {}, "reused": [], "artifacts": {}, "evaluation": made,
+               "set": {"sha256": None}, "report": None}  # fmt: skip
+    Console(as_json=False).result(summary)
+    assert "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from padray import loading
+from padray.evaluation import table as evaluation
 from padray.fingerprint import Identity
 from padray.studies import plan, table
 from padray.studies.make import CellResult, Chain
@@ -48,13 +49,16 @@ def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") ->
     )
 
 
-def evaluated(cell: plan.Cell, accuracy: float, random: float) -> list[dict]:
+def evaluated(cell: plan.Cell, accuracy: float, random: float, diverged: int = 0) -> list[dict]:
+    """The rows of a set whose two networks reached that mean, but for those that diverged, of the control too."""
     values = {"distilled": [accuracy - 0.1, accuracy + 0.1], "random": [random, random]}
-    return [
-        {"architecture": cell.shown_network(), "source": source, "values": found, "balanced_values": found,
-         "mean": sum(found) / 2, "balanced_mean": sum(found) / 2}
+    cells = {
+        source: [{"seed": k, "test": 0.0 if k < diverged else value, "lr": 0.1, "lr_chosen_on": None,
+                  "test_balanced": 0.0 if k < diverged else value, "diverged": k < diverged}
+                 for k, value in enumerate(found)]
         for source, found in values.items()
-    ]  # fmt: skip
+    }  # fmt: skip
+    return [evaluation.row(cell.shown_network(), source, found) for source, found in cells.items()]
 
 
 def texts(told: Told) -> dict[tuple[str, str], str]:
@@ -85,6 +89,18 @@ def test_the_networks_of_the_one_distillation_that_came_out_are_no_distillations
     assert texts(one)["no", "low"] == "50.0 (n = 1; 2 of 3 distillations failed: nan)"
     none = told(no_low=result(cell(told(), "no", "low"), 0, failed="nan"))
     assert texts(none)["no", "low"] == "failed: nan"
+
+
+def test_networks_that_diverged_are_told_with_the_mean_over_the_others(told):
+    asked = cell(told(), "no", "low")
+    sets = [evaluated(asked, 0.5 + k / 100, 0.3, diverged) for k, diverged in enumerate((1, 0, 2))]
+    some = told(no_low=replace(result(asked, 3), rows=tuple(sets)))
+    assert texts(some)["no", "low"] == "27.0 ± 25.6 (3 of 6 networks diverged; the others 55.5 ± 6.4)"
+    assert texts(some)[f"{table.CONTROL}, no", "low"] == "15.0 ± 21.2 (1 of 2 networks diverged; the others 30.0)"
+    found = next(line for line in table.summary_rows(some.results) if (line["row"], line["column"]) == ("no", "low"))
+    assert (found["diverged"], found["networks"], found["others_mean"]) == (3, 6, pytest.approx(0.555))
+    failed = told(no_low=replace(result(asked, 1, failed="nan"), rows=(sets[2],)))
+    assert texts(failed)["no", "low"] == "0.0 (n = 1; 2 of 3 distillations failed: nan; 2 of 2 networks diverged)"
 
 
 def test_where_rows_have_different_controls_each_is_shown(told):
