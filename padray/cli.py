@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from padray import __version__
+from padray import __version__, interruption
 from padray.console import Console
-from padray.errors import INTERRUPTED, InputError, WorkError
+from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -294,7 +294,11 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main(check: Callable[[], None] | None = None) -> None:
     """The entry point: errors become one sentence and an exit code. `check` may refuse the arguments first."""
-    console = Console("--json" in sys.argv[1:])
+    with interruption.listening():
+        _main(Console("--json" in sys.argv[1:]), check)
+
+
+def _main(console: Console, check: Callable[[], None] | None) -> None:
     try:
         if check:
             check()
@@ -310,8 +314,11 @@ def main(check: Callable[[], None] | None = None) -> None:
     except (InputError, WorkError) as error:
         console.error(str(error))
         sys.exit(error.exit_code)
+    except Interrupted as error:
+        console.error(str(error))
+        sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
-        console.error("interrupted; everything finished is kept, and the same command goes on from there")
+        console.error("interrupted; everything finished is kept, and the same command makes the rest")
         sys.exit(INTERRUPTED)
 
 

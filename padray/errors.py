@@ -5,7 +5,7 @@ ever stored as a result: the same settings would diverge again. What the machine
 may be otherwise the next time, so it is never recorded, and the same command goes on.
 """
 
-INTERRUPTED = 130  # the exit code after Control-C
+INTERRUPTED = 130  # the exit code after Ctrl-C and SIGTERM
 
 
 class InputError(Exception):
@@ -26,6 +26,10 @@ class DivergedError(WorkError):
 
 class InfrastructureError(WorkError):
     """What machines do: storage, memory, a lost worker, no room. No result; the same command goes on."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM came while work was under way, and what is kept of it is said. No failure: exit code 130."""
 
 
 Failure = InputError | WorkError  # what a worker hands back instead of raising

@@ -17,6 +17,7 @@ from padray.config import Config
 from padray.errors import InputError
 
 Tree = dict[str, Any]
+_RETIRED = (("distill", "checkpoint_every"),)  # settings that changed no result, in manifests of earlier versions
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = 
 def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:
     """The configuration that a manifest holds, with overrides. Raises InputError if it no longer fits."""
     tree, origins = json.loads(json.dumps(settings)), {}
+    for section, key in _RETIRED:
+        if isinstance(tree.get(section), dict):
+            tree[section].pop(key, None)
     for override in overrides:
         path, value = _parse_override(override)
         _put(tree, path, value, override)

@@ -51,8 +51,13 @@ def _unfinished(location: Location, path: str, keys: list[str]) -> dict[str, Any
     ages = [age for key in keys if (age := _age(location, key)) is not None]
     return {
         "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": kinds,
-        "last": max(names, default=""), "idle_s": min(ages, default=0.0),
+        "last": max(names, key=_how_far, default=""), "idle_s": min(ages, default=0.0),
     }  # fmt: skip
+
+
+def _how_far(name: str) -> tuple[bool, str]:
+    """An object's place among those of unfinished work: a checkpoint is further than the history that it goes with."""
+    return name.startswith("checkpoint-"), name
 
 
 def _age(location: Location, key: str) -> float | None:

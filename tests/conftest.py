@@ -29,7 +29,7 @@ distill:
   lr_images: 1
   student_lr: 0.02
   augment: crop_flip
-  checkpoint_every: 4
+  checkpoint_seconds: 0
   windows: {min_start: 0, start: 2, max_start: 4, interval: 3}
   selection: {strategy: depth, ratio: 0.25}
   importance: {enabled: true, lr: 0.5}

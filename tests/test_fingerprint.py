@@ -168,7 +168,7 @@ def test_scores_that_are_not_used_mean_nothing(override):
         ("scores.networks=11", FROM_EXPERTS),
         ("experts.count=11", FROM_DISTILL),
         ("distill.iterations=500", {"evaluate distilled"}),
-        ("distill.checkpoint_every=7", set()),
+        ("distill.checkpoint_seconds=7", set()),
         ("evaluation.seeds=9", set()),
         ("evaluation.architectures=[lenet]", set()),
         ("evaluation.controls={lrs: [0.5], tuning_seeds: 1, full: true}", set()),

@@ -1,9 +1,10 @@
 """The Ray runner: what pipeline.py is handed instead of the in-process one."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from padray import interruption
 from padray.cluster import session
 from padray.config import Config
 from padray.distill.loop import Metrics
@@ -31,6 +32,7 @@ class RayRunner:
             if self.connected:
                 return
             self.startup_s += session.connect()
+            interruption.renew()  # Ray has its own answer to SIGTERM, which keeps nothing
             session.check_room(self.config)
             session.check_storage(self.location)
             self.connected = True
@@ -44,7 +46,7 @@ class RayRunner:
         run = sweep.run if units[0].stage == "evaluate" else experts.run
         return run(work, units, self.config.cluster, self.config.compute.threads)
 
-    def distill(self, work: Distilling) -> Iterator[Metrics]:
+    def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
         assert isinstance(work, DistillWork)
         self.open()
         from padray.cluster import trainer

@@ -6,10 +6,11 @@ Checkpoints are padray's, in padray's storage, so Ray Train's own folder is scra
 
 import tempfile
 import threading
+import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import ray
@@ -25,55 +26,94 @@ from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
 from padray.errors import Failure, InfrastructureError, WorkError
 from padray.matching.student import Gradient
-from padray.stages.distill import DistillWork, Member
+from padray.stages.distill import Bench, DistillWork, Member
 
 T = TypeVar("T")
 _POLL_S = 0.5
+_PATIENCE_S = 30.0  # of a driver that was told to stop; `ray job stop` itself has 3 s
 
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Where worker 0 pins up metrics, and any worker the reason if padray itself gives up, for the driver to read."""
+    """What driver and workers tell each other while they distil.
+
+    Worker 0 pins up metrics, and any worker the reason if padray itself gives up. The driver asks for a stop, and
+    worker 0, once it looks for that, answers when its last state is stored.
+    """
 
     def __init__(self) -> None:
         self.metrics: list[Metrics] = []
         self.refusal: Failure | None = None
+        self.is_watched = self.is_stopped = self.is_kept = False
 
     def add(self, metrics: Metrics) -> None:
         self.metrics.append(metrics)
-
-    def refuse(self, error: Failure) -> None:
-        self.refusal = self.refusal or error
 
     def take(self) -> list[Metrics]:
         taken, self.metrics = self.metrics, []
         return taken
 
+    def refuse(self, failure: Failure) -> None:
+        self.refusal = self.refusal or failure
+
     def reason(self) -> Failure | None:
         return self.refusal
 
+    def stop(self) -> bool:
+        """Ask for a stop; whether anybody looks for that."""
+        self.is_stopped = True
+        return self.is_watched
 
-def run(work: DistillWork) -> Iterator[Metrics]:
-    """Distil on Ray Train workers; yield the metrics as they come in.
+    def stopped(self) -> bool:
+        """Worker 0 asks whether to stop."""
+        self.is_watched = True
+        return self.is_stopped
+
+    def answer(self) -> None:
+        self.is_kept = True
+
+    def kept(self) -> bool:
+        return self.is_kept
+
+    def over(self) -> bool:
+        """Whether the workers end on purpose."""
+        return self.is_stopped or self.refusal is not None
+
+
+def run(work: DistillWork) -> Generator[Metrics, None, None]:
+    """Distil on Ray Train workers; yield the metrics as they come in. Interrupted or closed, it has a state stored.
 
     Raises:
         InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
     board = _board(work.config)
-    with tempfile.TemporaryDirectory(prefix="padray-train-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
         outcome: list[BaseException] = []
         thread = threading.Thread(target=_fit, args=(work, board, scratch, outcome), daemon=True)
         thread.start()
-        while thread.is_alive():
-            thread.join(_POLL_S)
+        try:
+            while thread.is_alive():
+                thread.join(_POLL_S)
+                yield from ray.get(board.take.remote())
             yield from ray.get(board.take.remote())
-        yield from ray.get(board.take.remote())
+        except (KeyboardInterrupt, GeneratorExit):
+            _stop(board, thread)
+            raise
     reason = ray.get(board.reason.remote())
     ray.kill(board)
     if reason is not None:
         raise reason
     if outcome:
         raise _explain(outcome[0], work.config)
+
+
+def _stop(board: Any, thread: threading.Thread) -> None:
+    """Have worker 0 store its last state; come back when it has, or when nobody answers. The board stays for them."""
+    if not ray.get(board.stop.remote()):
+        return
+    until = time.monotonic() + _PATIENCE_S
+    while thread.is_alive() and time.monotonic() < until and not ray.get(board.kept.remote()):
+        time.sleep(0.1)
 
 
 def _board(config: Config) -> Any:
@@ -131,16 +171,56 @@ def _worker(config: dict[str, Any]) -> None:
     count = work.config.distill.trajectories
     member = Member(rank, size, lambda own: _gather(own, count, size), _from_first) if size > 1 else Member()
     try:
-        for metrics in work.run(member):
-            if rank == 0:
-                board.add.remote(metrics)
+        bench = work.open(member)
+        with closing(bench.run()) as iterations, _watching(board, bench) as stop:
+            for metrics in iterations:
+                if rank == 0:
+                    board.add.remote(metrics)
+                if stop.is_set():
+                    break
+        if stop.is_set():
+            _leave()
     except _PeerLostError:
-        if ray.get(board.reason.remote()) is None:
+        if not ray.get(board.over.remote()):
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
         ray.get(board.refuse.remote(_told(error)))
-        if dist.is_initialized():
-            dist.destroy_process_group()  # or the others would wait for this worker
+        _leave()
+
+
+@contextmanager
+def _watching(board: Any, bench: Bench) -> Iterator[threading.Event]:
+    """Worker 0 looks for a stop while it works. It stores its last state at once, however long an iteration takes.
+
+    The event says that the work is to end with its iteration.
+    """
+    stop, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL_S):
+            if ray.get(board.stopped.remote()):
+                try:
+                    bench.keep()
+                finally:
+                    ray.get(board.answer.remote())  # stored or not: what the driver says, it reads from the storage
+                    stop.set()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if bench.member.rank == 0:
+        thread.start()
+    try:
+        yield stop
+    finally:
+        over.set()
+        if bench.member.rank == 0:
+            thread.join()
+
+
+def _leave() -> None:
+    """End this worker's part in the exchange, or the others would wait for it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _told(error: Exception) -> Failure:
@@ -148,7 +228,7 @@ def _told(error: Exception) -> Failure:
     if isinstance(error, Failure):
         return error
     trace = "".join(traceback.format_exception(error))
-    return WorkError(f"distilling met an error that padray does not know; the last checkpoint is kept\n{trace}")
+    return WorkError(f"distilling met an error that padray does not know; the last state is kept\n{trace}")
 
 
 class _PeerLostError(Exception):

@@ -3,12 +3,15 @@
 A contribution is what one trajectory says: its loss and its gradients. It depends on the state and on the
 trajectory's number alone, so contributions may be made anywhere; `step` sums them in trajectory order, so who
 made them does not matter. Sources: MTT Algorithm 1, DATM (soft labels, guard), PAD Eq. 4, IADD Algorithm 1.
+
+Metrics hold finite numbers alone, so that JSON and Parquet know them all: what is not finite is None.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -27,6 +30,8 @@ from padray.matching.student import Gradient, Learned
 from padray.networks.flat import FlatNetwork
 
 Metrics = dict[str, Any]
+BARREN = 10  # so many iterations in a row without a finite trajectory, and the work ends
+_LOWER = "lower distill.lr_images, distill.labels.lr, distill.lr_student_lr or distill.student_lr"
 
 
 @dataclass(frozen=True)
@@ -92,37 +97,48 @@ def _metric(problem: Problem, state: State) -> Metric:
 def step(problem: Problem, state: State, contributions: list[Contribution]) -> tuple[State, Metrics]:
     """The next state and this iteration's metrics, from the contributions of all trajectories in their order.
 
-    Trajectories whose loss is above `distill.max_loss` leave the mean; if all are, nothing is updated.
+    Trajectories that are not finite, and those whose loss is above `distill.max_loss`, leave the mean; if all do,
+    nothing is updated.
 
     Raises:
-        DivergedError: a loss or a gradient is not finite, or the student's lr is no longer positive.
+        DivergedError: no trajectory was finite, again and again; the student's lr is no longer positive; or the step
+            leaves values that are not finite.
     """
-    settings, losses = problem.settings, [float(c.loss) for c in contributions]
-    _check_finite(state, contributions)
-    used = [c for c in contributions if float(c.loss) <= settings.max_loss]
+    finite = [c for c in contributions if _is_finite(c)]
+    used = [c for c in finite if float(c.loss) <= problem.settings.max_loss]
+    stepped = replace(state, iteration=state.iteration + 1, barren=0 if finite else state.barren + 1)
+    if stepped.barren >= BARREN:
+        raise DivergedError(
+            f"no trajectory was finite in {BARREN} iterations in a row, up to iteration {state.iteration} "
+            f"(student lr {float(state.learned.lr):.3g}): {_LOWER}"
+        )
     metrics: Metrics = {
-        "iteration": state.iteration, "loss": sum(losses) / len(losses), "skipped": len(contributions) - len(used),
-        "student_lr": float(state.learned.lr), "layers": _mean([c.layers for c in contributions]).tolist(),
+        "iteration": state.iteration, "loss": _mean_loss(finite), "skipped": len(contributions) - len(used),
+        "not_finite": len(contributions) - len(finite), "student_lr": float(state.learned.lr),
+        "layers": _mean_layers(contributions, finite),
     }  # fmt: skip
-    importance, stepped = problem.importance, replace(state, iteration=state.iteration + 1)
-    if importance is not None and state.weights is not None:
-        metrics |= importance.diagnostics(state.weights)
-    if not used:
-        return stepped, metrics
-    set_descends, weights_descend = descent.turns(settings, state.iteration)
+    if problem.importance is not None and state.weights is not None:
+        metrics |= problem.importance.diagnostics(state.weights)
+    return _descend(problem, stepped, used) if used else stepped, {key: _told(value) for key, value in metrics.items()}
+
+
+def _descend(problem: Problem, state: State, used: list[Contribution]) -> State:
+    """The state of an iteration after its descent along the mean of what is used. Raises DivergedError."""
+    settings, importance, iteration = problem.settings, problem.importance, state.iteration - 1
+    set_descends, weights_descend = descent.turns(settings, iteration)
     if set_descends:
-        stepped = descent.descend_set(settings, stepped, _mean_gradient([c.gradient for c in used]))
+        state = descent.descend_set(settings, state, _mean_gradient([c.gradient for c in used]))
     if importance is not None and weights_descend:
         gradient_G = _mean([c.weights for c in used if c.weights is not None])
-        stepped = descent.descend_weights(importance, stepped, gradient_G)
-    if not float(stepped.learned.lr) > 0:
+        state = descent.descend_weights(importance, state, gradient_G)
+    if not float(state.learned.lr) > 0:
         kept = " or set distill.keep_lr_positive" if settings.keep_lr_positive == "no" else ""
         raise DivergedError(
-            f"the student's lr became {float(stepped.learned.lr):.3g} in iteration {state.iteration}: "
+            f"the student's lr became {float(state.learned.lr):.3g} in iteration {iteration}: "
             f"lower distill.lr_student_lr ({settings.lr_student_lr:g}){kept}"
         )
-    _check_state(stepped)
-    return stepped, metrics
+    _check_state(state)
+    return state
 
 
 def _mean_gradient(parts: list[Gradient]) -> Gradient:
@@ -139,16 +155,28 @@ def _mean(parts: list[torch.Tensor]) -> torch.Tensor:
     return total / len(parts)
 
 
-def _check_finite(state: State, contributions: list[Contribution]) -> None:
-    for c in contributions:
-        parts = [("loss", c.loss), ("gradient of the images", c.gradient.images), ("gradient of the lr", c.gradient.lr)]
-        for name, part in parts:
-            if not bool(torch.isfinite(part).all()):
-                lr = float(state.learned.lr)
-                raise DivergedError(
-                    f"the {name} is not finite in iteration {state.iteration} (student lr {lr:.3g}): "
-                    f"lower distill.lr_images, distill.labels.lr or distill.lr_student_lr"
-                )
+def _is_finite(contribution: Contribution) -> bool:
+    """Whether the loss and every gradient are finite."""
+    gradient = contribution.gradient
+    parts = (contribution.loss, gradient.images, gradient.labels, gradient.lr, contribution.weights)
+    return all(bool(torch.isfinite(part).all()) for part in parts if part is not None)
+
+
+def _mean_loss(finite: list[Contribution]) -> float | None:
+    """The mean loss of the finite trajectories; None where there is none."""
+    return sum(float(c.loss) for c in finite) / len(finite) if finite else None
+
+
+def _mean_layers(contributions: list[Contribution], finite: list[Contribution]) -> list[float | None]:
+    """The mean relative errors of the finite trajectories, (L,); None each where there is none."""
+    return _mean([c.layers for c in finite]).tolist() if finite else [None] * len(contributions[0].layers)
+
+
+def _told(value: Any) -> Any:
+    """A metric as it is told: None in the place of every number that is not finite."""
+    if isinstance(value, list):
+        return [_told(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_state(state: State) -> None:
@@ -170,15 +198,15 @@ class Ports:
         rows: for each iteration's trajectories of this worker, in order, the (start, target) snapshots.
         mine: the numbers of this worker's trajectories.
         exchange: this worker's contributions -> those of all workers, in trajectory order.
-        judge: validation accuracy of what has been learned.
-        keep: called with every state that may be stored.
+        judge: the validation accuracies of networks trained on what has been learned; None for one that diverged.
+        keep: called with every state that may be stored, and the metrics of the iteration that led to it.
     """
 
     rows: Iterator[tuple[torch.Tensor, ...]]
     mine: Iterable[int]
     exchange: Callable[[list[Contribution]], list[Contribution]]
-    judge: Callable[[Learned], float]
-    keep: Callable[[State], None]
+    judge: Callable[[Learned], list[float | None]]
+    keep: Callable[[State, Metrics], None]
 
 
 def run(problem: Problem, state: State, until: int, ports: Ports) -> Iterator[Metrics]:
@@ -191,11 +219,25 @@ def run(problem: Problem, state: State, until: int, ports: Ports) -> Iterator[Me
             own.append(contribute(problem, state, trajectory, start_P, target_P))
         state, metrics = step(problem, state, ports.exchange(own))
         if validation.seeds and state.iteration % validation.every == 0:
-            accuracy = ports.judge(state.candidate)
+            accuracies = ports.judge(state.candidate)
+            accuracy = fmean(found or 0.0 for found in accuracies)  # no iterate is worse than one that diverges
             state = state.judged(accuracy)
-            metrics["validation_accuracy"] = accuracy
+            metrics |= {"validation_accuracy": _told(accuracy), "validation_diverged": accuracies.count(None)}
+        ports.keep(state, metrics)
         yield metrics
-        ports.keep(state)
+
+
+def describe(metrics: Metrics) -> str:
+    """An iteration in a few words."""
+    loss = "no finite loss" if metrics["loss"] is None else f"loss {metrics['loss']:.4f}"
+    skipped, lost = metrics["skipped"], metrics["not_finite"]
+    left_out = f", {skipped} left out ({lost} not finite)" if lost else f", {skipped} left out" if skipped else ""
+    judged = ""
+    if "validation_accuracy" in metrics:
+        diverged = f" ({n} diverged)" if (n := metrics["validation_diverged"]) else ""
+        judged = f", validation {100 * metrics['validation_accuracy']:.1f} %{diverged}"
+    warned = f"; {metrics['warning']}" if "warning" in metrics else ""
+    return f"{loss}, student lr {metrics['student_lr']:.4g}{left_out}{judged}{warned}"
 
 
 def result(state: State) -> tuple[int, Learned]:
@@ -206,7 +248,10 @@ def result(state: State) -> tuple[int, Learned]:
 
 
 def warning(problem: Problem, state: State) -> str | None:
-    """What whoever uses the set of this state must know: that IADD's weights have collapsed."""
-    if problem.importance is None or state.weights is None:
-        return None
-    return problem.importance.warning(state.weights)
+    """What whoever uses the set of this state must know: that the last iterations did nothing, that IADD collapsed."""
+    told: list[str | None] = []
+    if state.barren:
+        told.append(f"no trajectory was finite in the last {state.barren} iterations, which changed nothing: {_LOWER}")
+    if problem.importance is not None and state.weights is not None:
+        told.append(problem.importance.warning(state.weights))
+    return "; ".join(filter(None, told)) or None

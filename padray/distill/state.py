@@ -1,7 +1,7 @@
 """The state of a distillation: all that the next iteration depends on, and all that a checkpoint holds.
 
-Format 2 of the checkpoint added the images' moving average and the weights' momentum; format 1 is read as having
-neither. Legend: G weights of IADD.
+Format 2 of the checkpoint added the images' moving average and the weights' momentum, format 3 the iterations in a
+row without a finite trajectory; earlier ones are read as having none. Legend: G weights of IADD.
 """
 
 import json
@@ -15,7 +15,7 @@ from padray.errors import InputError
 from padray.matching.student import Learned
 from padray.store.shards import metadata_of
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class State:
     Attributes:
         weights: what IADD descends on (G,), see matching/importance.py; with `weights_momentum` (G,).
         average: the images' moving average (FTD).
+        barren: how many iterations in a row, up to this state, had no finite trajectory and changed nothing.
     """
 
     iteration: int
@@ -43,6 +44,7 @@ class State:
     weights_momentum: torch.Tensor | None = None
     average: torch.Tensor | None = None
     best: Best | None = None
+    barren: int = 0
 
     @property
     def candidate(self) -> Learned:
@@ -78,12 +80,13 @@ def encode(state: State, facts: dict[str, Any]) -> bytes:
     """A checkpoint's bytes. `facts` (fingerprint, numerics, history so far) go into its header."""
     tensors = _tensors("learned", state.learned) | _tensors("momentum", state.momentum)
     tensors |= {name: value for name in _PARTS if (value := getattr(state, name)) is not None}
-    facts = {**facts, "checkpoint_format": CHECKPOINT_FORMAT, "iteration": state.iteration}
+    facts = {**facts, "checkpoint_format": CHECKPOINT_FORMAT, "iteration": state.iteration, "barren": state.barren}
     if state.best is not None:
-        tensors |= _tensors("best", state.best.learned)
+        best = _tensors("best", state.best.learned)
+        tensors |= {name: value.clone() for name, value in best.items()}  # they may be those of this very state
         facts["best"] = {"iteration": state.best.iteration, "accuracy": state.best.accuracy}
     return safetensors.torch.save(
-        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         metadata={"padray": json.dumps(facts, sort_keys=True)},
     )
 
@@ -93,15 +96,15 @@ def decode(content: bytes) -> tuple[State, dict[str, Any]]:
     try:
         facts = metadata_of(content)
         tensors = safetensors.torch.load(content)
-        version, iteration = int(facts.pop("checkpoint_format")), facts.pop("iteration")
-        best = facts.pop("best", None)
+        version, iteration = int(facts.pop("checkpoint_format")), int(facts.pop("iteration"))
+        best, barren = facts.pop("best", None), int(facts.pop("barren", 0))
         parts: dict[str, Any] = {name: tensors[name] for name in _PARTS if name in tensors}
         if version == 1 and "weights" in parts:
             parts["weights_momentum"] = torch.zeros_like(parts["weights"])
-        state = State(iteration, _learned("learned", tensors), _learned("momentum", tensors), **parts)
+        state = State(iteration, _learned("learned", tensors), _learned("momentum", tensors), **parts, barren=barren)
         if best is not None:
             state = replace(state, best=Best(best["iteration"], best["accuracy"], _learned("best", tensors)))
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
+    except (safetensors.SafetensorError, AttributeError, KeyError, ValueError, TypeError):
         raise InputError("this file is not a checkpoint that padray wrote") from None
     if version > CHECKPOINT_FORMAT:
         raise InputError(f"this checkpoint has format {version}; this padray reads up to {CHECKPOINT_FORMAT}")
@@ -116,4 +119,4 @@ def to_device(state: State, device: torch.device) -> State:
 
     best = None if state.best is None else replace(state.best, learned=moved(state.best.learned))
     parts = {name: value.to(device) for name in _PARTS if (value := getattr(state, name)) is not None}
-    return State(state.iteration, moved(state.learned), moved(state.momentum), best=best, **parts)
+    return replace(state, learned=moved(state.learned), momentum=moved(state.momentum), best=best, **parts)

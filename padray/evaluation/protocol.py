@@ -14,6 +14,7 @@ from padray import networks
 from padray.config import EvaluationSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
+from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
 from padray.experts.training import Draws, Recipe, Samples, samples_of, train
@@ -98,19 +99,26 @@ class Trial:
     draws: Draws
 
 
-def validation_accuracies(learned: Learned, network: NetworkSettings, dataset: Dataset, trial: Trial) -> list[float]:
+def validation_accuracies(
+    learned: Learned, network: NetworkSettings, dataset: Dataset, trial: Trial
+) -> list[float | None]:
     """What `evaluation.metric` says on validation of `trial.seeds` fresh networks trained on what has been learned.
 
+    None for a network that diverged: that is a judgement, the worst, and no failure of whoever asks for it.
     Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
     """
     device, dtype = learned.images.device, learned.images.dtype
     judges = Judges(samples_of(dataset, "validation", device, dtype), None)
     training = samples_of_set(learned, device)
     recipe = recipe_for(trial.settings, trial.epochs, float(learned.lr))
-    found = []
+    found: list[float | None] = []
     for k in range(trial.seeds):
         draws = replace(trial.draws, unit=f"{trial.draws.unit}-{k}")
-        score = judge(training, network, recipe, draws, dataset, judges)
-        assert score.held is not None, "it was asked for"
-        found.append(score.held.by(trial.settings.metric))
+        try:
+            score = judge(training, network, recipe, draws, dataset, judges)
+        except DivergedError:
+            found.append(None)
+        else:
+            assert score.held is not None, "it was asked for"
+            found.append(score.held.by(trial.settings.metric))
     return found

@@ -101,9 +101,7 @@ def distillation(chain: Chain) -> Line:
     known, settings = chain.known, chain.config.distill
     place, iterations = chain.distilled, settings.iterations
     there = chain.there(place, [f"set-{iterations:06d}"])
-    done = iterations if there else 0
-    if not there and (last := checkpoints.newest(chain.context.folder(place), iterations)):
-        done = last.state.iteration
+    done = iterations if there else checkpoints.reached(chain.context.folder(place), iterations)
     return Line(
         "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
         steps=iterations * settings.trajectories * settings.student_steps,

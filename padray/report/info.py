@@ -109,20 +109,25 @@ class LossInfo(NamedTuple):
     chosen: int
     best: float | None
     skipped: int
+    not_finite: int
+    diverged: int
     max_loss: float
     measure: str
 
     @property
     def caption(self) -> str:
-        """What the lines are, which iterate was taken, and how many iterations were skipped."""
+        """What the lines are, which iterate was taken, and how many iterations left trajectories out."""
         taken = f"The last iterate ({self.chosen}) is the set: none was judged."
         if self.best is not None:
             said = f"{self.chosen}, with {100 * self.best:.1f} % {self.measure}"
             taken = f"The set is the iterate that did best on validation: {said}."
+        if self.diverged:
+            taken += f" Of the networks that judged iterates, {self.diverged} diverged, which counts as 0 %."
         skipped = f"In {self.skipped} of {len(self.iterations)} iterations" if self.skipped else "In no iteration"
+        lost = f"; in {self.not_finite} of these, because it was not finite" if self.not_finite else ""
         return (
             f"Thin: the loss of each iteration; thick: its running median over {self.window}. {taken} {skipped} "
-            f"was a trajectory left out because its loss was above distill.max_loss ({self.max_loss:g})."
+            f"was a trajectory left out because its loss was above distill.max_loss ({self.max_loss:g}){lost}."
         )
 
 
@@ -135,11 +140,13 @@ def loss_info(history: History, chosen: int, best: float | None, max_loss: float
         iterations, loss, running_median(loss, window), window,
         _column(judged, "iteration") + 1,  # judged after the iteration's update
         _column(judged, "validation_accuracy"), _column(history, "student_lr"), chosen, best,
-        sum(bool(row["skipped"]) for row in history), max_loss, metric.replace("_", " "),
+        sum(bool(row["skipped"]) for row in history), sum(bool(row.get("not_finite")) for row in history),
+        sum(row.get("validation_diverged") or 0 for row in history), max_loss, metric.replace("_", " "),
     )  # fmt: skip
 
 
 def _column(history: History, name: str) -> Floats:
+    """What the iterations say, NaN where one has nothing to say."""
     return np.array([row[name] for row in history], dtype=np.float64)
 
 
@@ -149,10 +156,12 @@ def _window(count: int) -> int:
 
 
 def running_median(values: Floats, window: int) -> Floats:
-    """Median of the `window` (odd) values around each; at the ends of those that are there. Same shape."""
+    """Median of the `window` (odd) values around each, of those that are there; NaN where none is. Same shape."""
     half = window // 2
     padded = np.pad(values, half, constant_values=np.nan)
-    found: Floats = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    around = np.lib.stride_tricks.sliding_window_view(padded, window)
+    found, there = np.full(len(values), np.nan), ~np.isnan(around).all(axis=1)
+    found[there] = np.nanmedian(around[there], axis=1)
     return found
 
 
@@ -208,9 +217,9 @@ def layers_info(
 
 
 def _mean_moved(layers_TL: Floats) -> Floats:
-    """The mean over the iterations in which the expert moved, (L,): the others are recorded as 0 and say nothing."""
+    """The mean over the iterations in which the expert moved, (L,): those recorded as 0 or NaN say nothing."""
     moved = (layers_TL > 0).sum(axis=0)
-    return np.where(moved > 0, layers_TL.sum(axis=0) / np.maximum(moved, 1), np.nan)
+    return np.where(moved > 0, np.nansum(layers_TL, axis=0) / np.maximum(moved, 1), np.nan)
 
 
 def cut_position(spans: Sequence[Span], cut: int) -> float | None:

@@ -13,12 +13,18 @@ from padray.store.artifacts import Folder
 
 
 def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, parameters: Parameters) -> TrialRecord:
-    """The finished trial of a set that lies in storage; the same networks judge every trial."""
+    """The finished trial of a set that lies in storage; the same networks judge every trial.
+
+    A network that diverges is a judgement too; the trial's `reason` says so.
+    """
     folder = Folder(inputs.location, distilled.folder, distilled.fingerprint)
     iterations = config.distill.iterations
     learned = stored.load_set(folder, iterations).learned
     draws = Draws(config.seed_of("search"), "search", "objective")
     trial = Trial(config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws)
-    values = validation_accuracies(learned, config.network, inputs.dataset(), trial)
+    accuracies = validation_accuracies(learned, config.network, inputs.dataset(), trial)
+    values = tuple(found or 0.0 for found in accuracies)  # no set is worse than one on which networks diverge
+    lost = accuracies.count(None)
+    reason = f"{lost} of {len(values)} networks diverged on its set, which counts as 0 %" if lost else ""
     sha256 = stored.set_object(folder.require(), iterations).sha256
-    return TrialRecord(number, parameters, "finished", fmean(values), tuple(values), set_sha256=sha256)
+    return TrialRecord(number, parameters, "finished", fmean(values), values, reason, sha256)

@@ -104,9 +104,11 @@ class DistillSettings(Section):
     published approximation (`tesla`). ema_decay: the images' moving average (FTD) is judged and stored; 0 is off.
     keep_lr_positive: the student's lr is left alone (`no`), kept at 1e-6 or more (`clamp`), or descends in its
     logarithm (`log`), where steps of the same size take an lr_student_lr that is student_lr^-2 times as large.
+    checkpoint_seconds: what a kill may cost; states are stored beside the work, and further apart only where that would
+    take more than 2 % of the cores' time. 0: after every iteration, and the work waits for it.
     """
 
-    UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_every", "seed"})
+    UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_seconds", "seed"})
     ipc: Count = 10
     iterations: Count = 10_000
     student_steps: Count = 80
@@ -124,7 +126,7 @@ class DistillSettings(Section):
     gradient: Literal["exact", "unroll", "tesla"] = "exact"
     init: Literal["correct", "real", "noise"] = "correct"
     augment: Augmentation = FULL_AUGMENTATION
-    checkpoint_every: Count = 100
+    checkpoint_seconds: NotNegative = 60.0
     windows: WindowSettings = WindowSettings()
     selection: SelectionSettings = SelectionSettings()
     pruning: PruningSettings = PruningSettings()

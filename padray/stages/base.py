@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -76,8 +76,8 @@ class Progress:
 class Distilling(Protocol):
     """A distillation that a runner carries through."""
 
-    def run(self) -> Iterator[Metrics]:
-        """Go on from the newest checkpoint; the metrics of every iteration."""
+    def run(self) -> Generator[Metrics, None, None]:
+        """Go on from the newest checkpoint; the metrics of every iteration. Closed early, it keeps the last state."""
 
 
 Notify = Callable[[Progress], None]
@@ -102,8 +102,8 @@ class Runner(Protocol):
     def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         """Make all units; yield them as they finish, and what was lost on the way."""
 
-    def distill(self, work: Distilling) -> Iterator[Metrics]:
-        """Carry a distillation to its end; yield the metrics of its iterations."""
+    def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
+        """Carry a distillation to its end; yield the metrics of its iterations. Closed early, it keeps a state."""
 
     def search(self, work: Searching, context: "Context") -> Iterator[Any]:
         """Make a search's missing trials; yield their records as they come to an end."""
@@ -133,7 +133,7 @@ class InlineRunner:
             for unit in units:
                 yield make_unit(work, make, unit)
 
-    def distill(self, work: Distilling) -> Iterator[Metrics]:
+    def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
         return work.run()
 
     def search(self, work: Searching, context: "Context") -> Iterator[Any]:

@@ -3,9 +3,9 @@
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from padray.distill.loop import Contribution, Metrics, Ports, Problem
 from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
 from padray.draws import seed_for
-from padray.errors import InfrastructureError, InputError, WorkError
+from padray.errors import DivergedError, InfrastructureError, InputError, Interrupted, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
 from padray.experts.training import Draws
 from padray.fingerprint import Identity
@@ -72,16 +72,16 @@ class DistillWork:
     experts: Identity
     identity: Identity
 
-    def run(self, member: Member | None = None) -> Iterator[Metrics]:
-        """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration.
+    def open(self, member: Member) -> "Bench":
+        """Load what a worker needs to go on from the newest checkpoint."""
+        return Bench(self, member)
 
-        Beside what the history keeps they hold `waited_s`, the seconds that the worker waited for its snapshots.
-        """
-        bench = _Bench(self, member or Member())
-        yield from bench.run()
+    def run(self) -> Generator[Metrics, None, None]:
+        """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration."""
+        yield from self.open(Member()).run()
 
 
-class _Bench:
+class Bench:
     """A worker's opened inputs while it distils."""
 
     def __init__(self, work: DistillWork, member: Member) -> None:
@@ -92,12 +92,12 @@ class _Bench:
         self.experts = self.expert_folder.require()
         require_units(self.experts, self.config.experts.count, work.experts.folder)
         resumed = member.share(lambda: checkpoints.newest(self.folder, self.config.distill.iterations))
-        self.numerics = Numerics(**resumed.facts["numerics"]) if resumed else decide(self.config.compute)
+        self.numerics = Numerics(**resumed.numerics) if resumed else decide(self.config.compute)
         self.device = self.numerics.use()
         self.dataset = work.inputs.dataset()
         self.seed = self.config.seed_of("distill")
         self.problem = Problem(self.config.distill, self._student(), self.seed)
-        self.trail = checkpoints.Trail(self.folder, self.numerics, resumed.parts if resumed else ())
+        self.trail = checkpoints.Trail(self.folder, self.numerics, resumed, self.config.distill.checkpoint_seconds)
         self.state = distill.state.to_device(resumed.state if resumed else self._start(), self.device)
         self.waited_s = 0.0  # since the last iteration's end
 
@@ -184,7 +184,11 @@ class _Bench:
             yield rows
             asked = time.monotonic()
 
-    def run(self) -> Iterator[Metrics]:
+    def run(self) -> Generator[Metrics, None, None]:
+        """The metrics of every iteration, and `waited_s`, the seconds that this worker waited for its snapshots.
+
+        However this ends, the last good state is kept: by an error, by Ctrl-C, or because nobody asks any further.
+        """
         settings = self.config.distill
         mine = self.member.trajectories(settings.trajectories)
         if self.state.iteration >= settings.iterations and self.member.rank == 0:  # only the set is still to store
@@ -193,43 +197,54 @@ class _Bench:
         try:
             with within_memory("distilling"):
                 for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
-                    self.trail.add(metrics)
                     yield {**metrics, "waited_s": self.waited_s}  # no clock in the history, whose bytes are compared
                     self.waited_s = 0.0
-        except Exception as error:  # whatever it is, and whichever worker met it first, worker 0 keeps what is done
-            kept = self._keep_last()
-            if isinstance(error, WorkError):
-                raise type(error)(f"{error}; {kept}") from error
+        except WorkError as error:
+            raise type(error)(f"{error}; {self._kept(error)}") from error
+        except BaseException:
+            self.keep()
             raise
 
-    def _keep_last(self) -> str:
-        """Store the last good state; what is kept, and how to go on."""
-        done = self.state.iteration
-        if not done:
-            return "no iteration was finished"
-        if self.member.rank == 0:
-            self.trail.save(self.state)
-        return (
-            f"the state after {done} of {self.config.distill.iterations} iterations is kept, and "
-            f"distill.iterations={done} makes a set of it; other settings start a distillation of their own"
-        )
+    def keep(self) -> None:
+        """Store the last good state, if this worker is the one that stores. From whatever thread."""
+        if self.member.rank == 0 and self.state.iteration:
+            self.trail.store(self.state)
 
-    def _judge(self, learned: Learned) -> float:
-        """Mean validation accuracy of `distill.validation.seeds` fresh networks, judged by worker 0."""
+    def _kept(self, error: WorkError) -> str:
+        """Store the last good state, whichever worker met the error first; what is kept, and how to go on."""
+        done, total = self.state.iteration, self.config.distill.iterations
+        try:
+            self.keep()
+        except (InputError, WorkError):  # the storage may be what failed
+            done = self.trail.stored
+        if not done:
+            return f"no iteration {'is kept' if self.state.iteration else 'was finished'}"
+        kept = f"the state after {done} of {total} iterations is kept"
+        if not isinstance(error, DivergedError):
+            return f"{kept}, and the same command goes on from it"
+        return f"{kept}, and distill.iterations={done} makes a set of it; other settings start another distillation"
+
+    def _judge(self, learned: Learned) -> list[float | None]:
+        """What `distill.validation.seeds` fresh networks reach on validation, as worker 0 finds it."""
         settings, network = self.config.distill.validation, self.config.network
         trial = Trial(
             self.config.evaluation, settings.epochs, settings.seeds, Draws(self.seed, "distill", "validation")
         )
-        return fmean(self.member.share(lambda: validation_accuracies(learned, network, self.dataset, trial)))
+        found: list[float | None] = self.member.share(
+            lambda: validation_accuracies(learned, network, self.dataset, trial)
+        )
+        return found
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: State, metrics: Metrics) -> None:
+        if self.member.rank == 0:
+            self.trail.note(metrics)  # before the state is the last good one: a stop may come in between
         self.state = state
         crash_point("distill", "iteration", state.iteration)
-        last = state.iteration == self.config.distill.iterations
-        if self.member.rank == 0 and (last or state.iteration % self.config.distill.checkpoint_every == 0):
-            self.trail.save(state)
-            crash_point("distill", "checkpoint", state.iteration)
-            if last:
+        if self.member.rank == 0:
+            if state.iteration < self.config.distill.iterations:
+                self.trail.offer(state)
+            else:
+                self.trail.store(state)
                 self._finish(state)
 
     def _finish(self, state: State) -> None:
@@ -258,7 +273,11 @@ class _Bench:
 
 
 def make(context: Context, data: Identity, experts: Identity) -> Identity:
-    """Distil until the set of `distill.iterations` iterations is there."""
+    """Distil until the set of `distill.iterations` iterations is there.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM came, and says which state is kept.
+    """
     began = time.monotonic()
     identity = fingerprint.distill_identity(context.config, experts)
     iterations = context.config.distill.iterations
@@ -266,11 +285,11 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
     reused = present is not None and any(item.stem == f"set-{iterations:06d}" for item in present.objects)
     if not reused:
         work = DistillWork(context.config, Inputs(context.location, data), experts, identity)
-        waited_s, done = 0.0, 0
-        for metrics in context.runner.distill(work):
-            waited_s, done = waited_s + metrics["waited_s"], done + 1
-            context.notify(Progress("distill", metrics["iteration"] + 1, iterations, describe(metrics)))
-        made = _commit(context, identity, experts)
+        try:
+            waited_s, done = _carry_out(context, work)
+            made = _commit(context, identity, experts)
+        except KeyboardInterrupt:
+            raise Interrupted(checkpoints.told(context.folder(identity), iterations)) from None
         unit = Unit("distill", made.stem, identity.fingerprint)
         took = Done(unit, made, time.monotonic() - began, socket.gethostname(), {})
         started, finished = events_of(took)
@@ -279,27 +298,33 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
     return identity
 
 
-def describe(metrics: Metrics) -> str:
-    """An iteration in a few words."""
-    judged = f", validation {100 * metrics['validation_accuracy']:.1f} %" if "validation_accuracy" in metrics else ""
-    warned = f"; {metrics['warning']}" if "warning" in metrics else ""
-    return f"loss {metrics['loss']:.4f}, student lr {metrics['student_lr']:.4g}{judged}{warned}"
+def _carry_out(context: Context, work: DistillWork) -> tuple[float, int]:
+    """Have the runner distil; the seconds that worker 0 waited for its snapshots, and the number of iterations."""
+    waited_s, done, iterations = 0.0, 0, context.config.distill.iterations
+    with closing(context.runner.distill(work)) as told:  # closed at once where this is interrupted, which keeps a state
+        for metrics in told:
+            waited_s, done = waited_s + metrics["waited_s"], done + 1
+            context.notify(Progress("distill", metrics["iteration"] + 1, iterations, loop.describe(metrics)))
+    return waited_s, done
 
 
 def _commit(context: Context, identity: Identity, experts: Identity) -> StoredObject:
     """List the new set beside other ones, the history, and the checkpoint to go on from; drop older checkpoints."""
     folder, iterations = context.folder(identity), context.config.distill.iterations
     # A longer run beside this one drops our checkpoint when it has passed it; then its own tells the history.
-    last = checkpoints.newest(folder, iterations) or checkpoints.newest(folder, sys.maxsize)
+    last = checkpoints.newest(folder, iterations)
+    if last is None or last.state.iteration < iterations:
+        last = checkpoints.newest(folder, sys.maxsize)
     found = folder.loose(f"set-{iterations:06d}")
-    if last is None or not found:
+    if last is None or last.state.iteration < iterations or not found:
         raise InfrastructureError(f"{folder.path} was removed while it was made; the same command makes it again")
     before, made = folder.manifest(), found[-1]
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
+    history = [*last.parts, *checkpoints.put_tail(folder, last, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
-    objects = {item.key: item for item in (*others, *last.parts, made, *own)}
+    objects = {item.key: item for item in (*others, *history, made, *own)}
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
-    numerics = last.facts["numerics"]  # of the workers, which may have another device than this process
+    numerics = last.numerics  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))
     checkpoints.prune(folder, iterations, keep=0)  # the one that is listed has just been read whole
     return made

@@ -29,7 +29,7 @@ from tests.roots import different, inspect, stored, units
 from tests.swift import BUCKET, OWNER, STRANGER, Store, Swift, point, problem
 
 pytestmark = [pytest.mark.s3, *(pytest.mark.filterwarnings(rule) for rule in OF_RAY)]
-LONGER = ("experts.count=6", "experts.epochs=30", "distill.iterations=240", "distill.checkpoint_every=20")
+LONGER = ("experts.count=6", "experts.epochs=30", "distill.iterations=240", "distill.checkpoint_seconds=0.5")
 
 
 def sets(*overrides: str) -> list[str]:

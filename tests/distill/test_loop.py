@@ -1,5 +1,7 @@
-"""Iterations from state to state: who descends when, what the guard stops, and what the metrics say."""
+"""Iterations from state to state: who descends when, what is left out, and what the metrics say."""
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,7 @@ from padray.distill import state as states
 from padray.distill.loop import Contribution, Ports, Problem
 from padray.distill.state import State
 from padray.draws import generator
-from padray.errors import WorkError
+from padray.errors import DivergedError, WorkError
 from padray.matching.student import Gradient, Learned
 from padray.networks.flat import FlatNetwork
 from padray.stages import stored
@@ -37,7 +39,7 @@ def first(made: Problem) -> State:
     return states.start(learned, weights, averaged=made.settings.ema_decay > 0)
 
 
-def iterate(made: Problem, state: State, until: int, judge=lambda learned: 0.0) -> tuple[list[State], list[dict]]:
+def iterate(made: Problem, state: State, until: int, judge=lambda learned: [0.0]) -> tuple[list[State], list[dict]]:
     """All states and their metrics."""
 
     def rows():
@@ -46,7 +48,8 @@ def iterate(made: Problem, state: State, until: int, judge=lambda learned: 0.0) 
             yield start, start + 0.1 * torch.randn(len(start), generator=generator(0, "row", position)).double()
 
     kept = []
-    ports = Ports(rows(), range(made.settings.trajectories), lambda own: own, judge, kept.append)
+    trajectories = range(made.settings.trajectories)
+    ports = Ports(rows(), trajectories, lambda own: own, judge, lambda state, metrics: kept.append(state))
     metrics = list(loop.run(made, state, until, ports))
     return kept, metrics
 
@@ -73,7 +76,7 @@ def test_one_turn_of_the_weights_is_what_they_do_together_with_the_set():
 def test_the_guard_stops_set_weights_and_average_alike():
     made = problem(importance={"enabled": True}, ema_decay=0.5, max_loss=1e-6)
     kept, metrics = iterate(made, first(made), 1)
-    assert metrics[0]["skipped"] == 2
+    assert (metrics[0]["skipped"], metrics[0]["not_finite"]) == (2, 0)
     assert kept[0].iteration == 1
     before = first(made)
     assert torch.equal(kept[0].learned.images, before.learned.images)
@@ -84,9 +87,9 @@ def test_the_guard_stops_set_weights_and_average_alike():
 def test_the_averaged_images_are_judged_and_are_the_result():
     judged: list[Learned] = []
 
-    def judge(learned: Learned) -> float:
+    def judge(learned: Learned) -> list[float | None]:
         judged.append(learned)
-        return float(len(judged) == 1)
+        return [float(len(judged) == 1)]
 
     made = problem(ema_decay=0.5, validation={"seeds": 1, "every": 2})
     kept, _ = iterate(made, first(made), 4, judge)
@@ -98,6 +101,86 @@ def test_the_averaged_images_are_judged_and_are_the_result():
     unjudged = problem(ema_decay=0.5)
     last = iterate(unjudged, first(unjudged), 2)[0][-1]
     assert torch.equal(loop.result(last)[1].images, last.average)
+
+
+# -- what is not finite
+
+
+def said(made: Problem, state: State) -> Contribution:
+    """What a trajectory says, all of it finite."""
+    draw = generator(0, "said")
+    learned = state.learned
+    images, labels = (torch.rand(part.shape, generator=draw).double() for part in (learned.images, learned.labels))
+    gradient = Gradient(images, labels, torch.tensor(1e-3).double())
+    return Contribution(torch.tensor(0.5).double(), gradient, torch.rand(state.weights.shape).double(), torch.ones(4))
+
+
+def spoilt(good: Contribution, part: str, value: float) -> Contribution:
+    """The same, with one number of one part that is not finite."""
+    if part in ("loss", "weights"):
+        wrong = getattr(good, part).clone()
+        wrong.view(-1)[-1] = value
+        return replace(good, **{part: wrong}, layers=torch.full((4,), value))
+    wrong = getattr(good.gradient, part).clone()
+    wrong.view(-1)[-1] = value
+    return replace(good, gradient=replace(good.gradient, **{part: wrong}))
+
+
+def alike(left: State, right: State) -> bool:
+    return states.encode(left, {}) == states.encode(right, {})
+
+
+@pytest.mark.parametrize("part", ["loss", "images", "labels", "lr", "weights"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_trajectory_that_is_not_finite_is_left_out_and_counted(part, value):
+    made = problem(importance={"enabled": True}, max_loss=1.0)
+    state = replace(first(made), barren=3)
+    good = said(made, state)
+    without, expected = loop.step(made, state, [good])
+    loud = replace(good, loss=torch.tensor(5.0).double())
+    stepped, metrics = loop.step(made, state, [spoilt(good, part, value), good, loud])
+    assert alike(stepped, without) and stepped.barren == 0
+    assert (metrics["skipped"], metrics["not_finite"], expected["skipped"]) == (2, 1, 0)
+    assert metrics["loss"] == (0.5 + 5) / 2, "the guard's are in the mean loss"
+    assert metrics["layers"] == expected["layers"]
+
+
+def test_only_several_iterations_in_a_row_without_a_finite_trajectory_end_the_work_also_after_a_resumption():
+    made = problem(importance={"enabled": True})
+    state = start = first(made)
+    bad, metrics = spoilt(said(made, state), "loss", math.inf), []
+    for _ in range(loop.BARREN - 1):
+        state, told = loop.step(made, state, [bad, bad])
+        metrics.append(told)
+    assert alike(replace(state, iteration=0, barren=0), start)
+    assert {(row["loss"], row["skipped"], row["not_finite"]) for row in metrics} == {(None, 2, 2)}
+    assert metrics[0]["layers"] == [None] * 4 and json.dumps(metrics, allow_nan=False)
+    columns = {key: [row[key] for row in metrics] for key in metrics[0]}
+    assert stored.read_table(stored.encode_table(columns)) == columns
+    assert "no trajectory was finite in the last 9 iterations" in loop.warning(made, state)
+    assert loop.describe(metrics[0]).startswith("no finite loss, student lr 0.05, 2 left out (2 not finite)")
+    for each in (state, states.decode(states.encode(state, {}))[0]):
+        told = r"no trajectory was finite in 10 iterations in a row, up to iteration 9 \(student lr 0.05\)"
+        with pytest.raises(DivergedError, match=told):
+            loop.step(made, each, [bad])
+        assert loop.step(made, each, [bad, said(made, state)])[0].barren == 0
+    assert loop.warning(made, start) is None
+
+
+def test_relative_errors_that_are_not_finite_are_told_as_none():
+    made = problem(importance={"enabled": True})
+    state = first(made)
+    half = replace(said(made, state), layers=torch.tensor([1.0, math.inf, math.nan, 2.0]))
+    assert loop.step(made, state, [half])[1]["layers"] == [1.0, None, None, 2.0]
+
+
+def test_a_network_that_diverges_judges_an_iterate_as_the_worst():
+    judgements = iter([[None, None], [None, 0.5], [None, None]])
+    made = problem(validation={"seeds": 2, "every": 1})
+    kept, metrics = iterate(made, first(made), 3, lambda learned: next(judgements))
+    assert [(row["validation_accuracy"], row["validation_diverged"]) for row in metrics] == [(0, 2), (0.25, 1), (0, 2)]
+    assert loop.result(kept[-1])[0] == 2
+    assert "validation 25.0 % (1 diverged)" in loop.describe(metrics[1])
 
 
 @pytest.mark.parametrize("way", ["no", "clamp", "log"])

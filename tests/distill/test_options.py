@@ -7,8 +7,10 @@ import torch
 
 from padray import commands, pipeline
 from padray.distill.synthetic import SyntheticSet
-from padray.errors import WorkError
+from padray.errors import DivergedError, WorkError
+from padray.search import objective
 from padray.stages import stored
+from padray.stages.base import Inputs
 from tests.conftest import TINY
 
 FEW = ("distill.iterations=4", "distill.validation.seeds=0", "distill.importance.enabled=false")
@@ -128,25 +130,39 @@ def test_a_collapse_is_told_while_distilling_and_stays_with_the_set(place):
 
 def test_work_that_fails_keeps_the_last_good_state_and_says_how_to_go_on(place, elsewhere):
     settings, root = place
-    wild = "distill.lr_images=1e30"
-    with pytest.raises(WorkError) as caught:
-        distilled(place, wild)
-    assert "is not finite in iteration 1 " in str(caught.value)
-    assert "the state after 1 of 4 iterations is kept, and distill.iterations=1 makes a set of it" in str(caught.value)
+    wild, seldom = "distill.lr_images=1e30", "distill.checkpoint_seconds=60"
+    for _ in range(2):  # the same command ends the same way
+        with pytest.raises(DivergedError) as caught:
+            distilled(place, wild, seldom, "distill.iterations=20")
+        assert "no trajectory was finite in 10 iterations in a row, up to iteration 10 (" in str(caught.value)
+        assert "lower distill.lr_images, distill.labels.lr, distill.lr_student_lr or dist" in str(caught.value)
+        kept = "the state after 10 of 20 iterations is kept, and distill.iterations=10 makes a set of it"
+        assert kept in str(caught.value)
     told = []
-    request = commands.Request((*FEW, wild, "distill.iterations=1"), str(root), "inline")
+    request = commands.Request((*FEW, wild, "distill.iterations=10"), str(root), "inline")
     context = commands.context(str(settings), request)
     context.notify = lambda progress: told.append(progress.stage)
     digest = pipeline.run(context, "distill").set_digest
     assert "distill" not in told  # no iteration was made again
-    assert digest == distilled(elsewhere, wild, "distill.iterations=1")[0]
+    again, made = distilled(elsewhere, wild, "distill.iterations=10")
+    assert digest == again
+    assert made.facts["warning"].startswith("no trajectory was finite in the last 9 iterations, which changed nothing")
 
 
 def test_work_that_fails_at_once_says_that_nothing_is_kept(place):
-    with pytest.raises(WorkError, match="no iteration was finished"):
-        distilled(place, "distill.student_lr=1e38")
+    with pytest.raises(DivergedError, match=r"lower distill\.lr_images; no iteration was finished"):
+        distilled(place, "distill.lr_images=1e300")
 
 
-def test_how_often_checkpoints_are_stored_does_not_change_a_byte_of_the_set(plain, place):
-    apart = place[0], place[1].with_name("apart")
-    assert distilled(apart, "distill.checkpoint_every=3")[0] == plain[0]
+def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place):
+    settings, root = place
+    judged = ("distill.validation={every: 2, seeds: 2, epochs: 5}", "evaluation.weight_decay=1e6", "search.seeds=2")
+    made = distilled(place, *judged)[1]
+    assert (made.facts["validation_accuracy"], made.facts["iteration"]) == (0.0, 2)
+    context = commands.context(str(settings), commands.Request((*FEW, *judged), str(root), "inline"))
+    found = pipeline.run(context, "distill").identities
+    history = stored.load_history(context.folder(found["distill"]), 4)
+    assert [row.get("validation_diverged") for row in history] == [None, 2, None, 2]
+    trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], 0, {})
+    assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0))
+    assert trial.reason == "2 of 2 networks diverged on its set, which counts as 0 %"

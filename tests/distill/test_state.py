@@ -12,6 +12,7 @@ from padray.matching.student import Learned
 
 FACTS = {"fingerprint": "f", "numerics": {}, "history": []}
 FORMAT_1 = Path(__file__).with_name("checkpoint-format1.safetensors")
+FORMAT_2 = Path(__file__).with_name("checkpoint-format2.safetensors")
 
 
 def learned(value: float) -> Learned:
@@ -24,11 +25,11 @@ def equal(left: Learned, right: Learned) -> bool:
 
 def test_a_state_with_everything_round_trips():
     weights, momentum, average = torch.rand(3), torch.rand(3), torch.rand(2, 1, 1, 2)
-    made = State(7, learned(1), learned(2), weights, momentum, average, Best(5, 0.75, learned(3)))
+    made = State(7, learned(1), learned(2), weights, momentum, average, Best(5, 0.75, learned(3)), barren=4)
     content = states.encode(made, FACTS)
     read, facts = states.decode(content)
     assert facts == FACTS
-    assert read.iteration == 7
+    assert (read.iteration, read.barren) == (7, 4)
     assert equal(read.learned, made.learned) and equal(read.momentum, made.momentum)
     assert torch.equal(read.weights, weights)
     assert torch.equal(read.weights_momentum, momentum)
@@ -54,11 +55,27 @@ def test_format_1_is_read_with_weights_that_stand_still():
     assert (read.best.iteration, read.best.accuracy) == (5, 0.75) and equal(read.best.learned, learned(3))
 
 
+def test_format_2_is_read_with_its_whole_history_in_parts():
+    """A checkpoint from before checkpoints held the latest metrics."""
+    read, facts = states.decode(FORMAT_2.read_bytes())
+    assert (read.iteration, read.barren, read.best.accuracy) == (7, 0, 0.75)
+    assert equal(read.learned, learned(1)) and equal(read.momentum, learned(2)) and equal(read.best.learned, learned(3))
+    assert torch.equal(read.average, torch.full((2, 1, 1, 2), 4.0))
+    assert torch.equal(read.weights_momentum, torch.tensor([0.1, 0.2, 0.3]))
+    assert len(facts["history"]) == 1 and facts.keys() == FACTS.keys()
+
+
+def test_a_best_iterate_that_is_this_very_state_is_stored():
+    made = State(7, learned(1), learned(2)).judged(0.5)
+    assert made.best.learned is made.learned
+    assert equal(states.decode(states.encode(made, FACTS))[0].best.learned, learned(1))
+
+
 def test_a_newer_checkpoint_is_refused(monkeypatch):
-    monkeypatch.setattr(states, "CHECKPOINT_FORMAT", 3)
+    monkeypatch.setattr(states, "CHECKPOINT_FORMAT", 4)
     content = states.encode(states.start(learned(1), None), FACTS)
     monkeypatch.undo()
-    with pytest.raises(InputError, match="format 3; this padray reads up to 2"):
+    with pytest.raises(InputError, match="format 4; this padray reads up to 3"):
         states.decode(content)
 
 

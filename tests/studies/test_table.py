@@ -141,6 +141,6 @@ def test_cells_that_are_evaluated_otherwise_are_evaluated_apart(told):
     config = told().results[0].cell.config
     chains = [Chain(c, Identity("data", "x", "0" * 64), Identity("distill", "x", "1" * 64)) for c in (
         config, loading.with_values(config, {"evaluation.seeds": 9}, "test"),
-        loading.with_values(config, {"distill.checkpoint_every": 9}, "test"))]  # fmt: skip
+        loading.with_values(config, {"distill.checkpoint_seconds": 9}, "test"))]  # fmt: skip
     assert chains[0].id != chains[1].id
     assert chains[0].id == chains[2].id
