@@ -203,7 +203,7 @@ def test_memory_that_runs_out_is_told_and_what_is_done_is_kept(finished, tmp_pat
                 torch.empty(1 << 60)
 
     monkeypatch.setattr(loop, "run", greedy)
-    told = r"distilling does not fit into memory: lower its batch or its network's width; the state after 5 of 12 iter"
+    told = r"distilling does not fit into memory: lower its batch or its network's width; the state after 6 of 12 iter"
     with pytest.raises(WorkError, match=told):
         run(finished[0], tmp_path / "runs")
     monkeypatch.setattr(experts, "train", lambda *_, **__: torch.empty(1 << 60))
