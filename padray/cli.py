@@ -9,6 +9,7 @@ import typer
 from padray import __version__, interruption
 from padray.console import Console
 from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
+from padray.paths import check_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -300,6 +301,7 @@ def main(check: Callable[[], None] | None = None) -> None:
 
 def _main(console: Console, check: Callable[[], None] | None) -> None:
     try:
+        check_text(sys.argv[1:])
         if check:
             check()
         code = app(standalone_mode=False)  # or typer prints its own errors, in boxes

@@ -42,9 +42,13 @@ class Request:
 def context(name: str, request: Request) -> Context:
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
     loaded = loading.load(name, request.overrides, request.space)
-    location = _working(open_location(request.storage or loaded.config.storage.root), loaded.config)
+    location = _working(_location(request.storage, loaded.config), loaded.config)
     runner = _runner(request.runner, loaded.config, location)
     return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
+
+
+def _location(storage: str | None, config: Config) -> Location:
+    return open_location(config.storage.root if storage is None else storage)
 
 
 def _working(location: Location, config: Config) -> Location:
@@ -112,7 +116,7 @@ def make_study(path: str, profile: str, request: Request, console: Console) -> d
     config = next((cell.config for cell in parts[2] if cell.config), None)
     if config is None:
         raise InputError(f"{path}: no cell of this study is available")
-    location = _working(open_location(request.storage or config.storage.root), config)
+    location = _working(_location(request.storage, config), config)
     runner = _runner(request.runner, config, location)
     with console.progress() as notify:
         context = Context(asked.name, config, location, runner, notify)
@@ -170,7 +174,7 @@ def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...])
 def plan(name: str, request: Request, calibrated: bool, price: float | None, console: Console) -> dict[str, Any]:
     """What a run would take; what `--json` prints. Raises InputError as the run would before its first unit."""
     loaded = loading.load(name, request.overrides, request.space)
-    location = open_location(request.storage or loaded.config.storage.root)  # without the cache, which is written to
+    location = _location(request.storage, loaded.config)  # without the cache, which is written to
     context = Context(loaded.name, loaded.config, location, InlineRunner(), overrides=request.overrides)
     with console.progress() as context.notify:
         return planning.plan(context, calibrated=calibrated, price=price)
@@ -198,7 +202,7 @@ def _origin(loaded: Loaded, key: str) -> str:
 
 
 def _existing(storage: str | None) -> Location:
-    return open_location(storage or DEFAULT_ROOT)
+    return open_location(DEFAULT_ROOT if storage is None else storage)
 
 
 def list_artifacts(storage: str | None) -> list[dict[str, Any]]:

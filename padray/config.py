@@ -73,8 +73,9 @@ class Config(Section):
                 f"{self.distill.expert_epochs} reaches epoch {needed}, but experts.epochs is "
                 f"{self.experts.epochs}; lower the window or train the experts longer"
             )
-        first, last = windows.min_start, needed
-        unkept = [e for e in range(first, last + 1) if not self.experts.keeps(e)]
+        first, last, kept = windows.min_start, needed, self.experts.keep_epochs
+        begins = () if kept is None else (first, kept[1] + 1)  # where epochs that are left out may begin
+        unkept = [e for e in begins if first <= e <= last and not self.experts.keeps(e)]
         if unkept:
             raise ValueError(
                 f"experts.keep_epochs leaves out epoch {unkept[0]}, which distill.windows needs; keep [{first}, {last}]"

@@ -3,6 +3,7 @@
 Progress and errors go to stderr. With `--json` stdout holds one JSON object and nothing else.
 """
 
+import io
 import json
 import sys
 import time
@@ -28,15 +29,19 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character gets its number
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
         self.out = rich.console.Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def error(self, sentence: str) -> None:
-        """One sentence on stderr, or as the JSON object."""
+        """One sentence on stderr, on one line whatever it quotes, and as the JSON object."""
+        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(sentence.split()))
         if self.as_json:
-            self._print_json({"error": sentence})
-        self.err.print(f"padray: {' '.join(sentence.split())}")
+            self._print_json({"error": line})
+        self.err.print(f"padray: {line}")
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Progress], None]]:
@@ -236,7 +241,13 @@ class Console:
         return None
 
     def _print_json(self, content: Any) -> None:
-        sys.stdout.write(json.dumps(content, indent=None if self.as_json else 1, ensure_ascii=False) + "\n")
+        indent = None if self.as_json else 1
+        text = json.dumps(content, indent=indent, ensure_ascii=False)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # JSON has its own way of writing what this terminal cannot
+            text = json.dumps(content, indent=indent)
+        sys.stdout.write(f"{text}\n")
 
 
 def _search(summary: dict[str, Any]) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from padray import trees
 from padray.config import Config
 from padray.errors import InputError
+from padray.files import is_utf8, open_file, reason, shown
+from padray.trees import Tree
 
-Tree = dict[str, Any]
+_SUFFIXES = frozenset({".yaml", ".yml"})
 _RETIRED = (("distill", "checkpoint_every"),)  # settings that changed no result, in manifests of earlier versions
 
 
@@ -31,6 +33,14 @@ class Loaded:
 
 class UnknownNameError(InputError):
     """A name that means no settings."""
+
+
+class UnfitError(InputError):
+    """Settings that do not hold. `key`: the dotted setting or section that does not, empty for the whole."""
+
+    def __init__(self, sentence: str, key: str = "") -> None:
+        super().__init__(sentence)
+        self.key = key
 
 
 def preset_names() -> list[str]:
@@ -55,18 +65,14 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
 
 def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -> Loaded:
     """As `load`, but a ranking's file is not opened: it may lie on another machine. Raises InputError."""
-    text, source = _read(name)
-    tree = _parse(text, source)
-    try:
-        origins = {key: source for key, _ in _leaves(tree)}
-    except RecursionError:
-        raise InputError(f"{source}: a section holds itself; write its settings out") from None
+    tree, source = _read(name)
+    origins = {key: source for key, _ in _leaves(tree)}
     if space is not None:
-        _put(tree, ["search", "space"], load_space(space), f"--space {space}")
-        origins["search.space"] = space
+        _put(tree, ["search", "space"], load_space(space), f"--space {shown(space)}")
+        origins["search.space"] = shown(space)
     for override in overrides:
         path, value = _parse_override(override)
-        _put(tree, path, value, override)
+        _put(tree, path, value, f"--set {shown(override)}")
         origins = {k: v for k, v in origins.items() if not f"{k}.".startswith(f"{'.'.join(path)}.")}
         origins[".".join(path)] = "--set"
     label = Path(name).stem if name.endswith((".yaml", ".yml")) else name
@@ -75,13 +81,13 @@ def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = 
 
 def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:
     """The configuration that a manifest holds, with overrides. Raises InputError if it no longer fits."""
-    tree, origins = json.loads(json.dumps(settings)), {}
-    for section, key in _RETIRED:
+    tree, origins = dict(settings), dict[str, str]()
+    for section, retired in _RETIRED:
         if isinstance(tree.get(section), dict):
-            tree[section].pop(key, None)
+            tree[section] = {key: value for key, value in tree[section].items() if key != retired}
     for override in overrides:
         path, value = _parse_override(override)
-        _put(tree, path, value, override)
+        _put(tree, path, value, f"--set {shown(override)}")
         origins[".".join(path)] = "--set"
     return _check(tree, origins, source)
 
@@ -92,7 +98,7 @@ def with_values(config: Config, values: dict[str, Any], source: str) -> Config:
     if "scores.path" in values:  # another file, so another digest
         tree["scores"]["digest"] = None
     for key, value in values.items():
-        _put(tree, key.split("."), value, f"{key}={value}")
+        _put(tree, key.split("."), value, f"{source}: {shown(key)}")
     checked = _check(tree, dict.fromkeys(values, source), source)
     return _with_digest(checked) if "scores.path" in values else checked
 
@@ -106,9 +112,9 @@ def as_yaml(config: Config) -> str:
 
 def load_space(path: str) -> Tree:
     """A search space's file: dotted settings and what may be chosen for each. Raises InputError."""
-    if Path(path).suffix not in {".yaml", ".yml"}:
-        raise InputError(f"--space {path} must be a .yaml file, e.g. search_spaces/pad_filters.yaml")
-    return _parse(*_read(path))
+    if Path(path).suffix not in _SUFFIXES:
+        raise InputError(f"--space {shown(path)!r} must be a .yaml file, e.g. search_spaces/pad_filters.yaml")
+    return trees.read(path, "the search space")
 
 
 def effective(config: Config) -> list[tuple[str, Any]]:
@@ -116,53 +122,30 @@ def effective(config: Config) -> list[tuple[str, Any]]:
     return _leaves(config.model_dump(mode="json"))
 
 
-def _read(name: str) -> tuple[str, str]:
+def _read(name: str) -> tuple[Tree, str]:
+    """A preset's tree, or that of a file, and what to call it in sentences."""
     if name in preset_names():
-        return (resources.files("padray") / "presets" / f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name}"
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        try:
-            return path.read_text(encoding="utf-8"), name
-        except OSError as error:
-            raise InputError(f"cannot read the settings file {name}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{name} is not a text file; settings are YAML") from None
+        text = (resources.files("padray") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+        return trees.parse(text, f"preset {name}"), f"preset {name}"
+    if Path(name).suffix in _SUFFIXES:
+        return trees.read(name, "the settings file"), shown(name)
     near = _near(name, preset_names(), "the presets are")
-    raise UnknownNameError(f"{name!r} is neither a preset nor a .yaml file{near}")
-
-
-def _parse(text: str, source: str) -> Tree:
-    try:
-        tree = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{source}, line {line}: not valid YAML ({error.problem})") from None
-    except YAMLError as error:
-        raise InputError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
-    except RecursionError:
-        raise InputError(f"{source}: nested too deeply; settings are at most a few levels deep") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise InputError(f"{source} must hold sections such as `data:` and `distill:`, not a {type(tree).__name__}")
-    return tree
+    raise UnknownNameError(f"{shown(name)!r} is neither a preset nor a .yaml file{near}")
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
     path = key.strip().split(".")
-    if not equals or not all(path):
-        raise InputError(f"--set {override}: write it as section.key=value, e.g. distill.ipc=10")
-    tree = _parse(f"value: {text}", f"--set {key}")
-    if tree.keys() != {"value"}:
-        raise InputError(f"--set {key}: one setting at a time; repeat --set for more")
-    return path, tree["value"]
+    if not equals or not all(path) or len(path) > trees.MOST_LEVELS or not is_utf8(key):
+        raise InputError(f"--set {shown(override)}: write it as section.key=value, e.g. distill.ipc=10")
+    return path, trees.parse_value(text, f"--set {shown(key)}")
 
 
-def _put(tree: Tree, path: list[str], value: Any, override: str) -> None:
+def _put(tree: Tree, path: list[str], value: Any, source: str) -> None:
+    """Set one value, in sections of the tree's own: those that it was given may be another's too."""
     for part in path[:-1]:
         if not isinstance(tree.get(part) or {}, dict):
-            raise InputError(f"--set {override}: {part!r} is a value, it holds no settings")
+            raise InputError(f"{source}: {shown(part)!r} is a value, it holds no settings")
         tree[part] = dict(tree.get(part) or {})
         tree = tree[part]
     tree[path[-1]] = value
@@ -177,13 +160,12 @@ def _leaves(tree: Tree, prefix: str = "") -> list[tuple[str, Any]]:
 
 def _check(tree: Tree, origins: dict[str, str], source: str) -> Config:
     try:
-        text = json.dumps({str(k): v for k, v in tree.items()})
-    except (TypeError, ValueError) as error:  # what JSON has no word for, and lists that hold themselves
-        raise InputError(f"{source}: settings are numbers, texts, lists and sections ({error})") from None
-    try:  # through JSON, because there lists are valid tuples even where types are strict
-        return Config.model_validate_json(text)
+        # through JSON, because there lists are valid tuples even where types are strict
+        return Config.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise InputError(_sentence(error, origins, source)) from None
+        raise _unfit(error, tree, origins, source) from None
+    except RecursionError:  # only what was stored can be so deep
+        raise InputError(f"{source}: nested too deeply; settings are at most a few levels deep") from None
 
 
 def _with_digest(config: Config) -> Config:
@@ -192,38 +174,60 @@ def _with_digest(config: Config) -> Config:
     if scores.path is None:
         return config
     try:
-        with Path(scores.path).open("rb") as stream:
+        with open_file(scores.path) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         if scores.digest is not None:  # then it may be stored already; the scores stage says so if it is not
             return config
-        raise InputError(f"scores.path: cannot read the ranking {scores.path}: {error.strerror}") from None
+        raise InputError(f"scores.path: cannot read the ranking {shown(scores.path)}: {reason(error)}") from None
     if scores.digest not in (None, digest):
         raise InputError(
-            f"scores.path: {scores.path} is not the ranking that scores.digest means (its SHA-256 is {digest}); "
+            f"scores.path: {shown(scores.path)} is not the ranking that scores.digest means (its SHA-256 is {digest}); "
             f"leave scores.digest out, or give that file"
         )
     return config.model_copy(update={"scores": scores.model_copy(update={"digest": digest})})
 
 
-_PLAIN = {"model_type": "must hold settings of its own", "tuple_type": "must be a list"}
+_PLAIN = {
+    "model_type": "must hold settings of its own", "tuple_type": "must be a list",
+    "json_invalid": "settings are texts, numbers, lists and sections",
+}  # fmt: skip
 
 
-def _sentence(error: ValidationError, origins: dict[str, str], source: str) -> str:
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"] if part != "nullable"]
+def _unfit(error: ValidationError, tree: Tree, origins: dict[str, str], source: str) -> UnfitError:
+    """The first of its faults, with the place where the value was set."""
+    faults = [(_place(fault, tree), fault) for fault in error.errors()]
+    top = faults[0][0]  # of a setting of several kinds each kind has its fault: the deepest is that of the kind meant
+    parts, fault = max((found for found in faults if found[0][: len(top)] == top), key=lambda found: len(found[0]))
     key = ".".join(parts)
     below = (origin for k, origin in origins.items() if not key or k.startswith(f"{key}."))
     mixed = f"{source} with --set" if "--set" in below else source
     where = next((origins[k] for k in origins if f"{key}.".startswith(f"{k}.")), mixed)
-    if first["type"] == "extra_forbidden":
-        return f"{where}: {key} is not a setting{_near(parts[-1], _fields(parts[:-1]), 'known here are')}"
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
-    if first["type"] == "value_error" and not key:
-        return f"{where}: {message}"
-    given = first["input"]
-    shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
-    return f"{where}: {key}: {message[0].lower()}{message[1:]}{shown}"
+    return UnfitError(f"{where}: {_sentence(fault, parts)}", key)
+
+
+def _place(fault: Any, tree: Any) -> list[str]:
+    """Where a fault is, by the keys and places that were given: pydantic's own steps between them are left out."""
+    parts = []
+    for part in fault["loc"]:
+        inside = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int)
+        if inside or (fault["type"] == "missing" and part == fault["loc"][-1]):
+            parts.append(str(part))
+            tree = tree[part] if inside else None
+    return parts
+
+
+def _sentence(fault: Any, parts: list[str]) -> str:
+    """What is wrong with a setting."""
+    key = shown(".".join(parts)) or "''"
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is not a setting{_near(parts[-1], _fields(parts[:-1]), 'known here are')}"
+    message = _PLAIN.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    if not parts:
+        return str(message)
+    given = fault["input"]
+    got = "" if isinstance(given, dict | list) else f" (got {shown(repr(given))})"
+    return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _fields(parts: list[str]) -> list[str]:

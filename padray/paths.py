@@ -1,9 +1,18 @@
-"""Paths that mean the same everywhere: what a job on a cluster may be given."""
+"""What a command line may hold: text, and for a job on a cluster paths that mean the same everywhere."""
 
 from pathlib import Path
 
 from padray.config import Config
 from padray.errors import InputError
+from padray.files import is_utf8, shown
+
+
+def check_text(arguments: list[str]) -> None:
+    """Refuse arguments that are no text: nothing could store or print them. Raises InputError."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not is_utf8(argument):
+            option = f"{before} " if before.startswith("--") and "=" not in before else ""
+            raise InputError(f"{option}{shown(argument)}: an argument must be text in UTF-8, names of files too")
 
 
 def check_paths(arguments: list[str]) -> None:

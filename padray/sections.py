@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 FULL_AUGMENTATION = "color_crop_cutout_flip_scale_rotate"
 AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
@@ -10,7 +10,21 @@ AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Units = Annotated[int, Field(ge=1, le=10_000)]  # what is made one by one: four digits number it
+Epoch = Annotated[int, Field(ge=0, le=10_000)]  # of an expert, who leaves something of each: no more of them than units
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Batch = Annotated[int, Field(ge=1, le=10**6)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
+
+
+def _one_place(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("no file or folder has a NUL in its name")
+    return value
+
+
+Place = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one_place)]  # a file, a folder or a URI
 
 
 def _known_augmentations(value: Any) -> Any:
@@ -46,7 +60,7 @@ class NetworkSettings(Section):
     """
 
     name: Literal["convnet", "resnet18", "resnet34", "vgg11", "alexnet", "lenet", "mlp", "vit", "convnet1d"] = "convnet"
-    width: Count | None = None
+    width: Width | None = None
     depth: Count | None = None
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
     pooling: Literal["avg", "max", "none"] = "avg"

@@ -4,9 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import Count, Section
+from padray.sections import Count, Epochs, Section, Units
 
 Value = float | int | str | bool
+_MOST = 1e15  # up to which every whole number is a float, and sums and squares of floats are finite
 
 
 class ParameterSpec(Section):
@@ -35,6 +36,8 @@ class ParameterSpec(Section):
             raise ValueError("a logarithmic range must begin above 0")
         if self.type == "int" and (self.low != int(self.low) or self.high != int(self.high)):
             raise ValueError("an int needs whole numbers as low and high")
+        if not -_MOST <= self.low <= self.high <= _MOST:
+            raise ValueError(f"low and high lie within -{_MOST:g} and {_MOST:g}")
         return self
 
     def applies(self, chosen: dict[str, Any]) -> bool:
@@ -51,10 +54,10 @@ class SearchSettings(Section):
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "concurrency", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
-    trials: Count = 20
-    concurrency: Count = 2
-    seeds: Annotated[int, Field(ge=3)] = 3
-    epochs: Count | None = None
+    trials: Units = 20
+    concurrency: Units = 2
+    seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
+    epochs: Epochs | None = None
     startup_trials: Count = 10
     seed: int | None = None
 

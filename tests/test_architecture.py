@@ -16,7 +16,7 @@ JOBS = ROOT.parent / "jobs"
 FLOORS = (
     {"errors", "interruption"},
     {"sections", "draws", "files", "memory"},
-    {"space"},
+    {"space", "trees"},
     {"settings"},
     {"config"},
     {"numerics", "fingerprint", "loading", "paths", "store"},

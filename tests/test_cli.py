@@ -135,6 +135,47 @@ def test_a_storage_of_an_unknown_kind_is_refused(run, root):
     refused(run("run", PRESET, "--storage", "gs://bucket"), root, "gs://bucket")
 
 
+@pytest.mark.parametrize("command", [("ls",), ("data", PRESET), ("plan", PRESET), ("rm", "x"), ("du",)])
+def test_an_empty_storage_is_not_the_default(run, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    refused(run(*command, "--storage", ""), tmp_path, "--storage is empty", "s3://")
+
+
+# -- arguments that are no text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls", "--storage", "runs\udcff"),
+        ("run", PRESET, "--set", "data.path=\udcff"),
+        ("run", "\udcff.yaml"),
+        ("show", "\udcff"),
+        ("\udcff",),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_an_argument_that_is_no_text_is_told_on_any_terminal(run, monkeypatch, arguments, encoding):
+    sys.stdout.reconfigure(encoding=encoding, errors="strict")
+    sys.stderr.reconfigure(encoding=encoding, errors="strict")
+    said = run(*arguments)
+    refused(said, Path("nowhere"), "\\udcff: an argument must be text in UTF-8")
+    assert run(*arguments, "--json").json == {"error": said.err.removeprefix("padray: ").strip()}
+
+
+def test_json_is_json_on_a_terminal_that_cannot_show_it(run):
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")
+    path = "/данные/\U0001f600"
+    shown = run("config", "show", PRESET, "--set", f"data.path={path}", "--json").json
+    assert {"setting": "data.path", "value": path, "origin": "--set"} in shown["settings"]
+
+
+def test_an_error_is_one_line_whatever_it_quotes(run):
+    said = run("run", "\x1b[2Jno\u202ene\n\x85")
+    refused(said, Path("nowhere"), "\\x1b[2Jno\\u202ene")
+    assert said.err.count("\n") == 1
+
+
 # -- data that cannot be used
 
 
@@ -291,6 +332,16 @@ def test_show_finds_an_artefact_by_the_start_of_its_folder_name_or_fingerprint(r
 def test_show_refuses_what_is_unknown_or_ambiguous(run, filled):
     refused(run("show", "nothing", "--storage", str(filled)), filled, "nothing fits 'nothing'")
     refused(run("show", "digits", "--storage", str(filled)), filled, "2 artefacts fit", "datasets/digits-")
+
+
+@pytest.mark.parametrize("command", [("show",), ("rm",), ("rm", "--force"), ("verify",), ("export", "--to", "pt")])
+def test_no_name_at_all_is_not_the_only_artefact(run, root, tmp_path, command):
+    """A variable that a script never set must not remove what is there."""
+    assert run("data", PRESET, "--storage", str(root), "--json").code == 0
+    before = written(root)
+    rest = ("", str(tmp_path / "out")) if command[0] == "export" else ("",)
+    refused(run(*command, *rest, "--storage", str(root)), root, "''")
+    assert written(root) == before
 
 
 def test_config_show_prints_every_setting_with_its_origin_and_the_folders(run):

@@ -148,3 +148,58 @@ def test_settings_of_counts_are_settings():
     for section in (*(type(getattr(Config(), name)) for name in Config.model_fields if name != "seed"), ScoreSettings):
         assert set(section.UNITS) <= set(section.model_fields), section.__name__
     assert "seeds" in EvaluationSettings.UNITS
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"experts": {"count": 10**12}},
+        {"experts": {"epochs": 10**9}},
+        {"scores": {"networks": 10**9}},
+        {"evaluation": {"seeds": 10**9}},
+        {"evaluation": {"epochs": 10**9}},
+        {"evaluation": {"architectures": ("mlp",) * 1000}},
+        {"evaluation": {"controls": {"lrs": (0.1,) * 1000}}},
+        {"evaluation": {"controls": {"tuning_seeds": 10**9}}},
+        {"search": {"trials": 10**9}},
+        {"search": {"seeds": 10**9}},
+        {"distill": {"iterations": 10**6}},
+        {"distill": {"trajectories": 10**6}},
+        {"distill": {"windows": {"max_start": 10**9}}},
+        {"network": {"width": 10**9}},
+        {"compute": {"threads": 10**6}},
+        {"cluster": {"workers": (1, 10**9)}},
+        {"storage": {"cache_gb": 1e300}},
+    ],
+)
+def test_counts_that_nobody_could_make_are_refused(settings):
+    refused("less than or equal to|at most", **settings)
+
+
+def test_networks_of_one_control_are_counted_together():
+    """Each number alone is in order, and together they would be more cells than anything could list."""
+    evaluation = {"seeds": 5000, "architectures": ("mlp", "lenet", "vgg11", "alexnet")}
+    refused(r"1 \+ 4 architectures.* 25,040 networks.* 20,000 are the most", evaluation=evaluation)
+
+
+@pytest.mark.parametrize("place", ["", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("section, key", [("data", "path"), ("storage", "root"), ("storage", "cache")])
+def test_no_place_is_called_so(section, key, place):
+    refused(f"{section}.{key}", **{section: {key: place}})
+
+
+def test_workers_are_fewest_and_most():
+    refused(r"workers is \[fewest, most\] \(got \[2, 1\]\)", cluster={"workers": (2, 1)})
+    assert config(cluster={"workers": (2, 2)}).cluster.most_workers == 2
+
+
+@pytest.mark.parametrize("kept, fits", [((0, 3), False), ((2, 9), False), ((0, 5), True), ((0, 4), True), (None, True)])
+def test_experts_keep_the_epochs_of_the_windows(kept, fits):
+    sections = {
+        "experts": {"epochs": 5, "keep_epochs": kept},
+        "distill": {"windows": {"start": 3, "max_start": 4}, "expert_epochs": 2},
+    }
+    if fits:
+        assert config(**sections).experts.keep_epochs == kept
+    else:
+        refused("keep_epochs", **sections)

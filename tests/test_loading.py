@@ -1,5 +1,6 @@
 """Settings files and `--set`: what they may hold, whose value wins, and one sentence for everything else."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,14 @@ def test_letters_beyond_ascii_are_read_whatever_the_locale(written, monkeypatch)
         ("distill: {windows: {stop: 3}}", ("distill.windows.stop is not a setting", "start")),
         ("scores: {network: {widht: 3}}", ("scores.network.widht", "did you mean width?")),
         ("1: 2", ("1 is not a setting", "distill")),
-        ("distill:\n  ipc: 1\n  ipc: 2", ("line 3", 'duplicate key "ipc"')),
+        ("distill:\n  ipc: 1\n  ipc: 2", ("line 3", "duplicate key distill.ipc")),
         ("distill: {ipc: 1}\ndistill: {ipc: 1}", ("line 2", "duplicate key")),
         ("a: [", ("line 1", "not valid YAML")),
         ("\tdata: {}", ("line 1", "not valid YAML")),
         ("a: 1\n---\nb: 2", ("not valid YAML",)),
         ("a: *b", ("not valid YAML", "alias")),
         ("a: \x01", ("not valid YAML",)),
-        ("a: !!python/object/apply:os.getcwd []", ("not valid YAML",)),
+        ("a: !!python/object/apply:os.getcwd []", ("a: settings are numbers, texts", "python/object/apply:os.getcwd")),
         ("- data", ("must hold sections",)),
         ("digits", ("must hold sections",)),
         ("data: 5", ("data: must hold settings of its own", "got 5")),
@@ -79,11 +80,27 @@ def test_letters_beyond_ascii_are_read_whatever_the_locale(written, monkeypatch)
         ("evaluation: {architectures: lenet}", ("evaluation.architectures: must be a list",)),
         ("evaluation: {architectures: [lenett]}", ("evaluation.architectures.0", "'lenett'")),
         ("network: {name: [convnet]}", ("network.name",)),
-        ("seed: 2024-01-01", ("numbers, texts, lists and sections",)),
-        ("seed: !!set {a}", ("numbers, texts, lists and sections",)),
-        ("a: &a [*a]", ("numbers, texts, lists and sections",)),
-        ("a: &a {b: *a}", ("holds itself",)),
-        ("[" * 3000, ("nested too deeply",)),
+        ("seed: 2024-01-01", ("seed: '2024-01-01' is read as a timestamp", "numbers, texts, lists and sections")),
+        ("seed: 2001-13-45", ("seed: '2001-13-45' is read as a timestamp", "needs quotes")),
+        ("seed: !!set {a}", ("seed: settings are numbers, texts, lists and sections, not set",)),
+        ("seed: !!int x", ("seed: 'x' is no int",)),
+        ("distill: {momentum_images: !!float x}", ("distill.momentum_images: 'x' is no float",)),
+        ("experts: {adaptive: !!bool maybe}", ("experts.adaptive: 'maybe' is no bool",)),
+        (f"seed: {'9' * 5000}", ("seed: whole numbers go up to 9,223,372,036,854,775,807", "99999")),
+        (f"seed: 0x{'f' * 5000}", ("seed: whole numbers go up to",)),
+        (f"seed: {2**63}", ("seed: whole numbers go up to",)),
+        ('data: {path: "\\U00110000"}', ("line 1", "not valid YAML")),
+        ('data: {path: "\\ud800"}', ("data.path", "is no text")),
+        ('"\\ud800": 1', ("is no text",)),
+        ('"a\\nb": 1', ("a\\nb is not a setting",)),
+        ('"": 1', ("'' is not a setting",)),
+        (f"a: {'x' * 2**16}", ("more than 65,536 bytes",)),
+        ("%YAML 1.9\n--- {a: 1}", ("not valid YAML",)),
+        ("true: 1", ("a key must be a text or a number (got True)",)),
+        ("a: &a [*a]", ("a.0: holds itself",)),
+        ("a: &a {b: *a}", ("a.b: holds itself",)),
+        ("[" * 1000, ("nested too deeply",)),
+        (f"a: {'[' * 30 + ']' * 30}", ("nested too deeply",)),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(written, text, parts):
@@ -95,12 +112,39 @@ def test_files_that_cannot_be_read_are_named(tmp_path, written):
     refused("nowhere.yaml", "nowhere.yaml", "No such file")
     refused(written(b"\xff\xfe\x00\x01"), "not a text file")
     (tmp_path / "folder.yaml").mkdir()
-    refused(str(tmp_path / "folder.yaml"), "directory")
+    refused(str(tmp_path / "folder.yaml"), "it is a folder, not a regular file")
+    os.mkfifo(tmp_path / "fifo.yaml")
+    refused(str(tmp_path / "fifo.yaml"), "it is a FIFO, not a regular file")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    refused(str(tmp_path / "zero.yaml"), "it is a device, not a regular file")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    refused(str(tmp_path / "loop.yaml"), "symbolic links")
+    refused(f"{'x' * 5000}.yaml", "cannot read the settings file xxx", "File name too long")
 
 
 def test_an_unknown_preset_is_told_the_near_one_or_all():
     refused("digits-ipc2", "'digits-ipc2'", f"did you mean {PRESET}?")
     refused("zzz", "the presets are", *loading.preset_names())
+
+
+def bomb(levels: int, of: str) -> str:
+    """A short text that means 9 to the power of `levels` values."""
+    lines = [f"a0: &a0 {of}"] + [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text", [bomb(12, "x"), bomb(12, "{x: 1}").replace("[", "{<<: [").replace("]", "]}"), f"a: [{'1,' * 20_000}]"]
+)
+def test_a_short_text_does_not_become_a_large_tree(written, text):
+    refused(written(text), "it holds more than 20,000 values")
+
+
+def test_aliases_and_sections_that_take_over_others_stay_what_they_mean(written):
+    text = "scores: &of {lr: 0.5, batch: 9}\nexperts: {<<: [{batch: 7}, *of], epochs: 30}\nnetwork: &n {width: 4}\n"
+    config = loading.load(written(f"{text}evaluation: {{architectures: [*n]}}")).config
+    assert (config.experts.lr, config.experts.batch, config.experts.epochs) == (0.5, 7, 30)
+    assert config.evaluation.architectures == (config.network,)
 
 
 # -- --set
@@ -142,6 +186,13 @@ def test_architectures_are_names_or_mappings():
         ("distill.ipc.deep=3", ("'ipc' is a value",)),
         ("distill.ipk=3", ("--set: distill.ipk is not a setting", "did you mean ipc?")),
         ("distill.ipc=x", ("--set: distill.ipc", "'x'")),
+        (f"{'a.' * 100}a=3", ("--set a.a.a.", "section.key=value")),
+        ("distill.\udcff=3", ("--set distill.\\udcff=3", "section.key=value")),
+        ("data.path=\udcff", ("--set data.path", "not valid YAML")),
+        ("seed=2001-13-45", ("--set seed", "read as a timestamp")),
+        ("seed=!!int x", ("--set seed: 'x' is no int",)),
+        (f"seed={'9' * 5000}", ("--set seed: whole numbers go up to",)),
+        ("a=&a [*a]", ("--set a", "holds itself")),
         ("distill=5", ("--set: distill: must hold settings",)),
         ("distill.ipc=", ("--set: distill.ipc",)),
         ("distill.ipc=nan", ("--set: distill.ipc",)),

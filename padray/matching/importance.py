@@ -22,13 +22,18 @@ HISTOGRAM_EDGES = tuple(-4.125 + 0.25 * k for k in range(26))
 COLLAPSED = 0.01  # of the parameters that carry the loss, or of the weights' start
 
 
+def counts_of_groups(granularity: str, spans: tuple[Span, ...]) -> list[int]:
+    """How many groups each tensor has; a channel is an index of its first axis."""
+    if granularity == "channel":
+        return [span.shape[0] if span.shape else 1 for span in spans]
+    return [span.stop - span.start if granularity == "scalar" else 1 for span in spans]
+
+
 def groups_of(granularity: str, spans: tuple[Span, ...]) -> torch.Tensor:
-    """The group of every parameter, (P,), counted in their order; a channel is an index of a tensor's first axis."""
+    """The group of every parameter, (P,), counted in their order."""
     found, total = [], 0
-    for span in spans:
-        length = span.stop - span.start
-        count = {"scalar": length, "channel": span.shape[0] if span.shape else 1, "tensor": 1}[granularity]
-        found.append(total + torch.arange(count).repeat_interleave(length // count))
+    for span, count in zip(spans, counts_of_groups(granularity, spans), strict=True):
+        found.append(total + torch.arange(count).repeat_interleave((span.stop - span.start) // count))
         total += count
     return torch.cat(found)
 

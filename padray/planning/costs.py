@@ -10,7 +10,7 @@ from padray.data.datasets import held_count
 from padray.evaluation.controls import CHOOSING
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
-from padray.matching.importance import groups_of
+from padray.matching.importance import counts_of_groups
 from padray.planning import memory
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task
@@ -217,4 +217,4 @@ def _weights(chain: Chain) -> int:
     importance = chain.config.distill.importance
     if not importance.enabled:
         return 0
-    return int(groups_of(importance.granularity, chain.network(chain.config.network).spans)[-1]) + 1
+    return sum(counts_of_groups(importance.granularity, chain.network(chain.config.network).spans))

@@ -48,8 +48,9 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @lru_cache(maxsize=64)
 def shaped(network: NetworkSettings, shape: Shape, classes: int, dtype: torch.dtype) -> FlatNetwork:
     """The network without values: sizes, spans and buffers are those of the real one."""
-    built = networks.build(network, shape, classes, 0).to(dtype=dtype, device="meta")
-    return FlatNetwork(built.train())
+    with torch.device("meta"):
+        built = networks.build(network, shape, classes, 0)
+    return FlatNetwork(built.to(dtype).train())
 
 
 def _peak(run: Callable[[], object]) -> int:

@@ -1,7 +1,7 @@
 """The lines that a search adds to its chain: its trials, the experts that they ask for, and the proof of the best."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,14 +71,16 @@ def _experts_of(config: Config, data: Identity) -> Identity | None:
 
 def _possible(space: dict[str, ParameterSpec]) -> list[dict[str, Any]] | None:
     """All that can be chosen of the settings that decide the experts; None where that is without end."""
-    axes: list[list[Any]] = []
+    axes: list[Sequence[Any]] = []
     names = [name for name in space if name.split(".")[0] in _OF_EXPERTS]
     for name in names:
         spec = space[name]
         if spec.type == "choice":
             axes.append(list(spec.choices or ()))
-        elif spec.type == "int" or spec.low == spec.high:
-            axes.append(list(range(int(spec.low or 0), int(spec.high or 0) + 1)) if spec.type == "int" else [spec.low])
+        elif spec.type == "int":
+            axes.append(range(int(spec.low or 0), int(spec.high or 0) + 1))
+        elif spec.low == spec.high:
+            axes.append([spec.low])
         else:
             return None
     if any(len(axis) > _MOST_COMBINATIONS for axis in axes):

@@ -11,7 +11,7 @@ from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import objective, trials
+from padray.search import fit, objective, trials
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data
 from padray.stages.base import Context, InlineRunner, Inputs, Progress, Runner
@@ -166,6 +166,7 @@ def check(config: Config) -> None:
                 f"search.space: {name} cannot be searched, or trials would not be judged alike; the settings of "
                 f"{', '.join(SEARCHABLE)} can, but for sizes, lengths and seeds ({', '.join(_FIXED)})"
             )
+    fit.check(config)
 
 
 def _search(context: Context, work: SearchWork) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from padray.sections import Count, Positive, Section
+from padray.sections import Count, Place, Positive, Section
 
 # Published normalisation, of pixels in [0, 1]. MTT, TESLA, FTD, DATM and PAD use cifar10's for CIFAR-100 too; DC, DSA
 # and DM use cifar100's. imagenet's are also Tiny ImageNet's.
@@ -40,8 +40,8 @@ class DataSettings(Section):
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"path"})
-    dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")] = "digits"
-    path: str | None = None
+    dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)] = "digits"
+    path: Place | None = None
     image_column: str | None = None
     label_column: str | None = None
     size: Annotated[int, Field(ge=4, le=1024)] | None = None

@@ -4,7 +4,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import FULL_AUGMENTATION, Augmentation, Count, NotNegative, Positive, Section, Share
+from padray.sections import (
+    FULL_AUGMENTATION,
+    Augmentation,
+    Batch,
+    Count,
+    Epoch,
+    Epochs,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Units,
+)
 
 
 class WindowSettings(Section):
@@ -13,9 +25,9 @@ class WindowSettings(Section):
     `interval` is the number of iterations per epoch of growth; without it the bound is max_start from the start.
     """
 
-    min_start: Annotated[int, Field(ge=0)] = 0
-    start: Count = 20
-    max_start: Count = 20
+    min_start: Epoch = 0
+    start: Units = 20
+    max_start: Units = 20
     interval: Count | None = None
 
     @model_validator(mode="after")
@@ -93,8 +105,8 @@ class ValidationSettings(Section):
     """How the iterates are judged on the validation split while distilling; 0 seeds means not at all."""
 
     every: Count = 500
-    seeds: Annotated[int, Field(ge=0)] = 3
-    epochs: Count = 300
+    seeds: Annotated[int, Field(ge=0, le=10_000)] = 3
+    epochs: Epochs = 300
 
 
 class DistillSettings(Section):
@@ -110,11 +122,11 @@ class DistillSettings(Section):
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_seconds", "seed"})
     ipc: Count = 10
-    iterations: Count = 10_000
-    student_steps: Count = 80
-    expert_epochs: Count = 2
-    batch: Count = 100
-    trajectories: Count = 1
+    iterations: Annotated[int, Field(ge=1, le=999_999)] = 10_000  # six digits number them
+    student_steps: Annotated[int, Field(ge=1, le=100_000)] = 80
+    expert_epochs: Units = 2
+    batch: Batch = 100
+    trajectories: Units = 1
     lr_images: NotNegative = 100.0
     lr_student_lr: NotNegative = 1e-5
     student_lr: Positive = 0.01

@@ -8,13 +8,17 @@ from padray.sections import (
     FULL_AUGMENTATION,
     Architecture,
     Augmentation,
-    Count,
+    Batch,
+    Epochs,
     NetworkSettings,
     NotNegative,
     Positive,
     Section,
     Share,
+    Units,
 )
+
+_MOST_CELLS = 20_000  # of one source of training samples
 
 
 class ControlSettings(Section):
@@ -26,12 +30,12 @@ class ControlSettings(Section):
     `tuning_seeds` seeds.
     """
 
-    lrs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.1)
-    tuning_seeds: Count = 2
+    lrs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)] = (0.003, 0.01, 0.03, 0.1)
+    tuning_seeds: Units = 2
     random_soft: bool = False
     hard_labels: bool = False
     full: bool = False
-    full_epochs: Count = 100
+    full_epochs: Epochs = 100
 
 
 class TeacherSettings(Section):
@@ -43,9 +47,9 @@ class TeacherSettings(Section):
     """
 
     network: Architecture = NetworkSettings(norm="batch")
-    epochs: Count = 60
+    epochs: Epochs = 60
     teacher_lr: Positive = 0.01
-    teacher_batch: Count = 128
+    teacher_batch: Batch = 128
     temperature: Positive = 20.0
     mix: Literal["cutmix", "mixup", "none"] = "cutmix"
     lr: Positive = 0.001
@@ -62,18 +66,30 @@ class EvaluationSettings(Section):
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
-    architectures: tuple[Architecture, ...] = ()
+    architectures: Annotated[tuple[Architecture, ...], Field(max_length=100)] = ()
     protocol: Literal["standard", "teacher"] = "standard"
     metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
-    seeds: Count = 5
-    epochs: Count = 1001
-    batch: Count = 128
+    seeds: Units = 5
+    epochs: Epochs = 1001
+    batch: Batch = 128
     momentum: Share = 0.9
     weight_decay: NotNegative = 5e-4
     augment: Augmentation = FULL_AUGMENTATION
     controls: ControlSettings = ControlSettings()
     teacher: TeacherSettings = TeacherSettings()
     seed: int | None = None
+
+    @model_validator(mode="after")
+    def _cells_that_can_be_made(self) -> "EvaluationSettings":
+        of_network = self.seeds + len(self.controls.lrs) * self.controls.tuning_seeds
+        cells = (1 + len(self.architectures)) * of_network
+        if cells > _MOST_CELLS:
+            raise ValueError(
+                f"1 + {len(self.architectures)} architectures, each with {self.seeds} seeds and "
+                f"{len(self.controls.lrs)} controls.lrs of {self.controls.tuning_seeds} controls.tuning_seeds, are "
+                f"{cells:,} networks for a control; {_MOST_CELLS:,} are the most"
+            )
+        return self
 
     @model_validator(mode="after")
     def _labels_that_matter(self) -> "EvaluationSettings":

@@ -8,15 +8,16 @@ from padray.sections import (
     FULL_AUGMENTATION,
     Architecture,
     Augmentation,
-    Count,
+    Batch,
+    Epoch,
     NetworkSettings,
     NotNegative,
+    Place,
     Positive,
     Section,
     Share,
+    Units,
 )
-
-Epoch = Annotated[int, Field(ge=0)]
 
 RANKING_SUFFIXES = (".npy", ".parquet")
 EASY_REMOVAL: dict[str, tuple[tuple[int, float], ...]] = {
@@ -46,12 +47,12 @@ class ScoreSettings(Section):
     method: Literal[
         "el2n", "grand", "loss", "least_confidence", "entropy", "margin", "forgetting", "random", "file"
     ] = "el2n"
-    path: str | None = None
+    path: Place | None = None
     digest: str | None = None
-    networks: Count = 10
+    networks: Units = 10
     network: Architecture = NetworkSettings()
-    epochs: Count = 20
-    batch: Count = 256
+    epochs: Units = 20
+    batch: Batch = 256
     lr: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NotNegative = 5e-4
@@ -115,9 +116,9 @@ class ExpertSettings(Section):
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"count", "seed"})
-    count: Count = 100
-    epochs: Count = 100
-    batch: Count = 256
+    count: Units = 100
+    epochs: Units = 100
+    batch: Batch = 256
     lr: Positive = 0.01
     momentum: Share = 0.0
     weight_decay: NotNegative = 0.0

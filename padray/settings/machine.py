@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from padray.sections import Count, NotNegative, Positive, Section
+from padray.sections import NotNegative, Place, Positive, Section, Units
 
 
 class ClusterSettings(Section):
@@ -17,12 +17,18 @@ class ClusterSettings(Section):
     UNITS: ClassVar[frozenset[str]] = frozenset(
         {"workers", "max_experts", "cpus_per_worker", "gpus_per_worker", "gpus_per_cell", "max_losses"}
     )
-    workers: Count | tuple[Count, Count] = 1
-    max_experts: Count = 64
+    workers: Units | tuple[Units, Units] = 1
+    max_experts: Units = 64
     cpus_per_worker: Positive | None = None
     gpus_per_worker: NotNegative = 0.0
     gpus_per_cell: NotNegative = 0.0
     max_losses: Annotated[int, Field(ge=0)] = 10
+
+    @model_validator(mode="after")
+    def _fewest_first(self) -> "ClusterSettings":
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            raise ValueError(f"workers is [fewest, most] (got {list(self.workers)})")
+        return self
 
     @property
     def most_workers(self) -> int:
@@ -35,7 +41,7 @@ class ComputeSettings(Section):
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"device", "threads"})
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Literal["float32", "float64"] = "float32"
 
 
@@ -45,6 +51,6 @@ class StorageSettings(Section):
     Nothing here changes what is computed.
     """
 
-    root: str = "./runs"
-    cache: str | None = None
-    cache_gb: Positive = 20.0
+    root: Place = "./runs"
+    cache: Place | None = None
+    cache_gb: Annotated[float, Field(gt=0, le=1e6)] = 20.0

@@ -258,4 +258,4 @@ def is_called(identifier: str, path: str, manifest: Manifest | InputError | None
     names = [path, path.split("/", 1)[-1], path[-12:]]
     if isinstance(manifest, Manifest):
         names.append(manifest.fingerprint)
-    return any(name.startswith(identifier) for name in names)
+    return bool(identifier) and any(name.startswith(identifier) for name in names)

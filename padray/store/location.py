@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -171,6 +172,15 @@ class LocalLocation:
         """Remove what an unfinished put holds."""
         self.delete(leftover.key)
 
+    def check_room(self) -> None:
+        """Raises as `put` does where the root could not be made: by a file without a name in what is above it."""
+        above = next(folder for folder in self.root.parents if os.path.exists(folder))
+        try:
+            with tempfile.TemporaryFile(dir=above) as file:
+                file.write(b"padray")
+        except OSError as error:
+            raise self._failed("write to", error, f" ({above})") from None
+
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
         try:
@@ -185,6 +195,8 @@ def open_location(uri: str) -> Location:
     Raises:
         InputError: a scheme that this version cannot serve, or the home of nobody.
     """
+    if not uri:
+        raise InputError("--storage is empty; name a folder or s3://bucket/prefix, or leave it out")
     scheme, separator, rest = uri.partition("://")
     if separator and scheme == "s3":
         from padray.store.s3 import S3Location  # boto3 takes its time, and most runs do without it
@@ -199,7 +211,9 @@ def open_location(uri: str) -> Location:
 
 
 def check_writable(location: Location) -> None:
-    """Fail before any work is done if the storage cannot be written."""
+    """Fail before any work is done if the storage cannot be written. A folder that is not there is not made yet."""
+    if isinstance(location, LocalLocation) and not os.path.exists(location.root):
+        return location.check_room()
     probe = ".padray-probe"  # always the same one: what a killed command leaves, the next one takes away
     location.put(probe, b"padray")
-    location.delete(probe)
+    return location.delete(probe)

@@ -5,28 +5,27 @@ profile's preset and settings. A case that is null is a method that padray does 
 "not available", beside what the paper prints for them.
 """
 
-import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from padray import loading
+from padray import loading, trees
 from padray.config import Config
 from padray.errors import InputError
-from padray.sections import Architecture, Count, NetworkSettings, Section
+from padray.files import shown
+from padray.sections import Architecture, NetworkSettings, Section
 
 Values = dict[str, Any]
 Cases = dict[str, Values | None]
 Networks = dict[str, Architecture]
 Differences = list[tuple[str, list[tuple[Any, Any]]]]  # setting, its values in the full study and here
+Distillations = Annotated[int, Field(ge=1, le=100)]
 FULL = "full"
+MOST_CELLS = 1000
 _BESIDE = ("search.", "cluster.", "compute.", "storage.", "data.path")  # no cell's accuracy depends on these
 
 
@@ -51,7 +50,7 @@ class Profile(Section):
     """
 
     preset: str | None = None
-    distillations: Count | None = None
+    distillations: Distillations | None = None
     settings: Values = Field(default={})
     rows: Cases = Field(default={})
     columns: Cases = Field(default={})
@@ -65,7 +64,7 @@ class Study(Section):
     source: str
     kind: Literal["table", "pictures", "weights", "errors"] = "table"
     preset: str | None = None
-    distillations: Count = 1
+    distillations: Distillations = 1
     settings: Values = Field(default={})
     rows: Axis
     columns: Axis
@@ -96,7 +95,7 @@ class Study(Section):
             return self
         if name not in self.profiles:
             known = ", ".join([FULL, *self.profiles])
-            raise InputError(f"--profile {name} is not in this study; it has {known}")
+            raise InputError(f"--profile {shown(name)} is not in this study; it has {shown(known)}")
         profile = self.profiles[name]
         rows = self.rows.model_copy(update={"cases": _replaced(self.rows.cases, profile.rows, profile.preset)})
         columns = self.columns.model_copy(
@@ -155,33 +154,35 @@ class Cell:
 
 def read(path: str) -> Study:
     """The study in a file. Raises InputError if it is none."""
+    tree = trees.read(path, "the study")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"cannot read the study {path}: {reason}") from None
-    try:
-        tree = YAML(typ="safe", pure=True).load(io.StringIO(text))
         return Study.model_validate_json(json.dumps(tree))
-    except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = shown(".".join(str(part) for part in first["loc"])) or "the study"
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {where or 'the study'}: {message[0].lower()}{message[1:]}") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a study holds texts, numbers and sections ({error})") from None
+        raise InputError(f"{shown(path)}: {where}: {message[0].lower()}{shown(message[1:])}") from None
 
 
 def cells(study: Study, overrides: tuple[str, ...] = ()) -> Iterator[Cell]:
-    """All cells, row by row. Raises InputError where settings do not fit, naming the cell."""
+    """All cells, row by row. Raises InputError where there are too many, or settings do not fit, naming the cell."""
     networks = labelled(study.columns.architectures)
     columns: dict[str, Values | None] = {name: {} for name in networks} if networks else dict(study.columns.cases)
-    for (row, row_case), (column, column_case) in itertools.product(study.rows.cases.items(), columns.items()):
+    rows, presets = study.rows.cases, dict[str, Config]()
+    if len(rows) * len(columns) > MOST_CELLS:
+        raise InputError(f"rows and columns: {len(rows)} times {len(columns)} are more than {MOST_CELLS} cells")
+    for (row, row_case), (column, column_case) in itertools.product(rows.items(), columns.items()):
         config = None
         if row_case is not None and column_case is not None:
-            config = _config(study, {**row_case, **column_case}, f"{row} / {column}", overrides)
+            name, case = f"cell {shown(f'{row} / {column}')}", {**row_case, **column_case}
+            preset = case.pop("preset", None) or study.preset
+            if preset is None:
+                raise InputError(f"{name}: neither it nor the study names a preset")
+            if not isinstance(preset, str):
+                raise InputError(f"{name}: preset must be the name of settings (got {shown(repr(preset))})")
+            if preset not in presets:
+                presets[preset] = loading.load(preset).config
+            config = _config(presets[preset], study.settings | case, name, overrides)
             if networks:
                 known = tuple(dict.fromkeys(network for network in networks.values() if network != config.network))
                 evaluation = config.evaluation.model_copy(update={"architectures": known})
@@ -189,13 +190,9 @@ def cells(study: Study, overrides: tuple[str, ...] = ()) -> Iterator[Cell]:
         yield Cell(row, column, config, networks.get(column), study.printed.get(row, {}).get(column))
 
 
-def _config(study: Study, case: Values, name: str, overrides: tuple[str, ...]) -> Config:
-    preset = case.pop("preset", None) or study.preset
-    if preset is None:
-        raise InputError(f"cell {name}: neither it nor the study names a preset")
-    config = loading.load(preset).config
-    changed = loading.with_values(config, study.settings | case, f"cell {name}")
-    return loading.from_settings(changed.model_dump(mode="json"), overrides, f"cell {name}") if overrides else changed
+def _config(preset: Config, values: Values, name: str, overrides: tuple[str, ...]) -> Config:
+    changed = loading.with_values(preset, values, name)
+    return loading.from_settings(changed.model_dump(mode="json"), overrides, name) if overrides else changed
 
 
 def differences(full: Study, made: Sequence[Cell]) -> Differences:

@@ -1,10 +1,13 @@
 """`padray study`: read, plan, make, write. Its artefact is the table as Markdown, Parquet and a picture."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from padray import networks
+from padray.errors import InputError
+from padray.files import shown
 from padray.networks.flat import spans_of
 from padray.report import figures, info
 from padray.stages import stored
@@ -15,6 +18,7 @@ from padray.studies.make import CellResult, Chain, Made, make
 from padray.studies.plan import FULL, Study
 
 PAGE = "table.md"
+_NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Asked:
 
 def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
     """The study as its file has it, as its profile has it, and the cells. Raises InputError."""
+    if not _NAME.fullmatch(asked.name):
+        raise InputError(
+            f"{shown(asked.path)}: the table's folder is called after this file and its profile; name them with up to "
+            f"100 letters, digits and -"
+        )
     original = plan.read(asked.path)
     study = original.under(asked.profile)
     return original, study, list(plan.cells(study, asked.overrides))

@@ -55,6 +55,8 @@ def folder(tmp_path: Path) -> Folder:
         ({"type": "float", "low": 0.0, "high": 1.0, "log": True}, "must begin above 0"),
         ({"type": "float", "low": -1.0, "high": 1.0, "log": True}, "must begin above 0"),
         ({"type": "int", "low": 0.5, "high": 2.0}, "whole numbers"),
+        ({"type": "int", "low": 0, "high": 1e300}, "within -1e+15 and 1e+15"),
+        ({"type": "float", "low": -1e300, "high": 1.0}, "within -1e+15 and 1e+15"),
         ({"type": "choice"}, "a choice needs choices"),
         ({"type": "choice", "choices": []}, "a choice needs choices"),
         ({"type": "choice", "choices": [1], "low": 1.0}, "no low, high or log"),

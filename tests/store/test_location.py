@@ -155,6 +155,11 @@ def test_a_writable_root_is_left_as_it_was(anywhere):
     assert anywhere.keys("") == []
 
 
+def test_a_folder_that_is_not_there_is_not_made_by_the_look_at_it(tmp_path: Path):
+    check_writable(LocalLocation(tmp_path / "not/yet"))
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("root", ["file", "file/below", "dangling"])
 def test_a_root_that_cannot_be_written_is_found_out_before_any_work(tmp_path: Path, root):
     (tmp_path / "file").write_bytes(b"")

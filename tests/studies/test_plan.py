@@ -1,9 +1,13 @@
 """A study's file becomes the right cells, and says what its profile changes."""
 
+import os
+
 import pytest
 
 from padray.errors import InputError
 from padray.studies import plan
+from padray.studies import study as studies
+from padray.studies.study import Asked
 
 STUDY = """
 title: IR x AEE
@@ -122,6 +126,14 @@ def test_networks_as_columns_are_evaluated_on_one_set(study):
         (("  small:\n", "  full:\n"), "full is the study itself"),
         (("title: IR\n", "titel: IR\n"), "rows.tit"),
         (("title: IR x AEE", "title: [IR"), "not valid YAML"),
+        (("title: IR x AEE", "title: 2001-13-45"), "title: '2001-13-45' is read as a timestamp"),
+        (("title: IR x AEE", "title: &a [*a]"), "title.0: holds itself"),
+        (("preset: digits-ipc10", "preset: [digits-ipc10]"), "cell 75 % / 20: preset must be the name of settings"),
+        (
+            ("distillations: 1\n", "distillations: 1000000\n"),
+            "distillations: input should be less than or",
+        ),
+        (("    KIP: null\n    50", "    50"), ""),
     ],
 )
 def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
@@ -129,6 +141,19 @@ def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
         list(plan.cells(study(STUDY.replace(*change))))
 
 
-def test_a_missing_file_is_named():
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the study nowhere\.yaml"):
         plan.read("nowhere.yaml")
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with pytest.raises(InputError, match=r"cannot read the study .*fifo\.yaml: it is a FIFO"):
+        plan.read(str(tmp_path / "fifo.yaml"))
+
+
+@pytest.mark.parametrize("name", ["study_a\\b.yaml", "study_\n.yaml", f"{'x' * 150}.yaml", "study_.yaml"])
+def test_a_file_that_no_folder_can_be_called_after_is_refused_before_it_is_made(name, tmp_path):
+    path = tmp_path / name
+    path.write_text(STUDY)
+    with pytest.raises(InputError, match="the table's folder is called after this file"):
+        studies.prepare(Asked(str(path)))
+    path.rename(tmp_path / "study_täble 1.yaml")
+    assert studies.prepare(Asked(str(tmp_path / "study_täble 1.yaml")))[2]
