@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from padray import networks
 from padray.config import Config
 from padray.errors import InputError
 from padray.evaluation.table import Row
@@ -41,7 +40,6 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     check_writable(context.location)
     wanted = STAGES[: STAGES.index(until) + 1]
     found = {"data": data.make(context)}
-    check_networks(context, found["data"])
     outcome = Outcome(found, [])
     if "scores" in wanted and (context.config.needs_scores or until == "scores"):
         found["scores"] = scores.make(context, found["data"])
@@ -68,23 +66,7 @@ def check(config: Config) -> None:
 
 def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
-    channels, height, width = context.folder(stored_data).require().facts["shape"]
-    check_shape(context.config, (channels, height, width))
-
-
-def check_shape(config: Config, shape: tuple[int, int, int]) -> None:
-    """Refuse networks that cannot work on samples of this shape (C, H, W). Raises InputError."""
-    asked = [("network", config.network)]
-    if config.trains_scoring_networks:
-        asked.append(("scores.network", config.scores.network))
-    asked += [("evaluation.architectures", network) for network in config.evaluation.architectures]
-    if config.evaluation.protocol == "teacher":
-        asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
-    for key, network in asked:
-        try:
-            networks.check(network, shape)
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from None
+    data.check_networks(context.folder(stored_data).require().facts, context.config)
 
 
 def _describe_set(context: Context, outcome: Outcome) -> None:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from padray import fingerprint
+from padray import fingerprint, networks
 from padray.config import Config
 from padray.data import datasets, sources
 from padray.data.datasets import Dataset
@@ -49,6 +49,23 @@ def check(facts: Facts, config: Config) -> None:
     """Refuse settings that do not fit the dataset with these facts. Raises InputError."""
     _check_ipc(facts, config)
     _check_augment(facts, config)
+    check_networks(facts, config)
+
+
+def check_networks(facts: Facts, config: Config) -> None:
+    """Refuse networks that cannot work on samples of this shape, before any is trained. Raises InputError."""
+    channels, height, width = facts["shape"]
+    asked = [("network", config.network)]
+    if config.trains_scoring_networks:
+        asked.append(("scores.network", config.scores.network))
+    asked += [("evaluation.architectures", network) for network in config.evaluation.architectures]
+    if config.evaluation.protocol == "teacher":
+        asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
+    for key, network in asked:
+        try:
+            networks.check(network, (channels, height, width))
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
 
 
 def _store(context: Context, identity: Identity) -> Manifest:

@@ -129,11 +129,8 @@ def test_networks_as_columns_are_evaluated_on_one_set(study):
         (("title: IR x AEE", "title: 2001-13-45"), "title: '2001-13-45' is read as a timestamp"),
         (("title: IR x AEE", "title: &a [*a]"), "title.0: holds itself"),
         (("preset: digits-ipc10", "preset: [digits-ipc10]"), "cell 75 % / 20: preset must be the name of settings"),
-        (
-            ("distillations: 1\n", "distillations: 1000000\n"),
-            "distillations: input should be less than or",
-        ),
-        (("    KIP: null\n    50", "    50"), ""),
+        (("distillations: 1\n", "distillations: 1000000\n"), "distillations: input should be less than or"),
+        (("columns:\n", "".join(f"    k{k}: {{}}\n" for k in range(500)) + "columns:\n"), "503 times 2 are more than"),
     ],
 )
 def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
