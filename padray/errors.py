@@ -28,6 +28,10 @@ class InfrastructureError(WorkError):
     """What machines do: storage, memory, a lost worker, no room. No result; the same command goes on."""
 
 
+class GpuFullError(InfrastructureError):
+    """A GPU's memory ran out. Where others had shares of the GPU, the work is tried again on one of its own."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM came while work was under way, and what is kept of it is said. No failure: exit code 130."""
 

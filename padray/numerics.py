@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from padray.config import ComputeSettings
-from padray.errors import InfrastructureError, InputError
+from padray.errors import GpuFullError, InfrastructureError, InputError
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# What CUDA, cuBLAS and cuDNN say where PyTorch's own allocator is not the one that is refused memory.
+_GPU_FULL = ("CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,18 @@ class Numerics:
         return asdict(self)
 
     def use(self) -> torch.device:
-        """Set this process's threads and give the device. Raises InputError where the device is missing."""
+        """Set this process's threads and give the device, of several GPUs the current one.
+
+        Raises:
+            InputError: the device is missing.
+        """
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError(
                 "this asks for a GPU (compute.device, or the checkpoint to go on from), but PyTorch sees none here; "
                 "use a machine with one, or --fresh with compute.device=cpu"
             )
         torch.set_num_threads(self.threads)
-        return torch.device(self.device)
+        return torch.device("cuda", torch.cuda.current_device()) if self.device == "cuda" else torch.device("cpu")
 
 
 def decide(settings: ComputeSettings) -> Numerics:
@@ -52,11 +58,12 @@ def decide(settings: ComputeSettings) -> Numerics:
 
 @contextmanager
 def within_memory(what: str, remedy: str = "lower its batch or its network's width") -> Iterator[None]:
-    """Raises InfrastructureError, which says what to lower, where memory runs out."""
+    """Raises InfrastructureError (GpuFullError of a GPU's), which says what to lower, where memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        kinds = (torch.OutOfMemoryError, MemoryError)
-        if isinstance(error, kinds) or "allocate memory" in str(error):  # what PyTorch says on a CPU
+        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _GPU_FULL):
+            raise GpuFullError(f"{what} does not fit into the GPU's memory: {remedy}") from None
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # what PyTorch says on a CPU
             raise InfrastructureError(f"{what} does not fit into memory: {remedy}") from None
         raise

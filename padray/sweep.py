@@ -42,7 +42,8 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
         InputError: none or several fit, an override is not about the evaluation, or what it was made from is gone.
     """
     folder, manifest = named(name, location)
-    settings = {key: value for key, value in manifest.settings.items() if key not in {"name", "search"}}
+    apart = {"name", "search", "cluster"}  # how its makers' work was spread is not how ours is
+    settings = {key: value for key, value in manifest.settings.items() if key not in apart}
     for override in overrides:
         if not override.startswith(("evaluation.", "compute.", "cluster.", "storage.cache")):
             changeable = "evaluation, compute, cluster and the cache"

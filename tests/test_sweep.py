@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from padray import loading, pipeline, sweep
+from padray.config import Config
 from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.stages import evaluate
@@ -125,3 +126,13 @@ def test_an_interrupt_begins_no_more_sets(sets, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sweep.run(many, location, Threads(), ignore)
     assert len(begun) < 30
+
+
+def test_a_set_is_not_evaluated_with_the_cluster_that_made_it(sets, monkeypatch):
+    stored, location = sets
+    folder, manifest = sweep.named(stored[0].distilled.fingerprint, location)
+    spread = {**manifest.settings["cluster"], "workers": 2, "gpus_per_cell": 0.25}
+    elsewhere = replace(manifest, settings={**manifest.settings, "cluster": spread})
+    monkeypatch.setattr(sweep, "named", lambda *_: (folder, elsewhere))
+    assert sweep.find("it", (), location).config.cluster == Config().cluster
+    assert sweep.find("it", ("cluster.gpus_per_cell=0.5",), location).config.cluster.gpus_per_cell == 0.5

@@ -13,6 +13,7 @@ from ray.exceptions import (
 )
 
 from padray.errors import Failure, InfrastructureError, InputError, WorkError
+from padray.numerics import within_memory
 from padray.stages.base import Done, Make, Unit, Work, make_unit
 
 # What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray
@@ -33,7 +34,9 @@ class Refused:
 def attempt(work: Work, prepare: Callable[[], Make], unit: Unit) -> Done | Refused:
     """Make a unit in a worker; padray's own errors become values."""
     try:
-        return make_unit(work, prepare(), unit)
+        with within_memory(f"{unit.stage} {unit.id}"):
+            make = prepare()
+        return make_unit(work, make, unit)
     except (InputError, WorkError) as error:
         return Refused(unit, error)
 

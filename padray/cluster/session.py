@@ -14,15 +14,17 @@ import secrets
 import time
 from typing import Any
 
+from padray.cluster import shares
 from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.store.location import LocalLocation, Location, open_location
 
+_HIDING = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    _HIDING: "1",  # what takes no GPU sees none
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
@@ -44,8 +46,10 @@ def connect() -> float:
         return 0.0
     began = time.monotonic()
     address = os.environ.get("RAY_ADDRESS", "local")
+    hiding = {"env_vars": {_HIDING: os.environ[_HIDING]}}  # the nodes of a cluster have not our environment
+    environment: dict[str, Any] = {} if address == "local" else {"runtime_env": hiding}
     try:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **environment)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -103,27 +107,34 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
+def is_own() -> bool:
+    """Whether this Ray is one that this process started for itself, which never grows."""
+    import ray
+
+    return "RAY_ADDRESS" not in os.environ and ray.get_runtime_context().worker.mode != ray.WORKER_MODE
+
+
 def check_room(config: Config) -> None:
-    """Refuse what Ray on this machine has no room for: it would wait for ever. A cluster may grow, so it is not asked.
+    """Refuse what Ray on this machine has no room for: it would wait for ever. For a Ray of our own; others may grow.
 
     Raises:
         InputError: an actor, a worker group or a cell needs more than there is.
     """
     import ray
 
-    if "RAY_ADDRESS" in os.environ:
-        return
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus = shares.Gpus(there.get("GPU", 0.0))
+    worker, cell = shares.of_worker(config, gpus), shares.of_cell(config, gpus, lambda: shares.WHOLE)
     cluster, threads = config.cluster, config.compute.threads
     fewest = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
     each = cluster.cpus_per_worker or threads
     needs = (
         ("an expert", "CPU", threads, "compute.threads"),
         (f"{fewest} Train workers", "CPU", fewest * each, "cluster.workers or cluster.cpus_per_worker"),
-        ("an expert", "GPU", cluster.gpus_per_worker, "cluster.gpus_per_worker"),
-        (f"{fewest} Train workers", "GPU", fewest * cluster.gpus_per_worker, "cluster.workers"),
-        ("a cell", "GPU", cluster.gpus_per_cell, "cluster.gpus_per_cell"),
+        ("an expert", "GPU", worker, "cluster.gpus_per_worker or set compute.device=cpu"),
+        (f"{fewest} Train workers", "GPU", fewest * worker, "cluster.workers"),
+        ("a cell", "GPU", cell, "cluster.gpus_per_cell or set compute.device=cpu"),
     )
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for what, kind, needed, setting in needs:
         has = there.get(kind, 0.0)
         if needed > has + 1e-9:

@@ -1,4 +1,8 @@
-"""The evaluation sweep: (set x network x seed) cells as tasks, each able to run anywhere, partial results kept."""
+"""The evaluation sweep on CPUs: (set x network x seed) cells as tasks, each able to run anywhere, partial results kept.
+
+On GPUs cells are made by actors (experts.py): a task's process lives on, with the device that it first had and with
+what it left in that device's memory.
+"""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -33,7 +37,7 @@ def run(work: Work, units: Sequence[Unit], settings: ClusterSettings, cpus: int)
     """
     refused, losses = list[Refused](), Losses(settings.max_losses)
     name, shared = uuid.uuid4().hex, ray.put(work)
-    task = _cell.options(num_cpus=cpus, num_gpus=settings.gpus_per_cell, scheduling_strategy="SPREAD")
+    task = _cell.options(num_cpus=cpus, scheduling_strategy="SPREAD")
     running: dict[Any, Unit] = {task.remote(name, shared, unit): unit for unit in units}
     try:
         while running:

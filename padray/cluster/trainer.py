@@ -20,11 +20,12 @@ import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from padray.cluster import gpus, shares
 from padray.cluster.lost import LOST, Losses
 from padray.cluster.session import beside_driver
 from padray.config import Config
 from padray.distill.loop import Contribution, Metrics
-from padray.errors import Failure, InfrastructureError, WorkError
+from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
 from padray.matching.student import Gradient
 from padray.stages.distill import Bench, DistillWork, Member
 
@@ -80,16 +81,31 @@ class Board:
         return self.is_stopped or self.refusal is not None
 
 
-def run(work: DistillWork) -> Generator[Metrics, None, None]:
+def run(work: DistillWork, share: float = 0.0) -> Generator[Metrics, None, None]:
     """Distil on Ray Train workers; yield the metrics as they come in. Interrupted or closed, it has a state stored.
+
+    Where a GPU that others share is full, workers with a whole one each go on from the last checkpoint.
+
+    Args:
+        share: of a GPU that a worker takes.
 
     Raises:
         InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
+    for taken in (share, shares.WHOLE):
+        try:
+            yield from _distil(work, taken)
+            return
+        except GpuFullError as error:
+            if not shares.is_shared(taken):
+                raise shares.alone(error) from None
+
+
+def _distil(work: DistillWork, share: float) -> Generator[Metrics, None, None]:
     board = _board(work.config)
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
         outcome: list[BaseException] = []
-        thread = threading.Thread(target=_fit, args=(work, board, scratch, outcome), daemon=True)
+        thread = threading.Thread(target=_fit, args=(work, share, board, scratch, outcome), daemon=True)
         thread.start()
         try:
             while thread.is_alive():
@@ -136,18 +152,18 @@ def _explain(error: BaseException, config: Config) -> WorkError:
     )
 
 
-def _fit(work: DistillWork, board: Any, scratch: str, outcome: list[BaseException]) -> None:
+def _fit(work: DistillWork, share: float, board: Any, scratch: str, outcome: list[BaseException]) -> None:
     settings = work.config.cluster
     resources = {"CPU": float(settings.cpus_per_worker or work.config.compute.threads)}
-    if settings.gpus_per_worker:
-        resources["GPU"] = settings.gpus_per_worker
+    if share:
+        resources["GPU"] = share
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"work": work, "board": board},
         torch_config=TorchConfig(backend="gloo"),  # the same on CPUs and GPUs, for little is exchanged
         scaling_config=ScalingConfig(
             num_workers=settings.workers,  # type: ignore[arg-type]  # V2 also takes (fewest, most)
-            use_gpu=bool(settings.gpus_per_worker),
+            use_gpu=bool(share),
             resources_per_worker=resources,
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # V2's, not the V1 class that a type checker sees
@@ -171,6 +187,8 @@ def _worker(config: dict[str, Any]) -> None:
     count = work.config.distill.trajectories
     member = Member(rank, size, lambda own: _gather(own, count, size), _from_first) if size > 1 else Member()
     try:
+        if (unusable := gpus.require(work.config.compute.device)) is not None:
+            raise unusable
         bench = work.open(member)
         with closing(bench.run()) as iterations, _watching(board, bench) as stop:
             for metrics in iterations:

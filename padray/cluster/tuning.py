@@ -23,11 +23,12 @@ from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.search.optuna import OptunaSearch
 
 from padray import pipeline
+from padray.cluster import gpus, shares
 from padray.cluster.lost import LOST, Losses
 from padray.cluster.runner import RayRunner
 from padray.cluster.session import AWS_SECRETS, beside_driver
 from padray.config import Config
-from padray.errors import DivergedError, Failure, InputError, WorkError
+from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
 from padray.fingerprint import experts_identity
 from padray.numerics import within_memory
 from padray.search import trials
@@ -80,10 +81,11 @@ class Owner:
         return None
 
 
-@ray.remote(max_retries=0)
 def _distil(work: SearchWork, number: int, parameters: Parameters) -> TrialRecord | Failure:
     """A trial's distillation and judgement, in a process of its own; its experts are there already."""
     try:
+        if (unusable := gpus.require(work.config.compute.device)) is not None:
+            return unusable
         with within_memory(f"trial {number}"):
             return work.record(number, parameters, lambda config: None)
     except (InputError, WorkError) as error:
@@ -94,11 +96,11 @@ class TrialLostError(Exception):
     """A trial lost what it waited for; it is not recorded, and tried again."""
 
 
-def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
+def _trial(parameters: Parameters, work: SearchWork, owner: Any, share: float) -> None:
     """What Tune runs: wait for the experts, then for the distillation; raise what made it fail."""
     try:
         number = ray.get(owner.number.remote(tune.get_context().get_trial_id(), parameters))
-        record = _made(work, number, parameters, owner)
+        record = _made(work, number, parameters, owner, share)
     except LOST as error:
         raise TrialLostError(str(error)) from None
     if record.value is None:
@@ -106,7 +108,7 @@ def _trial(parameters: Parameters, work: SearchWork, owner: Any) -> None:
     tune.report({"value": record.value, "number": number})
 
 
-def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> TrialRecord:
+def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any, share: float) -> TrialRecord:
     try:
         config = work.config_of(parameters)
     except InputError as error:
@@ -118,24 +120,35 @@ def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any) -> 
             pipeline.run(work.context(config, RayRunner(config, work.inputs.location)), "distill")
     except DivergedError as error:
         return work.failed(number, parameters, error)
-    options = {
-        "num_cpus": config.compute.threads, "num_gpus": config.cluster.gpus_per_worker,
-        "scheduling_strategy": "DEFAULT",  # not the trial's own placement group, which has no room
-    }  # fmt: skip
     losses = Losses(config.cluster.max_losses)
+    taken = share
     while True:
         try:
-            made: TrialRecord | Failure = ray.get(_distil.options(**options).remote(work, number, parameters))
+            made: TrialRecord | Failure = ray.get(_task(config, taken).remote(work, number, parameters))
         except LOST as error:
             losses.add(f"trial {number}", error)
             continue
-        if isinstance(made, Failure):
-            raise made
-        return made
+        if isinstance(made, TrialRecord):
+            return made
+        if not (isinstance(made, GpuFullError) and shares.is_shared(taken)):
+            raise shares.alone(made)
+        taken = shares.WHOLE
 
 
-def run(work: SearchWork) -> Iterator[TrialRecord]:
+def _task(config: Config, share: float) -> Any:
+    """The task of a trial's distillation; one on a GPU ends its process, which would keep that GPU's memory."""
+    options: dict[str, Any] = {
+        "num_cpus": config.compute.threads, "num_gpus": share, "max_retries": 0, "max_calls": 1 if share else 0,
+        "scheduling_strategy": "DEFAULT",  # not the trial's own placement group, which has no room
+    }  # fmt: skip
+    return ray.remote(**options)(_distil)
+
+
+def run(work: SearchWork, share: float = 0.0) -> Iterator[TrialRecord]:
     """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
+
+    Args:
+        share: of a GPU that a trial's distillation takes.
 
     Raises:
         InputError, WorkError: what kept trials from coming to an end, when all others have; of those nothing is stored.
@@ -144,7 +157,7 @@ def run(work: SearchWork) -> Iterator[TrialRecord]:
     losses = Losses(work.config.cluster.max_losses)
     while trials.missing(work.records(), work.config.search.trials):
         outcome: list[Exception] = []
-        thread = threading.Thread(target=_fit, args=(work, outcome), daemon=True)
+        thread = threading.Thread(target=_fit, args=(work, share, outcome), daemon=True)
         thread.start()
         while True:
             thread.join(_POLL_S)
@@ -173,7 +186,7 @@ def _explain(outcome: list[Exception], losses: Losses, lost: str) -> None:
     losses.add(lost, causes[0] if causes else TrialLostError("no reason was given"))
 
 
-def _fit(work: SearchWork, outcome: list[Exception]) -> None:
+def _fit(work: SearchWork, share: float, outcome: list[Exception]) -> None:
     """One run of Tune over the trials that are missing; what went wrong is left in `outcome`."""
     settings, before = work.config.search, work.records()
     owner = Owner.options(  # type: ignore[attr-defined]
@@ -182,7 +195,7 @@ def _fit(work: SearchWork, outcome: list[Exception]) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="padray-tune-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(tune.with_parameters(_trial, work=work, owner=owner), _HOLDS),
+                tune.with_resources(tune.with_parameters(_trial, work=work, owner=owner, share=share), _HOLDS),
                 tune_config=tune.TuneConfig(
                     search_alg=_search(work, before, Path(scratch)),
                     num_samples=len(trials.missing(before, settings.trials)),

@@ -158,7 +158,7 @@ def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[F
     count = known.train if full else chain.set_samples
     places = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts)
     alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
-    held = count + _choosing(chain) + known.test
+    held = count + choosing(chain) + known.test
     return Line(
         "evaluate", f"{network.label}{' on the full data' if full else ''}", units, there, units - there,
         parts_of_cell(chain, network, count, epochs),
@@ -174,23 +174,27 @@ def parts_of_cell(chain: Chain, network: NetworkSettings, count: int, epochs: in
     A set's own cells choose nothing, and look a little less.
     """
     known, taught = chain.known, chain.config.evaluation.protocol == "teacher"
-    looks = (1 + max(1, epochs // 5)) * known.validation if taught else _choosing(chain)
+    looks = (1 + max(1, epochs // 5)) * known.validation if taught else choosing(chain)
     task = Task("taught" if taught else "standard", network, count)
     return Part(task, epochs * count), Part(Task("look", network), looks + known.test)
 
 
-def _choosing(chain: Chain) -> int:
+def choosing(chain: Chain) -> int:
     """How many samples choices look at: the validation split or, for want of one, a share of the training split."""
     return chain.known.validation or sum(held_count(count, CHOOSING) for count in chain.known.train_per_class)
 
 
 def _worker(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:
     """Bytes of a worker that trains: the stored dataset, its preprocessed samples, and a step or a look."""
+    return chain.dataset_bytes + chain.sample_bytes(samples) + training(chain, network, batch, samples)
+
+
+def training(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:
+    """Bytes of a step at this batch, or of a look at the samples, and of the vectors that are kept."""
     flat, known = chain.network(network), chain.known
     step = memory.training_peak(flat, known.shape, known.classes, batch, chain.dtype)
     look = memory.look_peak(flat, known.shape, samples, chain.dtype)
-    held = chain.dataset_bytes + chain.sample_bytes(samples)
-    return held + max(step, look) + _VECTORS * chain.parameter_bytes(network)
+    return max(step, look) + _VECTORS * chain.parameter_bytes(network)
 
 
 def _student(chain: Chain) -> int:

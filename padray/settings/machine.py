@@ -1,17 +1,33 @@
 """The settings of where work runs and where it is kept. Only `compute.precision` changes what is computed."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from padray.sections import NotNegative, Place, Positive, Section, Units
+from padray.sections import Place, Positive, Section, Units
+
+_LEAST_SHARE = 0.0001  # Ray counts no finer
+
+
+def _share(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != "auto" and not (number and (value == 0 or _LEAST_SHARE <= value <= 1)):
+        raise ValueError("must be auto, 0, or a share of one GPU such as 0.25 or 1")
+    return value
+
+
+GpuShare = Annotated[Literal["auto"] | float, BeforeValidator(_share)]
 
 
 class ClusterSettings(Section):
     """How work spreads over a Ray cluster. Nothing here changes what is computed.
 
     `workers` is the number of Ray Train workers of a distillation, or [fewest, most]. An actor, a worker and a cell
-    take `compute.threads` CPUs (a Train worker `cpus_per_worker` where that is set) and the GPUs named here.
+    take `compute.threads` CPUs (a Train worker `cpus_per_worker` where that is set) and the share of a GPU named here.
+    A share of `auto` is 0 where `compute.device` is cpu, or is auto on a cluster that has no GPUs and, as far as can
+    be read, starts none; else a worker takes a whole GPU, and a cell as much of one as its memory needs
+    (cluster/gpus.py). What takes 0 sees no GPU and works on the CPU. `max_experts`: actors at a time, which are also
+    those that make cells on GPUs.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset(
@@ -20,8 +36,8 @@ class ClusterSettings(Section):
     workers: Units | tuple[Units, Units] = 1
     max_experts: Units = 64
     cpus_per_worker: Positive | None = None
-    gpus_per_worker: NotNegative = 0.0
-    gpus_per_cell: NotNegative = 0.0
+    gpus_per_worker: GpuShare = "auto"
+    gpus_per_cell: GpuShare = "auto"
     max_losses: Annotated[int, Field(ge=0)] = 10
 
     @model_validator(mode="after")

@@ -96,6 +96,9 @@ class Runner(Protocol):
     name: str
     startup_s: float  # seconds that the runner has spent on starting itself
 
+    def remarks(self) -> list[str]:
+        """Sentences about the machines that are worth saying, each given once; asked after work was handed over."""
+
     def open(self) -> None:
         """Be ready for work; called from the main thread where the work comes from several."""
 
@@ -124,12 +127,16 @@ class InlineRunner:
     name = "inline"
     startup_s = 0.0
 
+    def remarks(self) -> list[str]:
+        return []
+
     def open(self) -> None:
         pass
 
     def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
         if units:
-            make = work.prepare()
+            with within_memory(f"{units[0].stage}'s data"):
+                make = work.prepare()
             for unit in units:
                 yield make_unit(work, make, unit)
 
@@ -181,6 +188,11 @@ class Context:
             identity.fingerprint, identity.stage, {"name": self.name, **settings}, parts.get("inputs", {}),
             parts.get("numerics") or decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
         )  # fmt: skip
+
+    def pass_on(self) -> None:
+        """Tell what the runner has to say of the machines."""
+        for remark in self.runner.remarks():
+            self.notify(Progress("machines", 1, 1, remark))
 
     def finished(self, identity: Identity, began: float, reused: bool) -> None:
         """Note what the stage took and where its artefact is."""
@@ -235,7 +247,9 @@ def make_missing(
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
-        for outcome in context.runner.map(work, missing):
+        outcomes = context.runner.map(work, missing)
+        context.pass_on()
+        for outcome in outcomes:
             record.add(events_of(outcome))
             if isinstance(outcome, Lost):
                 context.notify(Progress(stage, done, total, f"{outcome.unit.id} was lost and is made again"))

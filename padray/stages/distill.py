@@ -74,7 +74,8 @@ class DistillWork:
 
     def open(self, member: Member) -> "Bench":
         """Load what a worker needs to go on from the newest checkpoint."""
-        return Bench(self, member)
+        with within_memory("distilling"):
+            return Bench(self, member)
 
     def run(self) -> Generator[Metrics, None, None]:
         """Go on from the newest checkpoint to `distill.iterations`; yield the metrics of every iteration."""
@@ -302,6 +303,7 @@ def _carry_out(context: Context, work: DistillWork) -> tuple[float, int]:
     """Have the runner distil; the seconds that worker 0 waited for its snapshots, and the number of iterations."""
     waited_s, done, iterations = 0.0, 0, context.config.distill.iterations
     with closing(context.runner.distill(work)) as told:  # closed at once where this is interrupted, which keeps a state
+        context.pass_on()
         for metrics in told:
             waited_s, done = waited_s + metrics["waited_s"], done + 1
             context.notify(Progress("distill", metrics["iteration"] + 1, iterations, loop.describe(metrics)))
