@@ -19,9 +19,10 @@ from padray.recipe import text as recipe
 from padray.search import study
 from padray.stages.base import Context, InlineRunner, Runner
 from padray.status import status_of
-from padray.store.artifacts import Manifest, check_root, is_called, read_manifests
+from padray.store.artifacts import Manifest
 from padray.store.cache import cached
 from padray.store.location import Location, open_location
+from padray.store.roots import check_root, is_called, read_manifests
 from padray.studies import study as studies
 from padray.studies.study import Asked
 

@@ -10,6 +10,7 @@ from padray.fingerprint import Identity
 from padray.report.search import SearchSummary
 from padray.stages import data, distill, evaluate, experts, report, scores, stored
 from padray.stages.base import Context
+from padray.stages.facts import dataset_facts
 from padray.store.location import check_writable
 
 STAGES = ("data", "scores", "experts", "distill", "evaluate", "report")
@@ -66,7 +67,7 @@ def check(config: Config) -> None:
 
 def check_networks(context: Context, stored_data: Identity) -> None:
     """Refuse networks that cannot work on these images before any is trained. Raises InputError."""
-    data.check_networks(context.folder(stored_data).require().facts, context.config)
+    data.check_networks(dataset_facts(context.folder(stored_data)), context.config)
 
 
 def _describe_set(context: Context, outcome: Outcome) -> None:

@@ -1,15 +1,16 @@
 """How far the work in a storage root is, and what it has taken: read from the objects and from the events table."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from padray.fingerprint import FOLDERS
-from padray.store.artifacts import EVENTS, MANIFEST, Folder, check_root, folders, split_key
+from padray.store.artifacts import MANIFEST, split_key
 from padray.store.location import Location, MissingError
-from padray.store.records import refusal
+from padray.store.records import read_events
+from padray.store.roots import check_root, folders
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def status_of(location: Location) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unfinished(location: Location, path: str, keys: list[str]) -> dict[str, Any]:
+def _unfinished(location: Location, path: str, keys: Collection[str]) -> dict[str, Any]:
     """What an artefact without a manifest has, by kind of object, and the seconds since something was added."""
     names = [split_key(key)[0] for key in keys if split_key(key)[1]]
     kinds: dict[str, int] = {}
@@ -70,7 +71,7 @@ def _age(location: Location, key: str) -> float | None:
 def _taken(location: Location) -> list[dict[str, Any]]:
     """Units, their seconds, and the hosts and losses of each stage, in the order of the stages."""
     stages: dict[str, dict[str, Any]] = {}
-    for event in _events(location):
+    for event in read_events(location, _EVENT):
         line = stages.setdefault(event.stage, {"units": 0, "seconds": 0.0, "lost": 0, "hosts": set()})
         if event.event == "finished":
             line["units"] += 1
@@ -78,13 +79,3 @@ def _taken(location: Location) -> list[dict[str, Any]]:
             line["hosts"].add(event.host)
         line["lost"] += event.event == "lost"
     return [{"stage": stage, **line, "hosts": len(line["hosts"])} for stage, line in stages.items()]
-
-
-def _events(location: Location) -> Iterator[_Event]:
-    """The events table, oldest first. Raises InputError if somebody else wrote into it."""
-    folder = Folder(location, EVENTS, "")
-    for item in sorted(folder.loose(), key=lambda item: item.stem.rsplit("-", 1)[-1]):
-        try:
-            yield from [_EVENT.validate_json(line) for line in folder.get(item).splitlines()]
-        except ValidationError:
-            raise refusal(folder, item) from None

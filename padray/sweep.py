@@ -12,8 +12,9 @@ from padray.evaluation.table import Row
 from padray.fingerprint import FOLDERS, Identity
 from padray.stages import evaluate
 from padray.stages.base import Context, Notify, Runner
-from padray.store.artifacts import Manifest, all_manifests, is_called, read_manifests
+from padray.store.artifacts import Manifest
 from padray.store.location import Location
+from padray.store.roots import all_manifests, is_called, read_manifests
 
 MOST_THREADS = 8  # sets that are evaluated at a time
 
@@ -42,7 +43,7 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
         InputError: none or several fit, an override is not about the evaluation, or what it was made from is gone.
     """
     folder, manifest = named(name, location)
-    apart = {"name", "search", "cluster"}  # how its makers' work was spread is not how ours is
+    apart = {"name", "search", "storage", "cluster"}  # how its makers' work was spread is not how ours is
     settings = {key: value for key, value in manifest.settings.items() if key not in apart}
     for override in overrides:
         if not override.startswith(("evaluation.", "compute.", "cluster.", "storage.cache")):

@@ -8,23 +8,14 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
 from padray.fingerprint import FOLDERS, Identity, set_fingerprint
+from padray.stages import facts
 from padray.stages.base import Notify, Progress
-from padray.store.artifacts import (
-    EVENTS,
-    MANIFEST,
-    Folder,
-    Manifest,
-    check_root,
-    folders,
-    is_called,
-    parse_manifest,
-    read_manifests,
-    split_key,
-)
-from padray.store.audit import FAULTS, Audit, Finding, Standing, audit
+from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
+from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location
+from padray.store.roots import EVENTS, check_root, folders, is_called, read_manifests
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
@@ -98,10 +89,10 @@ def verify(location: Location, identifier: str | None, older_than: str | None, n
     check_root(location)
     found = folders(location)
     chosen = list(found) if identifier is None else [_one(location, identifier)[0]]
-    audits = []
+    audits, judge = [], Judge(_standing, facts.wrong)
     for place, path in enumerate(chosen):
         notify(Progress("verify", place, len(chosen), path))
-        audits.append(audit(location, path, found[path], _standing))
+        audits.append(audit(location, path, found[path], judge))
     notify(Progress("verify", len(chosen), len(chosen)))
     findings = [(made, finding) for made in audits for finding in made.findings]
     lines = [_line(location, made, finding, limit) for made, finding in findings]
@@ -143,12 +134,14 @@ def _standing(manifest: Manifest, stem: str) -> Standing:
 
 def _line(location: Location, made: Audit, finding: Finding, limit: float | None) -> Line:
     """A finding with its remedy."""
+    if location.leads_out(made.path):
+        return Line(finding, "leaves it: it lies outside the root, behind a link", acts=False)
     if finding.kind in ("damaged", "missing"):
         assert made.manifest is not None, "only a manifest says that an object is damaged"
         return Line(finding, _remedy(made.manifest, _lost(made), finding.key), acts=True)
     if finding.kind == "broken":
         return Line(finding, "removes the manifest; the same command takes up the folder's objects", acts=True)
-    if finding.kind == "orphan":
+    if finding.kind == "orphan" or (finding.kind == "stranger" and finding.removable):
         return _if_old(location, finding, limit)
     if finding.kind == "unfinished":
         if limit is None:
@@ -193,25 +186,45 @@ def _remedy(manifest: Manifest, lost: frozenset[str], key: str) -> str:
 
 
 def repair(inspection: Inspection) -> None:
-    """Do what the lines say. What a manifest has come to list in the meantime stays."""
+    """Do what the lines say. What a manifest has come to list in the meantime stays.
+
+    Raises InputError or InfrastructureError for the first thing that could not be done, once all others are.
+    """
+    refused: list[InputError | InfrastructureError] = []
     for made in inspection.audits:
         lines = [line for line in inspection.lines if line.acts and line.finding.folder == made.path]
-        if lost := _lost(made):
-            _forget(inspection.location, made, lost)
+        lost = _lost(made) & {line.finding.key for line in lines}
+        try:
+            if lost:
+                _forget(inspection.location, made, lost)
+        except (InputError, InfrastructureError) as error:
+            refused.append(error)
+            continue
         for line in lines:
-            _remove(inspection.location, line.finding)
-            inspection.repaired.add(line.finding.key)
+            _attempt(inspection, line, refused)
     for line in inspection.lines:
         if line.leftover:
+            _attempt(inspection, line, refused)
+    if refused:
+        raise refused[0]
+
+
+def _attempt(inspection: Inspection, line: Line, refused: list[InputError | InfrastructureError]) -> None:
+    try:
+        if line.leftover:
             inspection.location.discard(line.leftover)
-            inspection.repaired.add(line.finding.key)
+        else:
+            _remove(inspection.location, line.finding)
+        inspection.repaired.add(line.finding.key)
+    except (InputError, InfrastructureError) as error:
+        refused.append(error)
 
 
 def _forget(location: Location, made: Audit, lost: frozenset[str]) -> None:
     """Take objects out of their manifest, before they go, so that none is listed that is not there."""
     assert made.manifest is not None, "only a manifest says that an object is damaged"
     folder = Folder(location, made.path, made.manifest.fingerprint)
-    manifest = folder.manifest()
+    manifest = folder.present()  # what has gone since is not listed again
     if manifest is None or _starts_anew(manifest, lost):
         location.delete(f"{made.path}/{MANIFEST}")
     else:
@@ -222,11 +235,11 @@ def _forget(location: Location, made: Audit, lost: frozenset[str]) -> None:
 def _remove(location: Location, finding: Finding) -> None:
     """Delete what a finding names: an object, or all objects of a folder that is still unfinished."""
     key = f"{finding.folder}/{MANIFEST}"
-    if finding.kind == "broken":
+    if finding.kind == "broken" or finding.key == key:
         return location.delete(key)
     finished = location.size(key) is not None
     if finding.key != finding.folder:
-        listed = {item.key for item in parse_manifest(location.get(key), key).objects} if finished else set()
+        listed = {item.key for item in read_manifest(location, key).objects} if finished else set()
         return None if finding.key in listed else location.delete(finding.key)
     for one in [] if finished else location.keys(finding.folder):
         if split_key(one)[1]:
@@ -252,12 +265,14 @@ def remove(location: Location, identifier: str, force: bool) -> dict[str, Any]:
     """
     check_root(location)
     path, manifest = _one(location, identifier)
+    if location.leads_out(path):
+        raise InputError(f"{path} lies outside {location.uri}, behind a link; remove it where it is")
     needing = dependants(location, path, manifest)
     if needing and not force:
         raise InputError(
             f"{len(needing)} artefacts were made from {path}: {', '.join(needing)}; remove them first, or add --force"
         )
-    sizes = [location.size(key) or 0 for key in location.keys(path)]
+    sizes = location.sizes(path).values()
     Folder(location, path, "").delete()
     return {"removed": path, "objects": len(sizes), "bytes": sum(sizes), "dependants": needing}
 
@@ -267,7 +282,7 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
     names = {path[-12:]}
     if isinstance(manifest, Manifest):
         made = Identity("distill", "", manifest.fingerprint)
-        steps = [re.fullmatch(r"set-(\d+)", item.stem) for item in manifest.objects]
+        steps = [re.fullmatch(r"set-(\d{1,12})", item.stem) for item in manifest.objects]
         names |= {set_fingerprint(made, int(step[1])) for step in steps if step}
 
     def uses(other: Manifest | InputError) -> bool:
@@ -281,11 +296,11 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
 def usage(location: Location) -> dict[str, Any]:
     """Bytes of every artefact and stage, the largest first; what `--json` prints."""
     check_root(location)
-    found = {**folders(location), EVENTS: location.keys(EVENTS)}
+    found = {**folders(location), EVENTS: location.sizes(EVENTS)}
     lines: list[dict[str, Any]] = [
         {
             "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": len(keys),
-            "bytes": sum(location.size(key) or 0 for key in keys),
+            "bytes": sum(keys.values()),
             "finished": path == EVENTS or f"{path}/{MANIFEST}" in keys,
         }
         for path, keys in found.items() if keys

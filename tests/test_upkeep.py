@@ -342,6 +342,154 @@ def test_what_a_manifest_vouches_for_may_still_be_anything_and_is_refused_in_a_s
             decode(content)
 
 
+# -- what is no file, and what lies elsewhere
+
+
+def stand(path: Path, what: str) -> None:
+    """Put something in a file's place that is none."""
+    path.unlink()
+    if what == "FIFO":
+        os.mkfifo(path)
+    elif what == "loop":
+        path.symlink_to(path.name)
+    elif what == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+        if what == "full folder":
+            (path / "mine.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("what", ["FIFO", "loop", "link", "folder"])
+@pytest.mark.parametrize(
+    "pattern, kind", [("expert-0001-*", "missing"), ("set-*", "missing"), ("manifest.json", "stranger")]
+)
+def test_what_is_no_file_is_named_and_gets_out_of_the_way(root, padray, pattern, kind, what):
+    before, path = tree(root), one(root, pattern)
+    stand(path, what)
+    key = path.relative_to(root).as_posix()
+    assert findings(root) == {key: kind}
+    for command in (("ls",), ("du",), ("status",), ("show", "experts/"), ("rm", "datasets/")):
+        assert padray(*command, "--storage", str(root))[0] in (0, 2)
+    code, told, _ = padray("verify", "--repair", "--storage", str(root), "--json")
+    assert (code, told["wrong"], os.path.lexists(path)) == (0, 0, False)
+    make(root)
+    assert tree(root) == before and findings(root) == {} and Path("/dev/zero").exists()
+
+
+@pytest.mark.parametrize("pattern", ["expert-0001-*", "manifest.json"])
+def test_a_folder_with_something_in_it_is_named_and_left_and_the_others_are_repaired(root, padray, pattern):
+    path, other = one(root, pattern), one(root, "expert-0000-*")
+    stand(path, "full folder")
+    flip(other)
+    code, told, _ = padray("verify", "--repair", "--storage", str(root), "--json")
+    left = {line["key"]: line["repair"] for line in told["findings"] if not line["repaired"]}
+    assert code == 3 and left == {path.relative_to(root).as_posix(): "leaves it: look for yourself"}
+    assert (path / "mine.txt").read_text() == "mine" and not other.exists()
+    code, _, err = padray("experts", str(root.parent / "tiny.yaml"), "--runner", "inline", "--storage", str(root))
+    assert code == 2 and path.name in err and err.count("padray:") == 1
+
+
+def test_an_orphan_that_is_no_file_goes_too(root):
+    path = one(root, "expert-0000-*").with_name(f"expert-0009-{NOBODY}.safetensors")
+    os.mkfifo(path)
+    assert findings(root) == {path.relative_to(root).as_posix(): "stranger"} and len(repaired(root)) == 1
+    assert findings(root) == {}
+
+
+@pytest.mark.parametrize("part", ["experts", "experts/*"])
+def test_nothing_is_removed_behind_a_link_that_leads_out_of_the_root(root, tmp_path, padray, part):
+    (inside,) = root.glob(part)
+    outside = tmp_path / "outside"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    stray = next(outside.rglob("expert-0000-*")).with_name(f"stray-{NOBODY}.bin")
+    stray.write_bytes(b"mine")
+    kept = tree(outside)
+    inspection = inspect(root)
+    upkeep.repair(inspection)
+    assert tree(outside) == kept and inspection.repaired == set()
+    assert part != "experts" or [line.acts for line in inspection.lines] == [False]
+    code, _, err = padray("rm", "experts/", "--force", "--storage", str(root))
+    assert code == 2 and tree(outside) == kept, err
+
+
+def test_what_cannot_be_removed_stops_nothing_and_is_told_at_the_end(root):
+    first, second = one(root, "expert-0000-*"), one(root, "cell-*")
+    flip(first)
+    flip(second)
+
+    class Kept(LocalLocation):
+        def delete(self, key: str) -> None:
+            if key.startswith("experts/"):
+                raise InputError(f"cannot delete {key}: it is kept")
+            super().delete(key)
+
+    inspection = upkeep.verify(Kept(root), None, None, lambda progress: None)
+    with pytest.raises(InputError, match=r"cannot delete experts/.*: it is kept"):
+        upkeep.repair(inspection)
+    assert first.exists() and not second.exists() and inspection.wrong == 1
+
+
+# -- manifests that lie
+
+
+WRONG = [
+    ({"class_names": None}, "facts.class_names"),
+    ({"class_names": ["a"]}, "contradict each other"),
+    ({"class_names": list("abcdefghij")}, "facts.class_names is not that of its dataset"),
+    ({"shape": [1, 8]}, "facts.shape"),
+    ({"shape": [1, 8, 0]}, "facts.shape.2"),
+    ({"shape": [3, 8, 8]}, "facts.shape is not that of its dataset"),
+    ({"content": "sound"}, "facts.content"),
+    ({"content": "table"}, "facts.content is not that of its dataset"),
+    ({"splits": {"train": 5}}, "facts.splits"),
+    ({"splits": {"train": 230, "validation": 9, "test": 1}}, "facts.splits is not that of its dataset"),
+    ({"train_per_class": "23"}, "facts.train_per_class"),
+    ({"train_per_class": [22, 24, *[23] * 8]}, "facts.train_per_class is not that of its dataset"),
+    ({"read_from": [1]}, "facts.read_from"),
+]
+
+
+@pytest.mark.parametrize("facts, sentence", WRONG, ids=[sentence for _, sentence in WRONG])
+def test_facts_that_cannot_be_true_are_named_refused_and_made_again(root, padray, facts, sentence):
+    before, path = tree(root), one(root, "dataset-*").with_name("manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["facts"]["splits"]["train"] == 230 and manifest["facts"]["train_per_class"] == [23] * 10
+    manifest["facts"] |= facts
+    path.write_text(json.dumps(manifest))
+    (line,) = inspect(root).lines
+    assert (line.finding.key, line.finding.kind) == (path.relative_to(root).as_posix(), "broken")
+    assert sentence in line.finding.problem
+    other = shutil.copytree(root, root.with_name("unproven"), ignore=shutil.ignore_patterns("evaluations"))
+    code, _, err = padray("evaluate", "distilled/", "--runner", "inline", "--storage", str(other))
+    assert code in (2, 3) and err.count("padray:") == 1 and sentence in err
+    repaired(root)
+    make(root)
+    assert tree(root) == before
+
+
+def test_shards_that_a_manifest_does_not_index_are_named(root):
+    path = one(root, "expert-0000-*").with_name("manifest.json")
+    manifest = json.loads(path.read_text())
+    del manifest["objects"][0]["extra"]["rows"]
+    path.write_text(json.dumps(manifest))
+    (line,) = inspect(root).lines
+    assert line.finding.kind == "broken" and "where the rows of" in line.finding.problem
+    repaired(root)
+    make(root)
+    assert findings(root) == {}
+
+
+@pytest.mark.parametrize("command", [("rm", ""), ("rm", "", "--force"), ("show", ""), ("verify", ""), ("evaluate", "")])
+def test_an_empty_name_means_nothing(root, padray, command):
+    for folder in [path for room in root.iterdir() for path in room.iterdir() if room.name != "datasets"]:
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    before = tree(root)
+    code, _, err = padray(*command, "--storage", str(root))
+    assert code == 2 and err.count("\n") == 1 and before and tree(root) == before
+
+
 # -- rm and du
 
 

@@ -13,7 +13,7 @@ import torch
 
 from padray.errors import InputError
 from padray.matching.student import Learned
-from padray.store.shards import metadata_of
+from padray.store.headers import metadata_of
 
 CHECKPOINT_FORMAT = 3
 

@@ -17,7 +17,7 @@ from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
 from padray.matching.student import Learned
-from padray.store.shards import metadata_of
+from padray.store.headers import metadata_of
 
 SET_FORMAT = 1
 _SURE = 5.0  # logit of the right class where no expert says better

@@ -6,7 +6,7 @@ same experts with the same numbers, whatever the files are called. Legend: P par
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from padray.networks.flat import Span, spans_of
 from padray.numerics import decide
 from padray.stages import data
 from padray.stages.base import Context, Progress
+from padray.stages.facts import DatasetFacts, dataset_facts
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 
@@ -40,9 +41,10 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
     identity = fingerprint.experts_identity(config, stored_data)
     folder = context.folder(identity)
     manifest = folder.manifest()
-    if manifest is None:
-        bench = _Bench(context, folder, context.folder(stored_data).require().facts)
-        objects = [item for place, path in enumerate(digests) for item in bench.shards(place, path, digests)]
+    if manifest is None or not manifest.objects or folder.gone(manifest):
+        bench = _Bench(context, folder, dataset_facts(context.folder(stored_data)))
+        given = (item for place, path in enumerate(digests) for item in bench.shards(place, path, digests))
+        objects = _all_or_none(folder, given)
         config = config.model_copy(update={"experts": config.experts.model_copy(update={"count": len(objects)})})
         manifest = replace(context, config=config).manifest(
             identity, objects, inputs={"data": stored_data.fingerprint},
@@ -55,6 +57,18 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
         "count": count, "epochs": epochs, "notes": _notes(config),
         "use": f"padray distill CONFIG --set experts.imported={imported} --set experts.count={count}",
     }  # fmt: skip
+
+
+def _all_or_none(folder: Folder, given: Iterable[StoredObject]) -> list[StoredObject]:
+    """The shards as they are stored; where one of them is refused, none of the new ones stays."""
+    before, made = set(folder.keys()), list[StoredObject]()
+    try:
+        made += given
+    except InputError:
+        for key in set(folder.keys()) - before:
+            folder.location.delete(key)
+        raise
+    return made
 
 
 def _as_imported(config: Config, imported: str) -> Config:
@@ -73,9 +87,9 @@ def _notes(config: Config) -> list[str]:
 class _Bench:
     """Where buffers become shards: the network that they must fit, and the folder that the shards go to."""
 
-    def __init__(self, context: Context, folder: Folder, facts: dict[str, Any]) -> None:
+    def __init__(self, context: Context, folder: Folder, facts: DatasetFacts) -> None:
         self.context, self.folder, self.config = context, folder, context.config
-        network = networks.build(self.config.network, tuple(facts["shape"]), len(facts["class_names"]), 0)
+        network = networks.build(self.config.network, facts.shape, facts.classes, 0)
         if any(True for _ in network.buffers()):
             raise InputError(
                 f"{self.config.network.label} keeps running statistics, which such files do not hold; only experts of "
@@ -91,9 +105,13 @@ class _Bench:
         experts = foreign.load(path)
         if not isinstance(experts, list) or not experts:
             raise InputError(f"{path} must hold a list of experts (got {type(experts).__name__})")
+        room = path.stat().st_size  # a parameter has at least one byte of its own, or a small file would fill a disk
         for number, snapshots in enumerate(experts):
             expert = Expert(f"{path.name}, expert {number}", snapshots)
             theta_EP = trajectory(expert, self.spans, self.config).to(self.dtype)
+            room -= theta_EP.numel()
+            if room < 0:
+                raise InputError(f"{path.name} holds fewer bytes than its experts' parameters: some are there twice")
             origin = {"file": path.name, "sha256": digests[path], "expert": number}
             yield self._put(theta_EP, origin)
         self.context.notify(Progress("import", place + 1, len(digests), path.name))
@@ -135,7 +153,10 @@ def trajectory(expert: Expert, spans: Sequence[Span], config: Config) -> torch.T
     theta_EP = torch.stack([_row(f"{expert.place}, snapshot {t}", s, spans, config) for t, s in enumerate(snapshots)])
     if not bool(theta_EP.isfinite().all()):
         row = int((~theta_EP.isfinite().all(dim=1)).nonzero()[0])
-        raise InputError(f"{expert.place}, snapshot {row} holds NaN or infinity; every value must be finite")
+        raise InputError(
+            f"{expert.place}, snapshot {row} holds NaN or infinity, or a number beyond float32; every value must be "
+            f"finite"
+        )
     still = (theta_EP[1:] == theta_EP[:-1]).all(dim=1)
     if bool(still.any()):
         raise InputError(
@@ -158,5 +179,5 @@ def _row(place: str, tensors: Any, spans: Sequence[Span], config: Config) -> tor
                 f"{place}, tensor {number} has the shape {list(part.shape)}, but {span.name} of "
                 f"{config.network.label} has {list(span.shape)}: set network to what the experts are"
             )
-        parts.append(part.reshape(-1).to(torch.float32))
+        parts.append(foreign.converted(part.reshape(-1), torch.float32, f"{place}, tensor {number}"))
     return torch.cat(parts)

@@ -2,17 +2,21 @@
 
 Distilled sets lie in `images_{best|iteration}.pt`, `labels_….pt` and, from some methods, `lr_….pt` (MTT, FTD, TESLA,
 DATM, PAD; FTD's averaged images begin with `ema_`); experts in `replay_buffer_{n}.pt`. None says what it is of.
+Reading takes no more memory than a file has bytes: `torch.save` compresses nothing, and what is compressed is refused.
 """
 
 import hashlib
+import os
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
+from padray.files import expanded, open_regular, reason, shown
 
 _IMAGES = re.compile(r"^(?P<lead>(?:ema_)?)images_(?P<which>best|\d+)\.pt$")
 _BUFFER = re.compile(r"^replay_buffer_\d+\.pt$")
@@ -33,64 +37,90 @@ def find_set(source: str) -> SetFiles:
     Raises:
         InputError: there is none, there are several of which none is the best, or its labels are missing.
     """
-    path = Path(source).expanduser()
-    names = [path.name] if path.is_file() else _names(path)
+    folder, names = _look(source)
     found = [match for match in map(_IMAGES.match, names) if match]
     best = [match for match in found if match["which"] == "best"] or found
     if len(best) != 1:
         several = f"several ({', '.join(sorted(match[0] for match in best)[:4])}): name one of them"
         raise InputError(
-            f"{source} must hold images_best.pt or images_NUMBER.pt; it holds {several if best else 'none'}"
+            f"{shown(source)} must hold images_best.pt or images_NUMBER.pt; it holds {several if best else 'none'}"
         )
-    folder, lead, which = path.parent if path.is_file() else path, best[0]["lead"], best[0]["which"]
+    lead, which = best[0]["lead"], best[0]["which"]
     labels, lr = folder / f"{lead}labels_{which}.pt", folder / f"lr_{which}.pt"
-    if not labels.is_file():
+    if not labels.exists():
         raise InputError(f"{labels.name} must lie beside {best[0][0]} in {folder}, but it is not there")
-    return SetFiles(folder / best[0][0], labels, lr if lr.is_file() else None)
+    return SetFiles(folder / best[0][0], labels, lr if lr.exists() else None)
 
 
 def find_buffers(source: str) -> list[Path]:
     """The `replay_buffer_{n}.pt` of a folder, or the one file. Raises InputError if there is none."""
-    path = Path(source).expanduser()
-    if path.is_file() and _BUFFER.match(path.name):
-        return [path]
-    found = [path / name for name in _names(path) if _BUFFER.match(name)]
+    folder, names = _look(source)
+    found = [folder / name for name in names if _BUFFER.match(name)]
     if not found:
-        raise InputError(f"{source} holds no replay_buffer_NUMBER.pt")
+        raise InputError(f"{shown(source)} holds no replay_buffer_NUMBER.pt")
     return found
 
 
-def _names(folder: Path) -> list[str]:
+def _look(source: str) -> tuple[Path, list[str]]:
+    """A folder and the names in it, or one file's folder and its name. Raises InputError if neither is there."""
+    if not source:
+        raise InputError("SRC is empty; name a folder, or a .pt file in it")
+    path = expanded(source, "SRC")
     try:
-        return [entry.name for entry in folder.iterdir()]
-    except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from None
+        return path, os.listdir(path)
+    except NotADirectoryError:
+        return path.parent, [path.name]
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else error
+        raise InputError(f"cannot read the folder {shown(path)}: {why}") from None
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file of any size."""
-    try:
-        with path.open("rb") as file:
+    with open_regular(path, "the file") as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        except OSError as error:
+            raise InputError(f"cannot read the file {shown(path)}: {reason(error)}") from None
 
 
 def load(path: Path) -> Any:
     """What a `.pt` file holds: tensors, numbers, lists and dictionaries.
 
     Raises:
-        InputError: the file cannot be read, is damaged, or holds anything that only code could make.
+        InputError: the file cannot be read, is damaged or compressed, or holds anything that only code could make.
+        InfrastructureError: it is larger than this machine's memory.
     """
-    try:
-        with path.open("rb") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or 'it ends too early'}") from None
-    except Exception:  # whatever a damaged or hostile file makes the reader raise
+    with open_regular(path, "the file") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise InfrastructureError(f"{shown(path)} has {size:,} bytes, which is more than this machine's memory")
+        try:
+            packed = _is_packed(file, size)
+            content = None if packed else torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged or hostile file makes the reader raise
+            raise InputError(
+                f"{shown(path)} is not a file of tensors alone: it is damaged, or it holds code, which padray never "
+                f"runs"
+            ) from None
+    if packed:
         raise InputError(
-            f"{path} is not a file of tensors alone: it is damaged, or it holds code, which padray never runs"
-        ) from None
+            f"{shown(path)} promises more bytes than it has: it is compressed, which torch.save never does; load it "
+            f"with PyTorch and save it again"
+        )
+    return content
+
+
+def _is_packed(file: BinaryIO, size: int) -> bool:
+    """Whether an archive would grow when it is read: its records are compressed, or several are the same bytes."""
+    if file.read(4) != b"PK\3\4":  # PyTorch's layout before archives, which compresses nothing
+        file.seek(0)
+        return False
+    with zipfile.ZipFile(file) as archive:
+        records = archive.infolist()
+    file.seek(0)
+    stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
+    return not stored or sum(record.file_size for record in records) > size
 
 
 def tensor(content: Any, place: str) -> torch.Tensor:
@@ -98,6 +128,23 @@ def tensor(content: Any, place: str) -> torch.Tensor:
     if not isinstance(content, torch.Tensor):
         raise InputError(f"{place} must be a tensor (got {type(content).__name__})")
     plain = content.layout == torch.strided and not content.is_quantized and content.device.type == "cpu"
-    if not plain or content.untyped_storage().nbytes() < content.numel() * content.element_size():
+    if not plain or content.is_nested:
+        raise InputError(f"{place} is not a plain tensor")
+    if content.untyped_storage().nbytes() < content.numel() * content.element_size():
         raise InputError(f"{place} is not a plain tensor: its bytes do not fill its shape {list(content.shape)}")
-    return content.detach()
+    return content.detach().resolve_neg()
+
+
+def converted(content: torch.Tensor, dtype: torch.dtype, place: str) -> torch.Tensor:
+    """A tensor's numbers as another type's. Raises InputError for types that PyTorch itself cannot convert."""
+    try:
+        return content.to(dtype)
+    except RuntimeError:  # NotImplementedError is one
+        raise InputError(
+            f"{place} has numbers of the type {type_name(content)}, which PyTorch does not convert; save it as float32"
+        ) from None
+
+
+def type_name(content: torch.Tensor) -> str:
+    """`float32`."""
+    return str(content.dtype).removeprefix("torch.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from padray.errors import InputError
 from padray.exchange.formats import Files, Outgoing, files_of
+from padray.files import expanded, open_file, reason, shown
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import Location
@@ -23,6 +24,7 @@ def export_set(location: Location, found: tuple[str, Manifest], layout: str, des
         InputError: the layout is unknown, or the destination holds other files or cannot be written.
     """
     path, manifest = found
+    place = _place(destination)
     try:
         iterations = int(manifest.settings["distill"]["iterations"])
     except (KeyError, TypeError, ValueError):
@@ -30,11 +32,24 @@ def export_set(location: Location, found: tuple[str, Manifest], layout: str, des
     folder, item = Folder(location, path, manifest.fingerprint), stored.set_object(manifest, iterations)
     synthetic = stored.load_set(folder, iterations)
     files = files_of(Outgoing(synthetic, item.sha256), layout)
-    reused = put_all(files, Path(destination).expanduser().resolve())
+    reused = put_all(files, place)
     return {
         "exported": path, "layout": layout, "destination": destination, "files": sorted(files), "sha256": item.sha256,
         "reused": reused,
     }  # fmt: skip
+
+
+def _place(destination: str) -> Path:
+    """Where a destination is. Raises InputError if no folder can be there."""
+    if not destination:
+        raise InputError("DEST is empty; name a folder that is new or empty")
+    try:
+        place = expanded(destination, "DEST").resolve()
+        place.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else error
+        raise InputError(f"DEST {shown(destination)} cannot be a folder: {why}") from None
+    return place
 
 
 def put_all(files: Files, destination: Path) -> bool:
@@ -48,14 +63,22 @@ def put_all(files: Files, destination: Path) -> bool:
             raise InputError(f"{destination} is a file; name a folder that is new or empty")
         _write(files, destination)
     except OSError as error:
-        raise InputError(f"cannot write to {destination}: {error.strerror}") from None
+        raise InputError(f"cannot write to {shown(destination)}: {reason(error)}") from None
     return False
 
 
 def _holds(folder: Path, files: Files) -> bool:
     """Whether these files are there, with these bytes, and no others."""
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    return there == set(files) and all((folder / name).read_bytes() == content for name, content in files.items())
+    try:
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    except RecursionError:  # no files of ours lie so deep
+        return False
+    return there == set(files) and all(_is(folder / name, content) for name, content in files.items())
+
+
+def _is(path: Path, content: bytes) -> bool:
+    with open_file(path) as file:
+        return file.read(len(content) + 1) == content
 
 
 def _write(files: Files, destination: Path) -> None:

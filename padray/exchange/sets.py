@@ -18,11 +18,13 @@ from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
 from padray.exchange import foreign
 from padray.exchange.foreign import SetFiles
+from padray.files import shown
 from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.numerics import decide
 from padray.stages import data, stored
 from padray.stages.base import Context
+from padray.stages.facts import DatasetFacts, dataset_facts
 from padray.store.artifacts import Manifest
 
 ITERATIONS = 1  # what an imported set is filed under: how long others iterated is not known
@@ -50,38 +52,48 @@ def import_set(context: Context, source: str, told: Told) -> dict[str, Any]:
     files = foreign.find_set(source)
     if told.lr is not None:
         files = replace(files, lr=None)
-    lr = _lr(files, told)
-    images, labels = _read(files)
+    dtype = decide(context.config.compute).dtype
+    lr = _lr(files, told, dtype)
+    images, labels = _read(files, dtype)
     one = context.config.distill.model_copy(update={"ipc": 1})  # how many there are is known from the dataset's classes
     own = replace(context, config=context.config.model_copy(update={"distill": one}))
     stored_data = data.make(own)
-    facts = own.folder(stored_data).require().facts
-    networks.check(own.config.network, tuple(facts["shape"]))
+    facts = dataset_facts(own.folder(stored_data))
+    networks.check(own.config.network, facts.shape)
     notes = _notes(own.config)
-    learned = _learned(images, labels, lr, facts, told, notes)
-    dtype = decide(own.config.compute).dtype
-    soft = learned.labels.to(dtype) if learned.soft else learned.labels
-    learned = Learned(learned.images.to(dtype), soft, learned.lr.to(dtype))
+    try:
+        learned = _learned(images, labels, lr, facts, told, notes)
+    except InputError as error:
+        raise InputError(f"{shown(files.images.parent)}: {error}") from None
     told = replace(told, labels=(told.labels or "logits") if learned.soft else "indices")
     return _store(own, stored_data, files, told, learned) | {"notes": notes}
 
 
-def _read(files: SetFiles) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images in `dtype`; the labels as whole numbers (int64), or as numbers that logarithms can be taken of."""
     images = foreign.tensor(foreign.load(files.images), files.images.name)
     labels = foreign.tensor(foreign.load(files.labels), files.labels.name)
     if not images.is_floating_point() or images.ndim != 4:
         raise InputError(
             f"{files.images.name} must hold floats of the shape samples, channels, height, width "
-            f"(got {str(images.dtype).removeprefix('torch.')} {list(images.shape)})"
+            f"(got {foreign.type_name(images)} {list(images.shape)})"
         )
-    return images, labels
+    if labels.dtype == torch.bool or labels.is_complex():
+        raise InputError(f"{files.labels.name} must hold class indices or numbers (got {foreign.type_name(labels)})")
+    wide = torch.float64 if labels.dtype == torch.float64 else torch.float32
+    kind = wide if labels.is_floating_point() else torch.int64
+    return foreign.converted(images, dtype, files.images.name), foreign.converted(labels, kind, files.labels.name)
 
 
-def _lr(files: SetFiles, told: Told) -> torch.Tensor:
+def _lr(files: SetFiles, told: Told, dtype: torch.dtype) -> torch.Tensor:
+    """The learning rate, (), as it is stored."""
     if files.lr is not None:
         content = foreign.load(files.lr)
-        found = content if isinstance(content, float) else foreign.tensor(content, files.lr.name)
-        lr = torch.as_tensor(found, dtype=torch.float64).reshape(-1)
+        number = isinstance(content, float)
+        found = torch.tensor(content, dtype=torch.float64) if number else foreign.tensor(content, files.lr.name)
+        if found.dtype == torch.bool or found.is_complex():
+            raise InputError(f"{files.lr.name} must hold one positive number (got {foreign.type_name(found)})")
+        lr = foreign.converted(found, torch.float64, files.lr.name).reshape(-1)
     elif told.lr is not None:
         lr = torch.tensor([told.lr], dtype=torch.float64)
     else:
@@ -89,21 +101,26 @@ def _lr(files: SetFiles, told: Told) -> torch.Tensor:
             f"there is no lr_….pt beside {files.images.name}, and without the learning rate that was learned with the "
             f"images they cannot be judged: give it as --lr NUMBER"
         )
-    if lr.numel() != 1 or not math.isfinite(float(lr[0])) or float(lr[0]) <= 0:
-        raise InputError(f"the learning rate must be one positive number (got {lr.tolist()[:3]})")
-    return lr[0]
+    stored = lr.to(dtype)
+    if lr.numel() != 1 or not torch.finfo(dtype).tiny <= float(stored[0]) < math.inf:
+        kind = str(dtype).removeprefix("torch.")
+        where = files.lr.name if files.lr else "--lr"
+        raise InputError(
+            f"{where}: the learning rate must be one positive number that {kind} can hold (got {lr.tolist()[:3]})"
+        )
+    return stored[0]
 
 
 def _learned(
     images: torch.Tensor,
     labels: torch.Tensor,
     lr: torch.Tensor,
-    facts: dict[str, Any],
+    facts: DatasetFacts,
     told: Told,
     notes: list[str],
 ) -> Learned:
     """What was learned, class after class. Raises InputError where it does not fit the dataset of `facts`."""
-    shape, names, count = facts["shape"], facts["class_names"], len(images)
+    shape, names, count = list(facts.shape), facts.class_names, len(images)
     if list(images.shape[1:]) != shape:
         raise InputError(
             f"the images have the shape {list(images.shape[1:])}, but those of the dataset {shape}: "
@@ -112,33 +129,41 @@ def _learned(
     if not count or count % len(names):
         raise InputError(f"{count} images cannot be equally many for each of the dataset's {len(names)} classes")
     ipc = count // len(names)
-    if ipc > min(facts["train_per_class"]):
+    if ipc > min(facts.train_per_class):
         raise InputError(
-            f"{ipc} images per class are more than the {min(facts['train_per_class'])} training samples of the "
+            f"{ipc} images per class are more than the {min(facts.train_per_class)} training samples of the "
             f"dataset's smallest class; they were distilled from another dataset"
         )
-    if not bool(images.isfinite().all()):
-        raise InputError("the images hold NaN or infinity; every value must be finite")
+    _check_finite(images, "images")
     if labels.is_floating_point():
-        return Learned(images, _soft(labels, ipc, len(names), told, notes), lr)
+        soft = _soft(labels, ipc, len(names), told, notes).to(images.dtype)
+        _check_finite(soft, "labels")
+        return Learned(images, soft, lr)
     order = _class_order(labels, ipc, len(names))
     if not torch.equal(order, torch.arange(count)):
         notes.append("the samples were not in the order of their classes; they were put into it")
-    return Learned(images[order], labels[order].to(torch.int64), lr)
+    return Learned(images[order], labels[order], lr)
+
+
+def _check_finite(values: torch.Tensor, what: str) -> None:
+    """Of what is stored; a number may be too large for its type. Raises InputError."""
+    if not bool(values.isfinite().all()):
+        kind = foreign.type_name(values)
+        raise InputError(f"the {what} hold NaN or infinity, or a number beyond {kind}; every value must be finite")
 
 
 def _class_order(labels_M: torch.Tensor, ipc: int, classes: int) -> torch.Tensor:
     """The order (M,) that puts hard labels class after class, otherwise as they were. Raises InputError."""
     count = ipc * classes
-    if labels_M.shape != (count,) or labels_M.dtype == torch.bool or labels_M.is_complex():
+    if labels_M.shape != (count,):
         raise InputError(
             f"labels must be {count} class indices, or {[count, classes]} numbers (got "
-            f"{str(labels_M.dtype).removeprefix('torch.')} {list(labels_M.shape)})"
+            f"{foreign.type_name(labels_M)} {list(labels_M.shape)})"
         )
     outside = (labels_M < 0) | (labels_M >= classes)
     if bool(outside.any()):
         raise InputError(f"label {int(labels_M[outside][0])} is outside 0..{classes - 1}, the dataset's classes")
-    counts = labels_M.long().bincount(minlength=classes)
+    counts = labels_M.bincount(minlength=classes)
     if bool((counts != ipc).any()):
         label = int((counts != ipc).nonzero()[0])
         raise InputError(f"class {label} has {int(counts[label])} images, but every class must have {ipc}")
@@ -149,8 +174,7 @@ def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, told: Told, notes: li
     """Raw logits (M, K). Raises InputError for labels that may be probabilities and were not said to be."""
     if labels_MK.shape != (ipc * classes, classes):
         raise InputError(f"soft labels must be {[ipc * classes, classes]} numbers (got {list(labels_MK.shape)})")
-    if not bool(labels_MK.isfinite().all()):
-        raise InputError("the labels hold NaN or infinity; every value must be finite")
+    _check_finite(labels_MK, "labels")
     sums = labels_MK.double().sum(dim=1)
     distributions = bool((labels_MK >= 0).all()) and bool(((sums - 1).abs() < _SUM_TOLERANCE).all())
     if distributions and told.labels is None:

@@ -76,7 +76,7 @@ def experts(chain: Chain, place: Identity | None = None) -> Line:
     settings, place = config.experts, place or chain.experts
     names = [f"expert-{k:04d}" for k in range(settings.count)]
     if settings.imported is not None:
-        imported.require(chain.context, place)
+        imported.require(chain.context, place, chain.data)
         return Line("experts", "imported expert", len(names), len(names), 0)
     there = chain.there(place, names)
     counts = [known.train] * settings.epochs

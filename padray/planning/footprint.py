@@ -6,6 +6,7 @@ from padray.planning.chain import Chain
 from padray.planning.outline import know
 from padray.stages import evaluate
 from padray.stages.base import Context, InlineRunner, Inputs
+from padray.stages.facts import dataset_facts
 
 # Allowed for, not counted: what CUDA and its libraries hold of a GPU for each process, and what convolutions borrow
 # beside the tensors.
@@ -20,7 +21,7 @@ def of_cell(config: Config, inputs: Inputs) -> int:
         inputs: the stored dataset, whose size the cell's follows.
     """
     context = Context("", config, inputs.location, InlineRunner())
-    known = know(config.data, context.folder(inputs.data).require())
+    known = know(config.data, dataset_facts(context.folder(inputs.data)))
     chain, evaluation = Chain(context, known, inputs.data), config.evaluation
     count = known.train if evaluation.controls.full else chain.set_samples
     held, batch = count + costs.choosing(chain) + known.test, min(evaluation.batch, count)

@@ -3,12 +3,11 @@
 import statistics
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from padray.planning.lines import Line, Pace
-from padray.store.artifacts import EVENTS, Folder
 from padray.store.location import Location
-from padray.store.records import refusal
+from padray.store.records import read_events
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,7 @@ _EVENT = TypeAdapter(Event)
 
 def read(location: Location) -> list[Event]:
     """The units that were finished. Raises InputError if somebody else wrote into the events table."""
-    folder = Folder(location, EVENTS, "")
-    found = []
-    for item in folder.loose():
-        try:
-            found += [_EVENT.validate_json(line) for line in folder.get(item).splitlines()]
-        except ValidationError:
-            raise refusal(folder, item) from None
-    return [event for event in found if event.event == "finished"]
+    return [event for event in read_events(location, _EVENT) if event.event == "finished"]
 
 
 def pace(line: Line, events: list[Event]) -> Pace | None:

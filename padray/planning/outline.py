@@ -11,8 +11,7 @@ from padray.data.listing import Content
 from padray.data.sources import kept_count, outline, source_digest
 from padray.errors import InputError
 from padray.networks.layers import Shape
-from padray.stages.data import Facts
-from padray.store.artifacts import Manifest
+from padray.stages.facts import DatasetFacts, Splits
 
 NOWHERE = hashlib.sha256(b"").hexdigest()  # the digest of files that are not here: it leads to no folder
 
@@ -46,12 +45,10 @@ class Known:
         """Numbers of one sample."""
         return math.prod(self.shape)
 
-    def facts(self) -> Facts:
+    def facts(self) -> DatasetFacts:
         """As a stored dataset's manifest says it."""
-        return {
-            "shape": list(self.shape), "class_names": list(self.class_names), "content": self.content,
-            "train_per_class": list(self.train_per_class),
-        }  # fmt: skip
+        splits = Splits(self.train, self.validation, self.test)
+        return DatasetFacts(self.class_names, self.shape, splits, self.train_per_class, self.content)
 
 
 _MNIST = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
@@ -72,21 +69,20 @@ def digest_of(settings: DataSettings) -> str:
     return NOWHERE if _is_published(settings) else source_digest(settings)
 
 
-def know(settings: DataSettings, stored: Manifest | None) -> Known:
+def know(settings: DataSettings, stored: DatasetFacts | None) -> Known:
     """The dataset of these settings.
 
     Args:
-        stored: its manifest, if it is in storage.
+        stored: what its manifest says, if it is in storage.
 
     Raises:
         InputError: it is not stored, there are no files, and its size is not published.
     """
     if stored is not None:
-        facts, splits = stored.facts, stored.facts["splits"]
-        channels, height, width = facts["shape"]
+        splits = stored.splits
         return Known(
-            (channels, height, width), tuple(facts["class_names"]), tuple(facts["train_per_class"]),
-            splits["validation"], splits["test"], facts.get("content", "image"), "the stored dataset",
+            stored.shape, stored.class_names, stored.train_per_class, splits.validation, splits.test, stored.content,
+            "the stored dataset",
         )  # fmt: skip
     if _is_published(settings):
         return _published(settings)

@@ -12,6 +12,7 @@ from padray.planning.lines import Line, Pace
 from padray.planning.outline import NOWHERE, digest_of, know
 from padray.stages import data
 from padray.stages.base import Context
+from padray.stages.facts import dataset_facts
 
 
 def plan(context: Context, *, calibrated: bool = False, price: float | None = None) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def _open(context: Context) -> Chain:
     """The chain, once the settings are known to fit the dataset."""
     digest = digest_of(context.config.data)
     place = fingerprint.data_identity(context.config, digest)
-    known = know(context.config.data, context.folder(place).manifest())
+    folder = context.folder(place)
+    manifest = folder.manifest()
+    known = know(context.config.data, dataset_facts(folder, manifest) if manifest else None)
     data.check(known.facts(), context.config)
     return Chain(replace(context, stored_data=None), known, place)
 

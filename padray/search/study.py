@@ -123,7 +123,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     began = time.monotonic()
     found = data.make(context)
     identity = fingerprint.search_identity(config, found)
-    context.present(identity)
+    context.forget(identity)
     context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
     work = SearchWork(context.name, config, Inputs(context.location, found), identity)
     before = len(work.records())

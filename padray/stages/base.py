@@ -173,12 +173,27 @@ class Context:
         return Folder(self.location, identity.folder, identity.fingerprint)
 
     def present(self, identity: Identity) -> Manifest | None:
-        """The finished artefact, if there is one; a command that starts anew first forgets what is there, once."""
+        """The finished artefact without what is gone of it."""
+        self.forget(identity)
+        return self.folder(identity).present()
+
+    def whole(
+        self, identity: Identity, stem: str, needs: Callable[[StoredObject], bool] = lambda item: True
+    ) -> Manifest | None:
+        """The same where all is made in one go: None if it lists no `stem`, or what `needs` says is needed is gone."""
+        self.forget(identity)
         folder = self.folder(identity)
+        manifest = folder.manifest()
+        if manifest is None or stem not in by_stem(manifest.objects):
+            return None
+        gone = folder.gone(manifest)
+        return None if any(item.key in gone and needs(item) for item in manifest.objects) else manifest
+
+    def forget(self, identity: Identity) -> None:
+        """Remove the artefact if this command starts anew and has not done so yet."""
         if self.fresh and identity not in self.forgotten:
             self.forgotten.add(identity)
-            folder.delete()
-        return folder.manifest()
+            self.folder(identity).delete()
 
     def manifest(self, identity: Identity, objects: Sequence[StoredObject], **parts: Any) -> Manifest:
         """A manifest of this command's settings; `parts`: inputs, facts, and the numerics if others made it."""

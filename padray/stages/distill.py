@@ -282,8 +282,7 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
     began = time.monotonic()
     identity = fingerprint.distill_identity(context.config, experts)
     iterations = context.config.distill.iterations
-    present = context.present(identity)
-    reused = present is not None and any(item.stem == f"set-{iterations:06d}" for item in present.objects)
+    reused = context.whole(identity, f"set-{iterations:06d}", _needed(iterations)) is not None
     if not reused:
         work = DistillWork(context.config, Inputs(context.location, data), experts, identity)
         try:
@@ -310,6 +309,16 @@ def _carry_out(context: Context, work: DistillWork) -> tuple[float, int]:
     return waited_s, done
 
 
+def _needed(iterations: int) -> Callable[[StoredObject], bool]:
+    """Which of the objects that a distillation lists belong to its set of so many iterations."""
+
+    def needed(item: StoredObject) -> bool:
+        earlier = item.stem.startswith("history-") and item.stem < f"history-{iterations:06d}"
+        return earlier or item.stem == f"set-{iterations:06d}"
+
+    return needed
+
+
 def _commit(context: Context, identity: Identity, experts: Identity) -> StoredObject:
     """List the new set beside other ones, the history, and the checkpoint to go on from; drop older checkpoints."""
     folder, iterations = context.folder(identity), context.config.distill.iterations
@@ -320,7 +329,7 @@ def _commit(context: Context, identity: Identity, experts: Identity) -> StoredOb
     found = folder.loose(f"set-{iterations:06d}")
     if last is None or last.state.iteration < iterations or not found:
         raise InfrastructureError(f"{folder.path} was removed while it was made; the same command makes it again")
-    before, made = folder.manifest(), found[-1]
+    before, made = folder.present(), found[-1]
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     history = [*last.parts, *checkpoints.put_tail(folder, last, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []

@@ -207,7 +207,8 @@ def _open(context: Context, data: Identity, distilled: Identity, experts: Identi
     places = identities(context.config, data, distilled, experts)
     have: dict[str, StoredObject] = {}
     for source, place in places.items():
-        found = cells_in(context.folder(place), context.present(place))
+        context.forget(place)
+        found = cells_in(context.folder(place), context.folder(place).present())
         have |= {f"{source}/{item.stem}": item for item in found}
     inputs = Inputs(context.location, data)
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
@@ -231,7 +232,7 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
         columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
         objects.append(folder.put("table", "parquet", stored.encode_table(columns)))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
-    before = folder.manifest()
+    before = folder.present()
     names = {item.stem for item in objects}
     objects += [item for item in (before.objects if before else ()) if item.stem not in names]  # of a run beside this
     numerics = grid.numerics or (before.numerics if before else None)

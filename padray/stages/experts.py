@@ -124,8 +124,11 @@ def _spans(network: torch.nn.Module) -> list[dict[str, Any]]:
 
 
 def _with_rows(folder: Folder, items: list[StoredObject]) -> list[StoredObject]:
-    """Shards that lie in the folder, with the row index from their own headers."""
-    return [replace(item, extra={"rows": shards.read_header(folder, item)["rows"]}) for item in items]
+    """Shards that lie in the folder, with the row index that the manifest has, or else their own headers."""
+    return [
+        item if "rows" in item.extra else replace(item, extra={"rows": shards.read_header(folder, item)["rows"]})
+        for item in items
+    ]
 
 
 def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
@@ -133,7 +136,7 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     began = time.monotonic()
     identity = fingerprint.experts_identity(context.config, data)
     if context.config.experts.imported is not None:
-        imported.require(context, identity)
+        imported.require(context, identity, data)
         context.finished(identity, began, reused=True)
         return identity
     folder, count = context.folder(identity), context.config.experts.count
@@ -141,12 +144,12 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     units = [Unit("experts", f"expert-{k:04d}", identity.fingerprint) for k in range(count)]
     reused = has_units(present, units)
     if not reused:
-        have = by_stem(_with_rows(folder, folder.loose("expert-")))
+        have = by_stem(_with_rows(folder, folder.loose("expert-", {unit.id for unit in units})))
         work = ExpertWork(context.config, Inputs(context.location, data), scores, identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
         numerics = made.numerics_after(present)
-        objects = with_others(made, folder.manifest())
+        objects = with_others(made, folder.present())
         folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     context.finished(identity, began, reused)
     return identity

@@ -1,6 +1,7 @@
 """Stage `report`: the page that tells what a set is worth, from manifests, tables and the set itself."""
 
 import time
+from dataclasses import asdict
 
 from padray import fingerprint, networks
 from padray.evaluation.table import Row
@@ -12,6 +13,7 @@ from padray.report.page import Link, Subject
 from padray.report.search import SearchSummary
 from padray.stages import evaluate, stored
 from padray.stages.base import Context, Progress
+from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Manifest, StoredObject
 from padray.store.shards import read_header
 
@@ -42,7 +44,7 @@ def make(
     distilled = context.folder(identities["distill"]).require()
     item = stored.set_object(distilled, context.config.distill.iterations)
     identity = report_identity(context, identities["distill"], item.sha256, rows, search)
-    manifest = context.present(identity)
+    manifest = context.whole(identity, "report")
     reused = manifest is not None
     context.notify(Progress("report", int(reused), 1, identity.name))
     if manifest is None:
@@ -74,14 +76,14 @@ def gather(
     search: SearchSummary | None = None,
 ) -> Subject:
     """Everything that the page tells, read from the storage; `item` is the set's object."""
-    config, facts = context.config, context.folder(identities["data"]).require().facts
+    config, facts = context.config, dataset_facts(context.folder(identities["data"]))
     distilled = context.folder(identities["distill"])
-    network = networks.build(config.network, tuple(facts["shape"]), len(facts["class_names"]), 0)
+    network = networks.build(config.network, facts.shape, facts.classes, 0)
     return Subject(
         name=context.name, overrides=context.overrides, config=config,
         synthetic=stored.load_set(distilled, config.distill.iterations), rows=rows,
         history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
-        splits=facts["splits"], experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
+        splits=asdict(facts.splits), experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
         set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
         search=search, difficulty=_difficulty(context, identities),
     )  # fmt: skip
@@ -93,7 +95,7 @@ def _difficulty(context: Context, identities: dict[str, Identity]) -> Difficulty
     if "scores" not in identities or not config.needs_scores:
         return None
     tables = stored.score_tables(context.folder(identities["scores"]), config.scores)
-    sizes = context.folder(identities["data"]).require().facts["train_per_class"]
+    sizes = list(dataset_facts(context.folder(identities["data"])).train_per_class)
     return Difficulty(config.scores, config.schedule, tables, sizes, config.experts.epochs)
 
 

@@ -14,8 +14,12 @@ from padray.data.datasets import Dataset, from_tensors, meta, to_tensors
 from padray.distill import synthetic
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
+from padray.files import shown
+from padray.stages import facts
 from padray.store.artifacts import Folder, Manifest, StoredObject
-from padray.store.shards import metadata_of
+from padray.store.headers import metadata_of
+
+_MOST_VALUES = 1 << 26  # of a table: the scores of millions of samples by all methods
 
 
 def encode_dataset(dataset: Dataset) -> bytes:
@@ -28,9 +32,17 @@ def load_dataset(folder: Folder) -> Dataset:
     """The dataset of a finished folder, checked by its digest. Raises InputError if it is none."""
     content = folder.get(folder.require().object("dataset"))
     try:
-        return from_tensors(safetensors.torch.load(content), metadata_of(content))
-    except (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError):
-        raise InputError(f"{folder.path} holds no dataset that padray wrote") from None
+        dataset = from_tensors(safetensors.torch.load(content), metadata_of(content))
+        facts.check_dataset(dataset)
+    except (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder.path} holds no dataset that padray wrote ({_why(error)})") from None
+    facts.compare(folder, dataset)
+    return dataset
+
+
+def _why(error: Exception) -> str:
+    """What a reader says of bytes that it cannot read, on one line and not endless."""
+    return shown(str(error))
 
 
 def encode_table(columns: dict[str, Any]) -> bytes:
@@ -41,10 +53,14 @@ def encode_table(columns: dict[str, Any]) -> bytes:
 
 
 def read_table(content: bytes) -> dict[str, list[Any]]:
-    """Columns from Parquet bytes. Raises InputError if they are none."""
+    """Columns from Parquet bytes. Raises InputError if they are none, or promise more values than anybody stores."""
     try:
-        columns: dict[str, list[Any]] = pq.read_table(pa.BufferReader(content)).to_pydict()
-    except (pa.ArrowException, OSError):
+        file = pq.ParquetFile(pa.BufferReader(content))
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        if sum(group.column(place).num_values for group in groups for place in range(group.num_columns)) > _MOST_VALUES:
+            raise InputError(f"these bytes are not a table that padray wrote: it has more than {_MOST_VALUES:,} values")
+        columns: dict[str, list[Any]] = file.read().to_pydict()
+    except (pa.ArrowException, OSError, ValueError, OverflowError):
         raise InputError("these bytes are not a table that padray wrote") from None
     return columns
 
@@ -65,8 +81,16 @@ def score_tables(folder: Folder, settings: ScoreSettings) -> list[dict[str, list
 
 
 def load_set(folder: Folder, iterations: int) -> SyntheticSet:
-    """The set that a distillation had after `iterations` iterations."""
-    return synthetic.decode(folder.get(set_object(folder.require(), iterations)))
+    """The set that a distillation had after `iterations` iterations. Raises InputError if its object is none."""
+    item = set_object(folder.require(), iterations)
+    try:
+        made = synthetic.decode(folder.get(item))
+        facts.check_set(made)
+    except InputError as error:
+        raise InputError(f"{item.key}: {error}") from None
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{item.key} is no distilled set that padray wrote ({_why(error)})") from None
+    return made
 
 
 def set_object(manifest: Manifest, iterations: int) -> StoredObject:
@@ -80,6 +104,8 @@ def load_history(folder: Folder, iterations: int) -> list[dict[str, Any]]:
     for item in folder.require().objects:
         if item.stem.startswith("history-"):
             columns = read_table(folder.get(item))
+            if not all(isinstance(number, int) for number in columns.get("iteration", [None])):
+                raise InputError(f"{item.key} is no history that padray wrote")
             for values in zip(*columns.values(), strict=True):
                 entry = dict(zip(columns, values, strict=True))
                 rows[entry["iteration"]] = entry

@@ -20,7 +20,7 @@ from padray.evaluation.protocol import recipe_for
 from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
 from padray.numerics import decide
-from padray.stages.base import Context, Inputs, Make, Unit, by_stem, make_missing
+from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store.artifacts import Folder, StoredObject
 
 _STEM = "teacher"
@@ -84,10 +84,9 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
 def make(context: Context, inputs: Inputs, later: int = 0) -> Identity:
     """Train the teacher if it is not there. `later`: how many units of the evaluation follow."""
     place = fingerprint.teacher_identity(context.config, inputs.data)
-    present = context.present(place)
-    if present is None:
+    units = [Unit("evaluate", _STEM, place.fingerprint)]
+    if not has_units(context.present(place), units):
         folder = context.folder(place)
-        units = [Unit("evaluate", _STEM, place.fingerprint)]
         work = TeacherWork(context.config, inputs, place)
         made = make_missing(context, work, units, by_stem(folder.loose(_STEM)), later)
         of = {"data": inputs.data.fingerprint}

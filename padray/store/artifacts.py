@@ -1,25 +1,33 @@
 """Artefacts: a folder of content-addressed objects and, written last, the manifest that lists them.
 
 An object's key ends in the first 12 digits of its SHA-256 and is never overwritten. `manifest.json` is the only
-key that is ever replaced. Without it a folder is unfinished work, whose objects the next run takes up.
+key that is ever replaced. Without it a folder is unfinished work, whose objects the next run takes up. So it is where
+the manifest lists what is gone: `Folder.present` does not tell of it, and the next run makes it again.
 """
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, get_origin, get_type_hints
 
-from padray.errors import InputError
-from padray.store.cache import read_checked
-from padray.store.location import LocalLocation, Location, MissingError, check_key
+from padray.errors import InfrastructureError, InputError
+from padray.store.cache import Bytes, Check, read_checked
+from padray.store.location import Location, MissingError, check_key, chunks
+from padray.store.untrusted import parse_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-ROOMS = ("datasets", "scores", "experts", "distilled", "evaluations", "searches", "reports", "studies")
-EVENTS = "events"  # what each run did; no artefact
-_FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
+MOST_MANIFEST = 64 << 20  # bytes; the row checksums of some hundred thousand epochs
 _KEY = re.compile(r"^(?P<stem>.+)-(?P<hash>[0-9a-f]{12})\.(?P<suffix>[a-z]+)$")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MADE_FROM = ("data", "scores", "experts", "set")  # the inputs that are artefacts, or sets of one
+
+
+class LostObjectError(InfrastructureError):
+    """An object that a manifest lists is gone or damaged."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,8 @@ class Folder:
     def uri(self) -> str:
         return f"{self.location.uri}/{self.path}"
 
+    # -- objects
+
     def put(self, stem: str, suffix: str, content: bytes, extra: dict[str, Any] | None = None) -> StoredObject:
         """Store an object under a key that carries its hash; the same content again is the same object."""
         sha256 = hashlib.sha256(content).hexdigest()
@@ -93,54 +103,95 @@ class Folder:
             return False
 
     def get(self, item: StoredObject) -> bytes:
-        """Read an object whole. Raises InputError if its bytes are not those that the manifest vouches for."""
-        content = read_checked(
-            self.location, item.key, 0, -1, lambda content: hashlib.sha256(content).hexdigest() == item.sha256
-        )
+        """Read an object whole. Raises LostObjectError if its bytes are not those that the manifest vouches for."""
+
+        def is_right(content: Bytes) -> bool:
+            return hashlib.sha256(content).hexdigest() == item.sha256
+
+        content = self.checked(item, 0, item.size + 1, is_right)
         if content is None:
-            raise InputError(
-                f"{item.key} in {self.location.uri} is damaged: `padray verify --repair`, then the same command again"
-            )
+            raise self.lost(item.key, "is damaged")
         return bytes(content)  # no copy of what are bytes
+
+    def checked(self, item: StoredObject, offset: int, length: int, is_right: Check) -> Bytes | None:
+        """Part of an object, from the storage's cache if it has one; None if its bytes are not right.
+
+        Raises LostObjectError if the object is gone.
+        """
+        try:
+            return read_checked(self.location, item.key, offset, length, is_right)
+        except MissingError:
+            raise self.lost(item.key, "is gone") from None
+
+    def get_range(self, item: StoredObject, offset: int, length: int) -> Bytes:
+        """Part of an object; whether the bytes are right, only the caller can say. Raises LostObjectError."""
+        try:
+            return self.location.get_range(item.key, offset, length)
+        except MissingError:
+            raise self.lost(item.key, "is gone") from None
+
+    def lost(self, what: str, how: str) -> LostObjectError:
+        """What is said where something that a manifest lists cannot be used: what it is, and what to type."""
+        command = shlex.join(["padray", "verify", self.path, "--repair", "--storage", self.location.uri])
+        return LostObjectError(f"{what} {how}: type `{command}`; then the command that made it makes it again")
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys of the objects here whose name starts with `prefix`, sorted."""
-        keys = self.location.keys(self.path)
-        return [key for key in keys if split_key(key)[1] and split_key(key)[0].startswith(prefix)]
+        return list(_named(self.location.sizes(self.path), prefix))
 
-    def loose(self, prefix: str = "") -> list[StoredObject]:
-        """The valid objects here, listed or not, whose name starts with `prefix`.
+    def loose(self, prefix: str = "", among: Collection[str] | None = None) -> list[StoredObject]:
+        """The valid objects here whose name starts with `prefix`, sorted: those to go on from.
 
-        Torn ones are left out, and those that another command removes meanwhile.
+        What the manifest lists is looked for, not read: whoever uses it checks it. Only what it does not list is held
+        against the hash in its name, piece by piece; torn ones are left out, and those that are removed meanwhile.
+
+        Args:
+            among: the only names that are wanted.
         """
-        found = []
-        for key in self.keys(prefix):
-            try:
-                content = self.location.get(key)
-            except MissingError:
-                continue
-            sha256 = hashlib.sha256(content).hexdigest()
-            if sha256.startswith(split_key(key)[1]):
-                found.append(StoredObject(key, len(content), sha256))
-        return found
+        sizes, manifest = self.location.sizes(self.path), self.manifest()
+        gone = self.gone(manifest, sizes) if manifest else set()
+        listed = [item for item in manifest.objects if item.key not in gone] if manifest else []
+        found = {item.key: item for item in listed if item.stem.startswith(prefix)}
+        known = {item.stem for item in found.values()}
+        for key, size in _named(sizes, prefix).items():
+            stem = split_key(key)[0]
+            if stem not in known and (among is None or stem in among) and (item := self._proven(key, size)):
+                found[key] = item
+        return [found[key] for key in sorted(found) if among is None or found[key].stem in among]
 
-    def take(self, key: str) -> tuple[StoredObject, bytes] | None:
-        """An object and its bytes, proven by its name alone; None if they are others, or it is gone."""
+    def _proven(self, key: str, size: int) -> StoredObject | None:
+        """An object whose bytes are those of its name, without holding them; None for any other."""
+        digest = hashlib.sha256()
         try:
-            content = self.location.get(key)
+            for part in chunks(self.location, key, size):
+                digest.update(part)
+        except MissingError:
+            return None
+        sha256 = digest.hexdigest()
+        return StoredObject(key, size, sha256) if sha256.startswith(split_key(key)[1]) else None
+
+    def take(self, key: str, most: int | None = None) -> tuple[StoredObject, bytes] | None:
+        """An object and its bytes, proven by its name alone; None if they are others, or it is gone.
+
+        Args:
+            most: bytes of the largest that anybody writes there; a larger one is none.
+        """
+        try:
+            content = self.location.get(key, None if most is None else most + 1)
         except MissingError:
             return None
         sha256 = hashlib.sha256(content).hexdigest()
         return (StoredObject(key, len(content), sha256), content) if sha256.startswith(split_key(key)[1]) else None
 
+    # -- the manifest
+
     def manifest(self) -> Manifest | None:
         """The manifest, or None where the work is unfinished. Raises InputError if it cannot be this folder's."""
-        key = f"{self.path}/manifest.json"
+        key = f"{self.path}/{MANIFEST}"
         try:
-            content = self.location.get(key)
+            manifest = read_manifest(self.location, key)
         except MissingError:
             return None
-        manifest = parse_manifest(content, key)
         if manifest.fingerprint != self.fingerprint:
             raise InputError(f"{key} in {self.location.uri} belongs to another artefact; move that folder away")
         return manifest
@@ -152,19 +203,55 @@ class Folder:
             raise InputError(f"{self.path} in {self.location.uri} is not finished; run the stage that makes it first")
         return manifest
 
+    def present(self) -> Manifest | None:
+        """The manifest without the objects that are gone, or have other sizes; whoever makes them makes them again."""
+        manifest = self.manifest()
+        if manifest is None:
+            return None
+        gone = self.gone(manifest)
+        return replace(manifest, objects=tuple(item for item in manifest.objects if item.key not in gone))
+
+    def gone(self, manifest: Manifest, sizes: dict[str, int] | None = None) -> set[str]:
+        """The keys of the objects that a manifest lists and that are not there, or have other sizes.
+
+        Args:
+            sizes: what lies in the folder, where that is known.
+        """
+        there = self.location.sizes(self.path) if sizes is None else sizes
+        absent = [item for item in manifest.objects if there.get(item.key) != item.size]
+        return {item.key for item in absent if self.location.size(item.key) != item.size}  # a listing may lag behind
+
     def commit(self, manifest: Manifest) -> None:
-        """Publish: everything that the manifest lists is in place, so it is written now, last."""
-        self.location.put(f"{self.path}/manifest.json", manifest.to_json())
+        """Publish: everything that the manifest lists is in place, so it is written now, last.
+
+        Raises InfrastructureError if something is not: another command has removed it.
+        """
+        if self.gone(manifest):
+            raise InfrastructureError(f"{self.path} was removed while it was made; the same command makes it again")
+        self.location.put(f"{self.path}/{MANIFEST}", manifest.to_json())
 
     def delete(self) -> None:
         """Remove everything here, the manifest first, so that no reader takes a half-empty folder for finished."""
-        self.location.delete(f"{self.path}/manifest.json")
+        self.location.delete(f"{self.path}/{MANIFEST}")
         for key in self.location.keys(self.path):
             self.location.delete(key)
 
 
+def _named(sizes: dict[str, int], prefix: str) -> dict[str, int]:
+    """Of what lies in a folder the objects whose names start with `prefix`."""
+    return {key: size for key, size in sizes.items() if split_key(key)[1] and split_key(key)[0].startswith(prefix)}
+
+
 class NotAManifestError(InputError):
     """Bytes that no padray wrote as a manifest, or that were damaged since."""
+
+
+def read_manifest(location: Location, key: str) -> Manifest:
+    """A stored manifest. Raises MissingError if there is none, otherwise as `parse_manifest`."""
+    content = location.get(key, MOST_MANIFEST + 1)
+    if len(content) > MOST_MANIFEST:
+        raise NotAManifestError(f"{key} is not a manifest that padray wrote: it has more than {MOST_MANIFEST:,} bytes")
+    return parse_manifest(content, key)
 
 
 def parse_manifest(content: bytes, key: str) -> Manifest:
@@ -172,10 +259,10 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
 
     Raises:
         NotAManifestError: it is damaged.
-        InputError: it is hostile, or of a newer format.
+        InputError: it is hostile, of a newer format, or another folder's.
     """
     try:
-        tree = json.loads(content)
+        tree = parse_json(content)
         version = tree.pop("format_version")
         if version > FORMAT_VERSION:
             raise InputError(f"{key} has format_version {version}; this padray reads up to {FORMAT_VERSION}: update it")
@@ -183,79 +270,46 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
         _check_types(manifest, Manifest)
         for item in manifest.objects:
             _check_types(item, StoredObject)
-        _check_inputs(manifest.inputs)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        _check_values(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise NotAManifestError(f"{key} is not a manifest that padray wrote") from None
     try:
         for item in manifest.objects:
             check_key(item.key)
     except InputError as error:
         raise InputError(f"{key} cannot be trusted: {error}") from None
+    _check_place(manifest, key)
     return manifest
 
 
 def _check_types(content: Any, model: type) -> None:
     """Raises TypeError if a field of a manifest, which anybody may have written, is of another type."""
     for name, kind in get_type_hints(model).items():
-        if not isinstance(getattr(content, name), get_origin(kind) or kind):
+        value = getattr(content, name)
+        if not isinstance(value, get_origin(kind) or kind) or isinstance(value, bool):
             raise TypeError(name)
 
 
-def _check_inputs(inputs: dict[str, Any]) -> None:
-    """Raises TypeError if an input is not a fingerprint, or a list of fingerprints or numbers."""
-    for value in inputs.values():
-        if not isinstance(value, str) and not (
-            isinstance(value, list) and all(isinstance(one, str | int) for one in value)
-        ):
+def _check_values(manifest: Manifest) -> None:
+    """Raises ValueError or TypeError for a digest or a size that is none, and for inputs that are no fingerprints."""
+    digests = [manifest.fingerprint, *(item.sha256 for item in manifest.objects)]
+    digests += [manifest.inputs[name] for name in _MADE_FROM if name in manifest.inputs]
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise ValueError("digests")
+    if not all(0 <= item.size < 1 << 62 for item in manifest.objects):
+        raise ValueError("sizes")
+    for value in manifest.inputs.values():
+        if not all(isinstance(one, str | int) for one in (value if isinstance(value, list) else [value])):
             raise TypeError("inputs")
 
 
-def folders(location: Location) -> dict[str, list[str]]:
-    """The keys of every artefact below a storage root, finished or not, by its folder.
-
-    What neither has a manifest nor a name that ends in a fingerprint is somebody else's.
-    """
-    found: dict[str, list[str]] = {}
-    for key in (key for room in ROOMS for key in location.keys(room)):
-        parts = key.split("/")
-        if len(parts) > 2:
-            found.setdefault("/".join(parts[:2]), []).append(key)
-    return {path: keys for path, keys in found.items() if _FOLDER.match(path) or f"{path}/{MANIFEST}" in keys}
-
-
-def check_root(location: Location) -> None:
-    """See that a root holds what padray keeps, or nothing yet. Raises InputError if it only holds other things."""
-    if folders(location) or location.keys(EVENTS):
-        return
-    if isinstance(location, LocalLocation):  # without a walk through what may be a whole disk
-        others = location.root.is_file() or (location.root.is_dir() and any(location.root.iterdir()))
-    else:
-        others = bool(location.keys(""))
-    if others:
-        raise InputError(f"{location.uri} is no storage of padray: --storage names the folder that a run was given")
-
-
-def read_manifests(location: Location) -> list[tuple[str, Manifest | InputError]]:
-    """Every artefact with a manifest below a storage root; where that cannot be read, the error in its place."""
-    found: list[tuple[str, Manifest | InputError]] = []
-    for path, keys in folders(location).items():
-        key = f"{path}/{MANIFEST}"
-        if key in keys:
-            try:
-                found.append((path, parse_manifest(location.get(key), key)))
-            except InputError as error:
-                found.append((path, error))
-    return found
-
-
-def all_manifests(location: Location) -> list[tuple[str, Manifest]]:
-    """Every finished artefact below a storage root whose manifest can be read, as (folder, manifest)."""
-    return [(path, manifest) for path, manifest in read_manifests(location) if isinstance(manifest, Manifest)]
-
-
-def is_called(identifier: str, path: str, manifest: Manifest | InputError | None) -> bool:
-    """Whether an identifier is the start of an artefact's folder, its name or its fingerprint."""
-    names = [path, path.split("/", 1)[-1], path[-12:]]
-    if isinstance(manifest, Manifest):
-        names.append(manifest.fingerprint)
-    return bool(identifier) and any(name.startswith(identifier) for name in names)
+def _check_place(manifest: Manifest, key: str) -> None:
+    """Raises InputError if a manifest cannot be its folder's: its claims must never lead to objects elsewhere."""
+    path = key.rpartition("/")[0]
+    if manifest.fingerprint[:12] != path[-12:]:
+        raise InputError(f"{key} belongs to another artefact: its fingerprint is not the folder's")
+    for item in manifest.objects:
+        if not item.key.startswith(f"{path}/"):
+            raise InputError(f"{key} lists {item.key}, which is not in its folder")
+        if not split_key(item.key)[1] or not item.sha256.startswith(split_key(item.key)[1]):
+            raise InputError(f"{key} contradicts itself: {item.key} does not end in the hash that it gives")

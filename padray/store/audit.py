@@ -2,12 +2,12 @@
 
 Nothing is changed here. An orphan is an object that a present manifest of its folder does not list; a folder without
 a manifest is unfinished work. Files without a hash in their names are copies to be opened, or somebody else's: neither
-is looked at.
+is looked at. A stranger stands where an object would and is none: a FIFO, say, or a folder.
 """
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -19,18 +19,31 @@ from padray.store.artifacts import (
     Manifest,
     NotAManifestError,
     StoredObject,
-    parse_manifest,
+    read_manifest,
     split_key,
 )
-from padray.store.location import Location
+from padray.store.location import Location, MissingError, Stranger, UnreadableError, chunks
 from padray.store.shards import Rows, read_buffers, read_header, rows_of
 
-Kind = Literal["damaged", "missing", "orphan", "leftover", "broken", "foreign", "unreadable", "unfinished"]
+Kind = Literal["damaged", "missing", "orphan", "leftover", "stranger", "broken", "foreign", "unreadable", "unfinished"]
 Standing = Literal["orphan", "unfinished", "kept"]
-Judge = Callable[[Manifest, str], Standing]  # a manifest, and the name of a valid object that it does not list
 
-FAULTS: frozenset[Kind] = frozenset({"damaged", "missing", "orphan", "leftover", "broken", "foreign", "unreadable"})
-_CHUNK = 64 << 20  # bytes read at a time
+FAULTS: frozenset[Kind] = frozenset(
+    {"damaged", "missing", "orphan", "leftover", "stranger", "broken", "foreign", "unreadable"}
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What only the stages know of an artefact.
+
+    Attributes:
+        standing: what an object is that is valid, but that the manifest does not list: of a manifest and its name.
+        wrong: why the facts of a manifest cannot be true; empty if they can.
+    """
+
+    standing: Callable[[Manifest, str], Standing]
+    wrong: Callable[[Folder, Manifest], str]
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,14 @@ class Finding:
     Attributes:
         folder: the artefact's; empty for what belongs to none.
         key: the object, or the folder itself where that is unfinished.
+        removable: whether it is in the way and nothing is lost with it.
     """
 
     folder: str
     key: str
     kind: Kind
     problem: str
+    removable: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,55 +72,58 @@ class Audit:
     findings: tuple[Finding, ...]
 
 
-def audit(location: Location, path: str, keys: list[str], judge: Judge) -> Audit:
+def audit(location: Location, path: str, keys: Collection[str], judge: Judge) -> Audit:
     """Check an artefact: all objects that its manifest lists, and all others in its folder.
 
     Args:
         keys: those of the folder.
-        judge: what an object is that is valid, but that the manifest does not list.
     """
     key = f"{path}/{MANIFEST}"
-    if key not in keys:
-        return Audit(path, None, (Finding(path, path, "unfinished", f"no manifest yet; {len(keys)} objects"),))
+    strange = {found.key: found for found in location.strangers(path) if split_key(found.key)[1] or found.key == key}
+    strangers = tuple(_strange(path, found, "stranger") for found in strange.values())
+    if key in strange:
+        return Audit(path, None, strangers)
     try:
-        manifest = parse_manifest(location.get(key), key)
+        manifest = read_manifest(location, key)
+    except MissingError:
+        unfinished = Finding(path, path, "unfinished", f"no manifest yet; {len(keys)} objects")
+        return Audit(path, None, (*strangers, unfinished))
     except InputError as error:
         kind: Kind = "broken" if isinstance(error, NotAManifestError) else "foreign"
-        return Audit(path, None, (Finding(path, key, kind, str(error)),))
-    if stranger := _stranger(path, manifest):
-        return Audit(path, None, (Finding(path, key, "foreign", stranger),))
+        return Audit(path, None, (*strangers, Finding(path, key, kind, str(error))))
     folder = Folder(location, path, manifest.fingerprint)
-    listed = [_listed(folder, item) for item in manifest.objects]
+    listed = tuple(found for item in manifest.objects if (found := _listed(folder, item, strange.get(item.key))))
+    if not listed and (wrong := judge.wrong(folder, manifest)):
+        return Audit(path, None, (*strangers, Finding(path, key, "broken", wrong)))
     known = {item.key for item in manifest.objects}
     others = [_unlisted(folder, manifest, key, judge) for key in keys if key not in known and split_key(key)[1]]
-    return Audit(path, manifest, tuple(found for found in (*listed, *others) if found))
+    lost = {found.key for found in listed}
+    apart = tuple(found for found in strangers if found.key not in lost)
+    return Audit(path, manifest, (*apart, *listed, *(found for found in others if found)))
 
 
-def _stranger(path: str, manifest: Manifest) -> str:
-    """Why a manifest cannot be this folder's; empty if it can. Its claims must never lead to objects elsewhere."""
-    if manifest.fingerprint[:12] != path[-12:]:
-        return "belongs to another artefact: its fingerprint is not the folder's"
-    for item in manifest.objects:
-        if not item.key.startswith(f"{path}/"):
-            return f"lists {item.key}, which is not in its folder"
-        if not split_key(item.key)[1] or not item.sha256.startswith(split_key(item.key)[1]):
-            return f"contradicts itself: {item.key} does not end in the hash that it gives"
-    return ""
+def _strange(path: str, found: Stranger, kind: Kind) -> Finding:
+    return Finding(path, found.key, kind, f"is {found.what}, no file", found.removable)
 
 
-def _listed(folder: Folder, item: StoredObject) -> Finding | None:
+def _listed(folder: Folder, item: StoredObject, strange: Stranger | None) -> Finding | None:
+    """What is wrong with an object that the manifest lists."""
+    if strange:
+        return _strange(folder.path, strange, "missing" if strange.removable else "stranger")
     try:
         size = folder.location.size(item.key)
         if size is None:
             return Finding(folder.path, item.key, "missing", "is not there")
         problem = _damage(folder, item, size)
-    except InputError as error:
+    except (InputError, UnreadableError) as error:
         return Finding(folder.path, item.key, "unreadable", str(error))
     return Finding(folder.path, item.key, "damaged", problem) if problem else None
 
 
 def _damage(folder: Folder, item: StoredObject, size: int) -> str:
     """What is wrong with an object's bytes, row by row for a shard; empty if nothing is."""
+    if size != item.size:
+        return f"has {size} bytes instead of {item.size}"
     index = None
     if "rows" in item.extra:
         try:
@@ -114,8 +132,6 @@ def _damage(folder: Folder, item: StoredObject, size: int) -> str:
             return "the manifest does not say where its rows lie"
     sha256, wrong = _read(folder.location, item.key, size, index)
     rows = f"; rows {', '.join(map(str, wrong[:5]))}{' …' if wrong[5:] else ''} of {index.count}" if index else ""
-    if size != item.size:
-        return f"has {size} bytes instead of {item.size}"
     if sha256 != item.sha256:
         return f"its bytes are not those that the manifest vouches for{rows if wrong else ''}"
     if index and (wrong or not _same_index(folder, item, index)):
@@ -127,13 +143,13 @@ def _read(location: Location, key: str, size: int, index: Rows | None) -> tuple[
     """An object's SHA-256, and which rows of a shard do not have their checksums, by reading it once."""
     starts = [index.offset + row * index.row_bytes for row in range(index.count + 1)] if index else []
     cuts = sorted({0, size, *(start for start in starts if start < size)})
-    digest, checksums = hashlib.sha256(), dict.fromkeys(cuts, 0)
-    for at in range(0, size, _CHUNK):
-        part = memoryview(location.get_range(key, at, min(_CHUNK, size - at)))
+    digest, checksums, at = hashlib.sha256(), dict.fromkeys(cuts, 0), 0
+    for part in chunks(location, key, size):
         digest.update(part)
         for begin, end in pairwise(cuts):
             if begin < at + len(part) and end > at:
                 checksums[begin] = zlib.crc32(part[max(begin - at, 0) : end - at], checksums[begin])
+        at += len(part)
     expected = zip(starts, index.checksums if index else (), strict=False)
     return digest.hexdigest(), [row for row, (at, value) in enumerate(expected) if checksums.get(at) != value]
 
@@ -155,11 +171,11 @@ def _unlisted(folder: Folder, manifest: Manifest, key: str, judge: Judge) -> Fin
     stem, claimed = split_key(key)
     try:
         sha256, _ = _read(folder.location, key, folder.location.size(key) or 0, None)
-    except InputError as error:
+    except (InputError, UnreadableError) as error:
         return Finding(folder.path, key, "unreadable", str(error))
     if not sha256.startswith(claimed):
         return Finding(folder.path, key, "orphan", "no manifest lists it, and its bytes are not those of its name")
-    standing = judge(manifest, stem)
+    standing = judge.standing(manifest, stem)
     if standing == "kept":
         return None
     if standing == "unfinished":

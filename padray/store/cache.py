@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from padray.errors import InputError
-from padray.store.location import Leftover, LocalLocation, Location
+from padray.files import open_file
+from padray.store.location import Leftover, LocalLocation, Location, Stranger
 
 Bytes = bytes | bytearray
 Check = Callable[[Bytes], bool]
@@ -49,7 +50,8 @@ class Entries:
         """An entry, which is now the most recently used one; None where there is none."""
         path = self.folder / name
         try:
-            content = path.read_bytes()
+            with open_file(path) as file:
+                content = file.read()
         except OSError:
             return None
         with suppress(OSError):
@@ -142,8 +144,8 @@ class CachedLocation:
     def put(self, key: str, content: bytes) -> None:
         self.inner.put(key, content)
 
-    def get(self, key: str) -> bytes:
-        return self.inner.get(key)
+    def get(self, key: str, most: int | None = None) -> bytes:
+        return self.inner.get(key, most)
 
     def get_range(self, key: str, offset: int, length: int) -> Bytes:
         return self.inner.get_range(key, offset, length)
@@ -153,6 +155,15 @@ class CachedLocation:
 
     def keys(self, prefix: str) -> list[str]:
         return self.inner.keys(prefix)
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return self.inner.sizes(prefix)
+
+    def strangers(self, prefix: str) -> list[Stranger]:
+        return self.inner.strangers(prefix)
+
+    def leads_out(self, prefix: str) -> bool:
+        return self.inner.leads_out(prefix)
 
     def delete(self, key: str) -> None:
         self.inner.delete(key)
@@ -187,7 +198,7 @@ def read_checked(location: Location, key: str, offset: int, length: int, is_righ
 
 
 def _read(location: Location, key: str, offset: int, length: int) -> Bytes:
-    return location.get_range(key, offset, length) if offset or length >= 0 else location.get(key)
+    return location.get_range(key, offset, length) if offset else location.get(key, None if length < 0 else length)
 
 
 def cached(location: Location, folder: str, gigabytes: float) -> CachedLocation:

@@ -1,21 +1,46 @@
 """Small JSON objects that are read before a manifest vouches for them: anybody may have put them there."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from padray.errors import InputError
-from padray.store.artifacts import Folder, StoredObject
+from padray.store.artifacts import Folder, StoredObject, split_key
+from padray.store.location import Location
+from padray.store.roots import EVENTS
+from padray.store.untrusted import parse_json
 
 T = TypeVar("T")
+MOST_RECORD = 1 << 20  # bytes
+MOST_EVENTS = 64 << 20  # those of one write
 
 
 def read_record(folder: Folder, item: StoredObject, model: TypeAdapter[T]) -> T:
     """A record with the fields and types of its model. Raises InputError if it is none."""
+    if item.size > MOST_RECORD:
+        raise refusal(folder, item)
     try:
-        return model.validate_json(folder.get(item))
-    except ValidationError:
+        return _parsed(folder.get(item), model)
+    except ValueError:
         raise refusal(folder, item) from None
+
+
+def read_events(location: Location, model: TypeAdapter[T]) -> Iterator[T]:
+    """The events table, oldest first. Raises InputError if somebody else wrote into it."""
+    folder = Folder(location, EVENTS, "")
+    for key in sorted(folder.keys(), key=lambda key: split_key(key)[0].rsplit("-", 1)[-1]):
+        if found := folder.take(key, MOST_EVENTS):
+            item, content = found
+            try:
+                yield from [_parsed(line, model) for line in content.splitlines()]
+            except ValueError:
+                raise refusal(folder, item) from None
+
+
+def _parsed(content: bytes, model: TypeAdapter[T]) -> T:
+    """Raises ValueError, of which pydantic's ValidationError is one."""
+    return model.validate_python(parse_json(content))
 
 
 def refusal(folder: Folder, item: StoredObject) -> InputError:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -25,8 +24,8 @@ from botocore.session import Session
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from padray.errors import InfrastructureError, InputError
-from padray.store.location import Leftover, MissingError, check_key
-from padray.store.s3_errors import FAILURES, MISSING, PAST_END, code_of, is_full, loss, may_pass, reason
+from padray.store.location import Leftover, MissingError, Stranger, check_key, is_key
+from padray.store.s3_errors import FAILURES, FULL, MISSING, PAST_END, code_of, loss, may_pass, reason
 
 T = TypeVar("T")
 SINGLE_PUT = 1 << 30  # larger objects go up in parts; S3 itself takes at most 5 GB at once
@@ -61,7 +60,7 @@ class S3Location:
 
     Raises:
         InputError: the URI names no bucket; later, whatever is wrong with the store or with what was asked of it.
-        InfrastructureError: the store is full, or was there and is lost for longer than `patience`.
+        InfrastructureError: the store was there and is lost for longer than `patience`, or it is full.
     """
 
     def __init__(self, uri: str, patience: Patience = _PATIENCE, heard: bool = False) -> None:
@@ -90,9 +89,9 @@ class S3Location:
 
         self._persist("write to", act)
 
-    def get(self, key: str) -> bytes:
-        """Read an object whole. Raises MissingError if it is not there."""
-        return self.get_range(key, 0, -1)
+    def get(self, key: str, most: int | None = None) -> bytes:
+        """Read an object whole, or its first `most` bytes. Raises MissingError if it is not there."""
+        return self.get_range(key, 0, -1 if most is None else most)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Read `length` bytes from `offset` on (fewer at the end of the object; -1: all)."""
@@ -118,16 +117,27 @@ class S3Location:
 
     def keys(self, prefix: str) -> list[str]:
         """The keys below a folder, sorted; the folder markers of other tools are not objects."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The same with each object's bytes, which the listing tells."""
         folder = self._place(prefix)["Key"] if prefix else self.prefix
         start = f"{folder}/" if folder else ""
 
-        def act(client: Any) -> list[str]:
+        def act(client: Any) -> list[tuple[str, int]]:
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
-            return [item["Key"] for page in pages for item in page.get("Contents", ())]
+            return [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
 
         below = len(self.prefix) + 1 if self.prefix else 0
-        found = [name[below:] for name in self._persist("list", act)]
-        return sorted(key for key in found if PurePosixPath(key).as_posix() == key)
+        found = [(name[below:], size) for name, size in self._persist("list", act)]
+        return dict(sorted((key, size) for key, size in found if is_key(key)))
+
+    def strangers(self, prefix: str) -> list[Stranger]:
+        """Nothing: under a key there is an object or none."""
+        return []
+
+    def leads_out(self, prefix: str) -> bool:
+        return False
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -188,7 +198,7 @@ class S3Location:
             failed = f"cannot {doing} the storage {self.uri}"
             if may_pass(error) and self._is_heard():
                 raise InfrastructureError(f"{failed}: {loss(error, endpoint)}") from None
-            kind = MissingError if code in MISSING else InfrastructureError if is_full(error) else InputError
+            kind = MissingError if code in MISSING else InfrastructureError if code in FULL else InputError
             raise kind(f"{failed}: {reason(error, self.bucket, endpoint)}") from None
 
     def _is_too_late(self, state: RetryCallState) -> bool:

@@ -9,6 +9,7 @@ from botocore.parsers import ResponseParserError
 FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError)  # all that a request can raise
 MISSING = {"NoSuchKey", "NotFound", "404"}  # HEAD has no body, so only a number
 PAST_END = {"InvalidRange", "416"}
+FULL = {"QuotaExceeded", "EntityTooLarge", "InsufficientStorage", "XMinioStorageFull", "507"}
 
 _UNREACHED = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 _BROKEN = (
@@ -20,7 +21,6 @@ _FINAL = (501, 507)  # of the server's own errors, those that waiting does not m
 
 _NO_CREDENTIALS = "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _REFUSED = "the credentials are refused ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_NO_ROOM = ("QuotaExceeded", "EntityTooLarge", "InsufficientStorage", "XMinioStorageFull", "507")
 _FULL = (
     "it is full or over its quota ({code}); make room there, or take another storage; what is finished is kept, and "
     "the same command goes on"
@@ -36,7 +36,7 @@ _REASONS = {
         ("SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "Unauthorized", "401"), _REFUSED
     ),
     "RequestTimeTooSkewed": "this machine's clock differs from that of {endpoint}; set it right",
-    **dict.fromkeys(_NO_ROOM, _FULL),
+    **dict.fromkeys(FULL, _FULL),
     **dict.fromkeys(("AuthorizationHeaderMalformed", "PermanentRedirect", "301"), "it is in another region than "
         "AWS_DEFAULT_REGION says ({code}); correct that"),
     "NoCredentialsError": _NO_CREDENTIALS,
@@ -50,11 +50,6 @@ _REASONS = {
 def code_of(error: BaseException) -> str:
     """The server's word for an error, or the name of boto3's."""
     return str(error.response["Error"]["Code"]) if isinstance(error, boto.ClientError) else type(error).__name__
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether the store says that it has no room, which is no fault of what was asked."""
-    return code_of(error) in _NO_ROOM
 
 
 def may_pass(error: BaseException) -> bool:

@@ -20,10 +20,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from padray.errors import InfrastructureError, InputError
+from padray.errors import InputError
 from padray.store.artifacts import Folder, StoredObject
-from padray.store.cache import Bytes, CachedLocation, read_checked
+from padray.store.cache import Bytes, CachedLocation
+from padray.store.headers import parse_header, read_start
 from padray.store.location import LocalLocation
+from padray.store.untrusted import parse_json
 
 LAYOUT = 2
 _THETA = ("F32", "F64")
@@ -103,33 +105,11 @@ def _checksum(parts: Sequence[torch.Tensor]) -> int:
     return zlib.crc32(b"".join(part.numpy().tobytes() for part in parts))
 
 
-def _header(content: bytes) -> tuple[dict[str, Any], int]:
-    """A safetensors header and where the tensors begin. Raises ValueError if there is none."""
-    length = int.from_bytes(content[:8], "little")
-    if not 0 < length <= len(content) - 8:
-        raise ValueError("the header's length is not one")
-    return _json(content[8 : 8 + length]), 8 + length
-
-
-def _json(text: bytes | str) -> Any:
-    """Raises ValueError, too, where brackets are nested without an end."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def metadata_of(content: bytes) -> dict[str, Any]:
-    """The JSON that padray keeps in a safetensors header. Raises ValueError or KeyError if there is none."""
-    facts: dict[str, Any] = _json(_header(content)[0]["__metadata__"]["padray"])
-    return facts
-
-
 def describe(content: bytes) -> dict[str, Any]:
     """The row index and the facts of a shard from its own header. Raises InputError if it is no shard."""
     try:
-        header, begin = _header(content)
-        tensor, facts = header["theta"], _json(header["__metadata__"]["padray"])
+        header, begin = parse_header(content)
+        tensor, facts = header["theta"], parse_json(header["__metadata__"]["padray"])
         count, size = tensor["shape"]
         rows: dict[str, Any] = {
             "offset": begin + tensor["data_offsets"][0], "count": count, "size": size,
@@ -163,14 +143,17 @@ def _parse(index: dict[str, Any], what: str) -> Rows:
     epochs = None if index.get("epochs") is None else tuple(index["epochs"])
     parsed = {"checksums": checksums, "epochs": epochs, "buffers": tuple(buffers), "buffer_checksums": vouched}
     rows = Rows(**{**index, **parsed})
-    numbers = [rows.offset, rows.count, rows.size, *(epochs or ()), *(n for b in buffers for n in (b.offset, *b.shape))]
+    numbers = [rows.offset, rows.count, rows.size, *checksums, *vouched, *(epochs or ())]
+    numbers += [number for buffer in buffers for number in (buffer.offset, *buffer.shape)]
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError("numbers")
-    if rows.dtype not in _THETA or not 0 < rows.count == len(rows.checksums):
+    if rows.dtype not in _THETA or not rows.size or not 0 < rows.count == len(rows.checksums):
         raise ValueError("rows")
     if epochs is not None and (len(epochs) != rows.count or any(a >= b for a, b in pairwise(epochs))):
         raise ValueError("epochs")
-    if len(vouched) != (rows.count if buffers else 0) or any(buffer.dtype not in _DTYPES for buffer in buffers):
+    if len(vouched) != (rows.count if buffers else 0):
+        raise ValueError("buffers")
+    if not all(buffer.dtype in _DTYPES and isinstance(buffer.name, str) for buffer in buffers):
         raise ValueError("buffers")
     return rows
 
@@ -178,7 +161,12 @@ def _parse(index: dict[str, Any], what: str) -> Rows:
 def rows_of(item: StoredObject) -> Rows:
     """Where a shard's rows lie, as its manifest says. Raises InputError if that is no row index, or a newer one."""
     try:
-        return _parse(item.extra["rows"], item.key)
+        rows = _parse(item.extra["rows"], item.key)
+        parts: list[Rows | BufferRows] = [rows, *rows.buffers]
+        ends = [part.offset + rows.count * part.row_bytes for part in parts]
+        if max(ends) > item.size:
+            raise ValueError("rows beyond the end")
+        return rows
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(f"the manifest does not say where the rows of {item.key} lie: run the experts again") from None
 
@@ -198,8 +186,7 @@ def row_of(item: StoredObject, epoch: int) -> int:
 
 def read_header(folder: Folder, item: StoredObject) -> dict[str, Any]:
     """`describe` by two small reads: shards are large, headers are not."""
-    length, most = int.from_bytes(folder.location.get_range(item.key, 0, 8), "little"), folder.location.size(item.key)
-    return describe(bytes(folder.location.get_range(item.key, 0, 8 + min(length, most or 0))))
+    return describe(read_start(folder, item))
 
 
 def read_row(folder: Folder, item: StoredObject, row: int) -> torch.Tensor:
@@ -212,7 +199,7 @@ def read_rows(folder: Folder, item: StoredObject, wanted: Sequence[int]) -> list
 
     Raises:
         InputError: the shard has no such row.
-        InfrastructureError: a row's bytes are not those that the manifest vouches for.
+        LostObjectError: a row's bytes are not those that the manifest vouches for, or the shard is gone.
     """
     rows = rows_of(item)
     for row in wanted:
@@ -224,7 +211,7 @@ def read_rows(folder: Folder, item: StoredObject, wanted: Sequence[int]) -> list
     found = []
     for row, part in zip(numbers, _read_checked(folder, item, places, checks), strict=True):
         if part is None:
-            raise _damaged(folder, f"row {row} of {item.key}")
+            raise folder.lost(f"row {row} of {item.key}", "is damaged")
         own = isinstance(part, memoryview) and not part.readonly  # read for us alone, so there is nothing to copy
         found.append(torch.frombuffer(part if own else bytearray(part), dtype=_DTYPES[rows.dtype][1]))
     return found
@@ -240,7 +227,7 @@ def _read_checked(
     """The bytes of each (offset, length); None where they do not pass their check."""
     if isinstance(folder.location, CachedLocation):  # it keeps every row for itself
         for place, check in zip(places, checks, strict=True):
-            yield read_checked(folder.location, item.key, *place, check)
+            yield folder.checked(item, *place, check)
         return
     for part, check in zip(_read_ranges(folder, item, places), checks, strict=True):
         yield part if check(part) else None
@@ -251,13 +238,13 @@ def read_buffers(folder: Folder, item: StoredObject, epoch: int) -> dict[str, to
 
     Raises:
         InputError: that epoch was not kept.
-        InfrastructureError: the bytes are not those that the manifest vouches for.
+        LostObjectError: the bytes are not those that the manifest vouches for, or the shard is gone.
     """
     rows, row = rows_of(item), row_of(item, epoch)
     wanted = [(buffer.offset + row * buffer.row_bytes, buffer.row_bytes) for buffer in rows.buffers]
     parts = _read_ranges(folder, item, wanted)
     if rows.buffers and zlib.crc32(b"".join(parts)) != rows.buffer_checksums[row]:
-        raise _damaged(folder, f"row {row} of the buffers of {item.key}")
+        raise folder.lost(f"row {row} of the buffers of {item.key}", "is damaged")
     return {
         buffer.name: torch.frombuffer(bytearray(part), dtype=_DTYPES[buffer.dtype][1]).view(buffer.shape)
         for buffer, part in zip(rows.buffers, parts, strict=True)
@@ -272,15 +259,9 @@ def _read_ranges(folder: Folder, item: StoredObject, wanted: list[tuple[int, int
     for place in [*sorted(wanted), None]:
         if close and (place is None or place[0] - sum(close[-1]) > gap):
             begin, end = close[0][0], sum(close[-1])
-            content = memoryview(folder.location.get_range(item.key, begin, end - begin))
+            content = memoryview(folder.get_range(item, begin, end - begin))
             parts |= {(at, size): content[at - begin : at - begin + size] for at, size in close}
             close = []
         if place is not None:
             close.append(place)
     return [parts[place] for place in wanted]
-
-
-def _damaged(folder: Folder, what: str) -> InfrastructureError:
-    return InfrastructureError(
-        f"{what} in {folder.location.uri} is damaged: `padray verify --repair`, then the experts again"
-    )

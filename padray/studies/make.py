@@ -202,7 +202,7 @@ def _settled(context: Context, identity: Identity, chains: dict[str, Chain]) -> 
 def _is_kept(context: Context, chain: Chain, told: Outcome) -> bool:
     if "set" not in told:
         return "diverged" in told
-    manifest = context.folder(chain.distilled).manifest()
+    manifest = context.folder(chain.distilled).present()
     stem = f"set-{chain.config.distill.iterations:06d}"
     return manifest is not None and any(item.stem == stem for item in manifest.objects)
 

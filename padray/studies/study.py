@@ -12,6 +12,7 @@ from padray.networks.flat import spans_of
 from padray.report import figures, info
 from padray.stages import stored
 from padray.stages.base import Context
+from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
 from padray.studies import drawing, plan, table
 from padray.studies.make import CellResult, Chain, Made, make
@@ -107,6 +108,6 @@ def _picture(context: Context, folder: Folder, chain: Chain, kind: str) -> bytes
     if kind == "weights":
         weights = info.weights_info(history, chain.config.distill.importance)
         return None if weights is None else figures.draw_weights(weights)
-    facts = context.folder(chain.data).require().facts
-    spans = spans_of(networks.build(chain.config.network, tuple(facts["shape"]), len(facts["class_names"]), 0))
+    facts = dataset_facts(context.folder(chain.data))
+    spans = spans_of(networks.build(chain.config.network, facts.shape, facts.classes, 0))
     return figures.draw_layers(info.layers_info(history, spans, chain.config.distill.selection))

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from padray.errors import WorkError
-from padray.store.artifacts import Folder, all_manifests
+from padray.store.artifacts import Folder
 from padray.store.location import open_location
+from padray.store.roots import all_manifests
 from padray.store.s3 import Patience, S3Location
 from padray.store.shards import read_row
 from tests.cluster.conftest import OF_RAY, command, wait_for

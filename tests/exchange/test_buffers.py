@@ -17,7 +17,7 @@ from padray.exchange.sets import Told
 from padray.networks.flat import FlatNetwork
 from padray.sections import NetworkSettings
 from padray.stages import experts as stage
-from padray.store.artifacts import Folder, parse_manifest
+from padray.store.artifacts import Folder, LostObjectError, parse_manifest
 from padray.store.location import open_location
 from padray.store.shards import read_row
 from tests.exchange.conftest import EPOCHS, Chain, peer_network
@@ -159,6 +159,12 @@ def spoilt(experts: list[Snapshots], how: str) -> list:
         bad[2] = bad[2][:-1]
     elif how == "nan":
         bad[2][1][0] = torch.nan
+    elif how == "huge":
+        bad[2][1] = torch.full_like(bad[2][1], 1e300, dtype=torch.float64)
+    elif how == "float4":
+        bad[2][1] = torch.zeros(bad[2][1].shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    elif how == "twice":
+        return [good] * 1000
     elif how == "epochs":
         bad = bad[:-1]
     elif how == "empty":
@@ -175,6 +181,9 @@ def spoilt(experts: list[Snapshots], how: str) -> list:
         ("shape", "expert 1, snapshot 2, tensor 4 has the shape [4, 4, 5, 5], but "),
         ("tensors", "expert 1, snapshot 2 has 9 tensors, but convnet2w4 has 10"),
         ("nan", "expert 1, snapshot 2 holds NaN or infinity"),
+        ("huge", "expert 1, snapshot 2 holds NaN or infinity, or a number beyond float32"),
+        ("float4", "expert 1, snapshot 2, tensor 1 has numbers of the type float4_e2m1fn_x2"),
+        ("twice", "replay_buffer_7.pt holds fewer bytes than its experts' parameters: some are there twice"),
         ("epochs", "6 snapshots, which is 5 epochs, but experts.epochs is 6: set experts.epochs=5"),
         ("empty", "must hold a list of experts"),
         ("flat", "expert 1, snapshot 0 has 0 tensors"),
@@ -200,3 +209,26 @@ def test_the_command_names_the_setting_that_uses_them(chain, experts, brought, t
         assert said.code == 2 and part in said.err
     said = run("import", chain.settings.parent, *given)
     assert said.code == 2 and "holds no replay_buffer_NUMBER.pt" in said.err
+
+
+def test_experts_that_are_gone_are_told_and_the_same_import_brings_them_again(chain, experts, tmp_path):
+    own, source = chain._replace(root=tmp_path / "runs"), write(tmp_path / "buffers", experts)
+    made = bring(own, source)
+    whole = {path.name: path.read_bytes() for path in Path(made["artifact"]).iterdir()}
+    next(Path(made["artifact"]).glob("expert-0001-*")).unlink()
+    with pytest.raises(LostObjectError, match=r"expert-0001-\S+ is gone: type `padray verify \S+ --repair"):
+        distil(own, made["experts"])
+    assert bring(own, source)["fingerprint"] == made["fingerprint"]
+    assert {path.name: path.read_bytes() for path in Path(made["artifact"]).iterdir()} == whole
+
+
+def test_experts_that_do_not_fit_their_network_are_refused(chain, experts, tmp_path, nothing_is_trained):
+    own, source = chain._replace(root=tmp_path / "runs"), write(tmp_path / "buffers", experts)
+    made = bring(own, source)
+    path = Path(made["artifact"]) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    rows = manifest["objects"][1]["extra"]["rows"]
+    rows["size"] -= 1
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"expert-0001-\S+ holds \S+ parameters, but convnet2w4 has .*: import"):
+        distil(own, made["experts"])

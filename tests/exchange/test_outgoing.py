@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -178,3 +179,21 @@ def test_the_command_tells_where_and_ends_with_code_2(chain, tmp_path, run):
     assert said.code == 0 and f"as pt in {tmp_path / 'out'}" in said.out
     assert "already there" in run("export", chain.set_name, tmp_path / "out", "--to", "pt", "--storage", chain.root).out
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("destination", ["", "~nobody-of-that-name/x", "x" * 5000, "a\0b", "loop/x"])
+def test_a_destination_that_cannot_be_is_told_on_one_line(chain, tmp_path, monkeypatch, destination):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError) as caught:
+        take(chain, "pt", destination)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_a_folder_with_a_fifo_under_a_file_s_name_is_not_waited_for(chain, tmp_path):
+    take(chain, "pt", tmp_path / "out")
+    (tmp_path / "out" / "lr_best.pt").unlink()
+    os.mkfifo(tmp_path / "out" / "lr_best.pt")
+    with pytest.raises(InputError, match="FIFO"):
+        take(chain, "pt", tmp_path / "out")

@@ -1,7 +1,10 @@
 """Sets of others: what their files hold arrives unchanged, and what cannot be right is refused in one sentence."""
 
 import json
+import os
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from safetensors.torch import load_file
 
 from padray import commands
 from padray.console import Console
-from padray.errors import InputError
+from padray.errors import InfrastructureError, InputError
 from padray.exchange.sets import Told
 from tests.exchange.conftest import Chain, peer_set
 
@@ -153,7 +156,105 @@ def test_a_file_cut_short_is_refused(chain, tmp_path):
         refused(chain, source, "images_best.pt")
 
 
+def packed(path: Path, more: int = 0) -> None:
+    """The archive again with compressed records, the tensor's with `more` zeros behind it."""
+    with zipfile.ZipFile(path) as archive:
+        records = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in records.items():
+            archive.writestr(name, content + bytes(more) * name.endswith("data/0"))
+
+
+def several_times(path: Path) -> None:
+    """The archive with a directory that tells of each record a hundred times, as zip bombs do."""
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    content = path.read_bytes()
+    begin = content.rindex(b"PK\x01\x02", 0, content.index(b"PK\x01\x02") + 4)
+    end = content.rindex(b"PK\x05\x06")
+    directory = content[begin:end].split(b"PK\x06\x06")[0] * 100
+    tail = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 100 * len(infos), 100 * len(infos), len(directory), begin, 0)
+    path.write_bytes(content[:begin] + directory + tail)
+
+
+@pytest.mark.parametrize("pack", [packed, lambda path: packed(path, 1 << 28), several_times])
+def test_an_archive_that_would_grow_when_it_is_read_is_refused_unread(chain, tmp_path, monkeypatch, pack):
+    source = peer_set(tmp_path / "peer")
+    pack(source / "images_best.pt")
+    assert (source / "images_best.pt").stat().st_size < 1 << 20
+    read = torch.load
+    monkeypatch.setattr(torch, "load", lambda file, **how: pytest.fail("read") if "images" in file.name else read(file))
+    refused(chain, source, r"images_best.pt promises more bytes than it has: it is compressed, .* save it again")
+
+
+def test_a_file_that_is_larger_than_memory_is_refused_unread(chain, tmp_path):
+    source = peer_set(tmp_path / "peer")
+    os.truncate(source / "labels_best.pt", 1 << 42)
+    with pytest.raises(InfrastructureError, match=r"labels_best.pt has 4,398,046,511,104 bytes, .* machine's memory"):
+        bring(chain, source)
+
+
+@pytest.mark.parametrize("name", ["images_best.pt", "labels_best.pt", "lr_best.pt"])
+@pytest.mark.parametrize("what", ["FIFO", "loop", "device", "folder"])
+def test_what_is_no_file_is_refused_and_not_waited_for(chain, tmp_path, name, what):
+    path = peer_set(tmp_path / "peer") / name
+    path.unlink()
+    if what == "FIFO":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"loop": name, "device": "/dev/zero"}[what])
+    refused(chain, path.parent, name if (name, what) != ("lr_best.pt", "loop") else "give it as --lr NUMBER")
+
+
+@pytest.mark.parametrize("source", ["", "~nobody-of-that-name/x", "x" * 5000, "a\0b", "nowhere"])
+def test_a_source_that_cannot_be_is_told_on_one_line(chain, source):
+    with pytest.raises(InputError) as caught:
+        bring(chain, source)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("kind", [torch.uint16, torch.uint32, torch.uint64, torch.uint8, torch.int8, torch.int16])
+def test_class_indices_of_every_type_of_whole_numbers_arrive(chain, tmp_path, kind):
+    made = bring(chain, peer_set(tmp_path / "peer", torch.arange(10).to(kind)))
+    assert tensors(made)["labels"].dtype == torch.int64 and tensors(made)["labels"].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_every_type_arrive_as_the_numbers_that_they_are(chain, tmp_path, kind):
+    source = peer_set(tmp_path / "peer")
+    for name in ("images", "labels", "lr"):
+        torch.save(torch.load(source / f"{name}_best.pt").to(kind), source / f"{name}_best.pt")
+    found = tensors(bring(chain, source))
+    for name in ("images", "labels", "lr"):
+        assert torch.equal(found[name], torch.load(source / f"{name}_best.pt").float())
+
+
+def test_probabilities_in_half_precision_come_back_from_the_stored_logits(chain, tmp_path):
+    source = peer_set(tmp_path / "peer", torch.eye(10, dtype=torch.float16))
+    found = tensors(bring(chain, source, told=Told(labels="probabilities")))
+    assert torch.allclose(found["labels"].softmax(dim=1), torch.eye(10), atol=1e-6)
+
+
 SPOILT = [
+    (
+        "images",
+        torch.full((10, 1, 8, 8), 1e300, dtype=torch.float64),
+        "images hold NaN or infinity, or a number beyond",
+    ),
+    ("images", torch.zeros(10, 1, 8, 4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "does not convert"),
+    ("images", torch.nested.nested_tensor([torch.zeros(1, 8, 8)] * 10), "not a plain tensor"),
+    ("labels", torch.full((10, 10), 1e300, dtype=torch.float64), "labels hold NaN or infinity, or a number beyond"),
+    ("labels", torch.full((10,), 1 << 63, dtype=torch.uint64), "is outside 0..9"),
+    ("labels", torch.zeros(10, dtype=torch.bool), r"class indices or numbers \(got bool\)"),
+    ("labels", torch.zeros(10, 10, dtype=torch.complex64), r"class indices or numbers \(got complex64\)"),
+    ("lr", torch.tensor(1e-60, dtype=torch.float64), "one positive number that float32 can hold"),
+    ("lr", torch.tensor(1e-40, dtype=torch.float64), "one positive number that float32 can hold"),
+    ("lr", torch.tensor(1e300, dtype=torch.float64), "one positive number that float32 can hold"),
+    ("lr", torch.tensor([]), "one positive number"),
+    ("lr", torch.tensor(True), r"one positive number \(got bool\)"),
+    ("lr", torch.tensor(0.1 + 0j), r"one positive number \(got complex64\)"),
     ("images", torch.zeros(10, 3, 8, 8), r"shape \[3, 8, 8\], but those of the dataset \[1, 8, 8\]"),
     ("images", torch.zeros(10, 64), "samples, channels, height, width"),
     ("images", torch.zeros(10, 1, 8, 8, dtype=torch.uint8), "must hold floats"),
@@ -189,7 +290,7 @@ def test_probabilities_must_be_some(chain, tmp_path):
     "arguments, parts",
     [
         ((), ("--lr NUMBER", "no lr_")),
-        (("--lr", "0"), ("one positive number",)),
+        *((("--lr", lr), ("one positive number",)) for lr in ("0", "-1", "nan", "inf", "1e-60", "1e-40", "1e300")),
         (("--lr", "0.1", "--labels", "words"), ("--labels words is not known",)),
         (("--lr", "0.1", "--set", "data.size=16"), ("[1, 8, 8]",)),
         (("--lr", "0.1", "--set", "network={name: lenet, norm: batch}"), ("lenet has no norm",)),

@@ -15,4 +15,4 @@ def location(tmp_path: Path) -> LocalLocation:
 
 @pytest.fixture
 def folder(location: LocalLocation) -> Folder:
-    return Folder(location, "experts/digits-0123456789ab", "f" * 64)
+    return Folder(location, f"experts/digits-{'f' * 12}", "f" * 64)

@@ -10,9 +10,10 @@ import torch
 from padray.errors import InputError
 from padray.store import audit as module
 from padray.store import shards
-from padray.store.artifacts import Folder, Manifest, StoredObject, check_root, folders, read_manifests
-from padray.store.audit import Audit, audit
+from padray.store.artifacts import Folder, Manifest, StoredObject
+from padray.store.audit import Audit, Judge, audit
 from padray.store.location import LocalLocation
+from padray.store.roots import check_root, folders, read_manifests
 
 FINGERPRINT = "0123456789ab" + "c" * 52
 PATH = f"experts/digits-{FINGERPRINT[:12]}"
@@ -38,8 +39,11 @@ def shard(folder: Folder, number: int, buffers: bool = False) -> StoredObject:
     return folder.put(f"expert-{number:04d}", "safetensors", content, {"rows": rows})
 
 
-def audited(folder: Folder) -> Audit:
-    return audit(folder.location, folder.path, folder.location.keys(folder.path), lambda manifest, stem: "orphan")
+ORPHANS = Judge(lambda manifest, stem: "orphan", lambda folder, manifest: "")
+
+
+def audited(folder: Folder, judge: Judge = ORPHANS) -> Audit:
+    return audit(folder.location, folder.path, folder.location.keys(folder.path), judge)
 
 
 def found(folder: Folder) -> list[tuple[str, str, str]]:
@@ -133,10 +137,10 @@ def test_what_no_manifest_lists_is_judged_if_it_is_whole_and_an_orphan_if_it_is_
         judged.append(stem)
         return "unfinished"
 
-    made = audit(folder.location, folder.path, folder.location.keys(folder.path), judge)
+    made = audited(folder, replace(ORPHANS, standing=judge))
     assert {item.key: item.kind for item in made.findings} == {whole: "unfinished", torn: "orphan"}
     assert judged == ["expert-0009"]
-    silent = audit(folder.location, folder.path, folder.location.keys(folder.path), lambda *_: "kept")
+    silent = audited(folder, replace(ORPHANS, standing=lambda *_: "kept"))
     assert [item.key for item in silent.findings] == [torn]
 
 
@@ -194,7 +198,7 @@ def test_a_manifest_that_points_elsewhere_is_foreign_and_none_of_its_objects_is_
 def test_a_manifest_under_another_folders_name_is_foreign(folder):
     other = f"experts/digits-{'f' * 12}"
     folder.location.put(f"{other}/manifest.json", folder.location.get(f"{folder.path}/manifest.json"))
-    made = audit(folder.location, other, folder.location.keys(other), lambda *_: "orphan")
+    made = audit(folder.location, other, folder.location.keys(other), ORPHANS)
     assert [item.kind for item in made.findings] == ["foreign"]
 
 

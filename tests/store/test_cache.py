@@ -36,9 +36,9 @@ class Counting(LocalLocation):
         super().__init__(root)
         self.asked: list[tuple[str, int, int]] = []
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self.asked.append((key, 0, -1))
-        return super().get(key)
+        return super().get(key, most)
 
     def get_range(self, key: str, offset: int, length: int) -> bytearray:
         self.asked.append((key, offset, length))

@@ -1,13 +1,22 @@
 """Bytes under keys: an object is there completely or not at all, and nothing is ever outside the root."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
+from padray import files as files_module
 from padray.errors import InfrastructureError, InputError
 from padray.store.cache import CachedLocation
-from padray.store.location import LocalLocation, Location, check_key, check_writable, open_location
+from padray.store.location import (
+    LocalLocation,
+    Location,
+    UnreadableError,
+    check_key,
+    check_writable,
+    open_location,
+)
 
 
 @pytest.fixture(params=["folder", "cached", pytest.param("bucket", marks=pytest.mark.s3)])
@@ -84,17 +93,23 @@ def test_an_object_is_one_that_others_of_the_group_may_read_where_the_umask_says
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_put_that_fails_leaves_nothing_and_keeps_what_was_there(location, monkeypatch, failing, error):
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (OSError(28, "No space left on device"), InfrastructureError),
+        (OSError(13, "Permission denied"), InputError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_put_that_fails_leaves_nothing_and_keeps_what_was_there(location, monkeypatch, failing, error, kind):
     location.put("a/kept", b"old")
 
     def fail(*_):
         raise error
 
     monkeypatch.setattr(os, failing, fail)
-    expected = InfrastructureError if isinstance(error, OSError) else KeyboardInterrupt
     for key in ("a/new", "a/kept"):
-        with pytest.raises(expected):
+        with pytest.raises(kind):
             location.put(key, b"new")
     assert files(location) == ["a/kept"] and location.get("a/kept") == b"old"
 
@@ -105,7 +120,7 @@ def test_the_unfinished_put_of_a_killed_process_is_no_object(location):
     assert location.keys("") == location.keys("a") == ["a/1"]
 
 
-HOSTILE = ["", ".", "..", "../a", "a/../b", "a/..", "/etc/passwd", "//a", "a\\..\\b", "a\0b"]
+HOSTILE = ["", ".", "..", "../a", "a/../b", "a/..", "/etc/passwd", "//a", "a\\..\\b", "a\0b", "a\nb", "a\udcff"]
 ALIASES = ["a//b", "a/./b", "./a", "a/"]
 
 
@@ -128,6 +143,110 @@ def test_other_keys_are_keys(key):
     assert check_key(key) == key
 
 
+# -- what stands under a key and is no object
+
+
+def stand(path: Path, what: str) -> None:
+    """Put something under a path that is no regular file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if what == "a FIFO":
+        os.mkfifo(path)
+    elif what == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"a link to no file": path.name, "a link to a device": "/dev/zero"}[what])  # a loop
+
+
+@pytest.mark.parametrize("what", ["a FIFO", "a folder", "a link to no file", "a link to a device"])
+def test_only_regular_files_are_objects_and_nothing_else_is_opened(location, what):
+    stand(location.root / "a/b", what)
+    assert location.keys("") == [] and location.sizes("a") == {} and location.size("a/b") is None
+    for read in (location.get, lambda key: location.get_range(key, 0, 1)):
+        with pytest.raises(InputError, match=r"cannot read a/b in the storage"):
+            read("a/b")
+    assert [(found.key, found.what, found.removable) for found in location.strangers("a")] == [("a/b", what, True)]
+    location.delete("a/b")
+    assert location.strangers("a") == [] and Path("/dev/zero").exists()
+
+
+def test_an_object_takes_the_place_of_what_is_none(location):
+    stand(location.root / "a", "a FIFO")
+    location.put("a", b"x")
+    assert location.get("a") == b"x"
+
+
+def test_a_folder_that_holds_something_is_never_removed(location):
+    location.put("a/b/mine.txt", b"mine")
+    assert [found.removable for found in location.strangers("a")] == [False]
+    with pytest.raises(InputError, match=r"cannot delete a/b in the storage .*not empty"):
+        location.delete("a/b")
+    assert location.get("a/b/mine.txt") == b"mine"
+
+
+def test_a_link_to_a_file_is_an_object_and_its_end_is_not_the_file_s(location, tmp_path):
+    (tmp_path / "large").write_bytes(b"large")
+    (location.root / "a").mkdir(parents=True)
+    (location.root / "a/b").symlink_to(tmp_path / "large")
+    assert location.sizes("") == {"a/b": 5} and location.get("a/b") == b"large"
+    location.delete("a/b")
+    assert location.keys("") == [] and (tmp_path / "large").read_bytes() == b"large"
+
+
+def test_a_folder_behind_a_link_out_of_the_root_is_known(location, tmp_path):
+    (tmp_path / "outside/x").mkdir(parents=True)
+    location.put("inside/a", b"x")
+    (location.root / "experts").symlink_to(tmp_path / "outside")
+    (location.root / "scores").symlink_to("inside")
+    (location.root / "loop").symlink_to("loop")
+    places = ("experts", "experts/x", "scores", "inside", "loop", "nowhere")
+    assert [place for place in places if location.leads_out(place)] == ["experts", "experts/x", "loop"]
+
+
+def test_names_that_no_line_can_hold_are_not_listed(location):
+    location.put("a/b", b"x")
+    for name in (b"\xff", b"line\nend", b"back\\slash"):
+        Path(os.fsdecode(os.fsencode(location.root / "a") + b"/" + name)).write_bytes(b"x")
+    assert location.keys("") == ["a/b"] and len(list((location.root / "a").iterdir())) == 4
+
+
+def test_folders_may_lie_as_deep_as_they_like(location):
+    location.put("a/b", b"x")
+    deep = [f"{location.root}/a" + "/d" * level for level in range(1, 1200)]
+    for folder in deep:
+        os.mkdir(folder)
+    assert location.keys("") == ["a/b"] and location.leftovers() == []
+    for folder in reversed(deep):  # pytest's own way to clear up goes only so deep
+        os.rmdir(folder)
+
+
+def test_no_more_is_read_than_is_asked_for(location):
+    location.put("a", b"0123456789")
+    assert location.get("a", 4) == b"0123" and location.get("a", 99) == b"0123456789"
+    os.truncate(location.root / "a", 1 << 40)  # no disk holds it, no memory either
+    assert location.get("a", 12) == b"0123456789\0\0"
+
+
+def test_what_does_not_fit_into_memory_is_told(location, monkeypatch):
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setattr(files_module, "open_file", lambda path: Endless())
+    with pytest.raises(InfrastructureError, match=r"a in the storage .* does not fit into memory"):
+        location.get("a")
+
+
+def test_a_damaged_disk_is_no_fault_of_the_user(location, monkeypatch):
+    location.put("a", b"x")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(UnreadableError, match=r"cannot read a in the storage .*Input/output error"):
+        location.get("a")
+
+
 # -- roots
 
 
@@ -144,10 +263,13 @@ def test_a_relative_root_stays_where_it_was_opened(tmp_path, monkeypatch):
     assert (tmp_path / "runs/a").exists()
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket/x", "http://host/x", "~nobody-of-that-name/x", "a\0b"])
+@pytest.mark.parametrize(
+    "uri", ["gs://bucket/x", "http://host/x", "~nobody-of-that-name/x", "a\0b", "a\ud800", "x/" * 5000, "x" * 5000]
+)
 def test_a_root_that_cannot_be_served_is_refused(uri):
-    with pytest.raises(InputError, match=r"the storage .* cannot be used"):
-        open_location(uri)
+    with pytest.raises(InputError) as caught:
+        open_location(uri).put("a", b"x")
+    assert "the storage" in str(caught.value) and str(caught.value).isprintable()
 
 
 def test_a_writable_root_is_left_as_it_was(anywhere):

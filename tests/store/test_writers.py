@@ -11,8 +11,9 @@ import pytest
 
 from padray import upkeep
 from padray.errors import InputError, WorkError
-from padray.store.artifacts import Folder, Manifest, read_manifests
+from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation, open_location
+from padray.store.roots import read_manifests
 from tests.cluster.conftest import command
 from tests.roots import chain, different, inspect, stored, units
 
@@ -51,9 +52,9 @@ class Beside(LocalLocation):
         super().put(key, content)
         self._at("after", key)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self._at("read", key)
-        return super().get(key)
+        return super().get(key, most)
 
 
 def listed(root: str, room: str) -> list[list[str]]:

@@ -1,0 +1,73 @@
+"""Storage roots: which artefacts lie in one, finished or not, and what they are called."""
+
+import re
+from pathlib import Path
+
+from padray.errors import InputError
+from padray.store.artifacts import MANIFEST, Manifest, read_manifest
+from padray.store.location import LocalLocation, Location, MissingError
+
+ROOMS = ("datasets", "scores", "experts", "distilled", "evaluations", "searches", "reports", "studies")
+EVENTS = "events"  # what each run did; no artefact
+_FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
+
+
+def folders(location: Location) -> dict[str, dict[str, int]]:
+    """Every artefact below a storage root, finished or not: the keys in it with their bytes, by its folder.
+
+    What neither has a manifest nor a name that ends in a fingerprint is somebody else's.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for key, size in ((key, size) for room in ROOMS for key, size in location.sizes(room).items()):
+        parts = key.split("/")
+        if len(parts) > 2:
+            found.setdefault("/".join(parts[:2]), {})[key] = size
+    return {path: keys for path, keys in found.items() if _FOLDER.match(path) or f"{path}/{MANIFEST}" in keys}
+
+
+def check_root(location: Location) -> None:
+    """See that a root holds what padray keeps, or nothing yet. Raises InputError if it only holds other things."""
+    if folders(location) or location.keys(EVENTS):
+        return
+    if _holds_others(location.root) if isinstance(location, LocalLocation) else location.keys(""):
+        raise InputError(f"{location.uri} is no storage of padray: --storage names the folder that a run was given")
+
+
+def _holds_others(root: Path) -> bool:
+    """Whether a place holds anything, or is no folder; without a walk through what may be a whole disk."""
+    try:
+        return any(root.iterdir())
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    except OSError as error:
+        raise InputError(f"the storage {root} cannot be read: {error.strerror}") from None
+
+
+def read_manifests(location: Location) -> list[tuple[str, Manifest | InputError]]:
+    """Every artefact with a manifest below a storage root; where that cannot be read, the error in its place."""
+    found: list[tuple[str, Manifest | InputError]] = []
+    for path, keys in folders(location).items():
+        key = f"{path}/{MANIFEST}"
+        if key in keys:
+            try:
+                found.append((path, read_manifest(location, key)))
+            except MissingError:  # removed just now
+                continue
+            except InputError as error:
+                found.append((path, error))
+    return found
+
+
+def all_manifests(location: Location) -> list[tuple[str, Manifest]]:
+    """Every finished artefact below a storage root whose manifest can be read, as (folder, manifest)."""
+    return [(path, manifest) for path, manifest in read_manifests(location) if isinstance(manifest, Manifest)]
+
+
+def is_called(identifier: str, path: str, manifest: Manifest | InputError | None) -> bool:
+    """Whether an identifier is the start of an artefact's folder, its name or its fingerprint."""
+    names = [path, path.split("/", 1)[-1], path[-12:]]
+    if isinstance(manifest, Manifest):
+        names.append(manifest.fingerprint)
+    return bool(identifier) and any(name.startswith(identifier) for name in names)  # nothing fits everything
