@@ -98,6 +98,10 @@ def tune(
 def study(
     path: Annotated[str, typer.Argument(metavar="FILE", help="A study, e.g. search_spaces/study_table3b.yaml.")],
     profile: Annotated[str, typer.Option("--profile", help="A size of the study; small fits 2 CPU cores.")] = "full",
+    validation: Annotated[
+        float | None,
+        typer.Option("--validation", metavar="SHARE", help="Of the data, to choose iterates on."),
+    ] = None,
     overrides: Overrides = None,
     storage: Storage = None,
     runner: RunnerName = "ray",
@@ -105,10 +109,12 @@ def study(
 ) -> None:
     """Make a table of a paper: its grid of cells, with the printed numbers beside ours."""
     from padray import commands
+    from padray.studies.plan import Changes
+    from padray.studies.study import Asked
 
-    console = Console(as_json)
-    request = commands.Request(tuple(overrides or ()), storage, runner)
-    made = commands.make_study(path, profile, request, console)
+    console, changes = Console(as_json), Changes(tuple(overrides or ()), validation)
+    request = commands.Request(changes.overrides, storage, runner)
+    made = commands.make_study(Asked(path, profile, changes), request, console)
     console.study(made)
     if made["failed"]:
         raise typer.Exit(WorkError.exit_code)

@@ -110,13 +110,12 @@ def tune(context: Context, console: Console) -> dict[str, Any]:
         return study.summary(context, study.tune(context))
 
 
-def make_study(path: str, profile: str, request: Request, console: Console) -> dict[str, Any]:
+def make_study(asked: Asked, request: Request, console: Console) -> dict[str, Any]:
     """Make a study's table; what `--json` prints. Raises InputError for a study that cannot be made."""
-    asked = Asked(path, profile, request.overrides)
     parts = studies.prepare(asked)
     config = next((cell.config for cell in parts[2] if cell.config), None)
     if config is None:
-        raise InputError(f"{path}: no cell of this study is available")
+        raise InputError(f"{asked.path}: no cell of this study is available")
     location = _working(_location(request.storage, config), config)
     runner = _runner(request.runner, config, location)
     with console.progress() as notify:

@@ -254,8 +254,8 @@ def _search(summary: dict[str, Any]) -> str:
     best, trials = summary["best"], summary["trials"]
     chosen = [f"{key}={_short(value)}" for key, value in best["settings"].items()]
     return (
-        f"search: {trials['finished']} trials finished, {trials['failed']} failed, {trials['pruned']} pruned; the "
-        f"best, trial {best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
+        f"search: {trials['finished']} trials finished, {trials['failed']} failed; the best, trial "
+        f"{best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
     )
 
 

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,20 +18,27 @@ _GPU_FULL = ("CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
 @dataclass(frozen=True)
 class Numerics:
-    """What, besides the settings, a result's bytes depend on; on CPUs of one kind equal numerics give equal bytes."""
+    """What, besides the settings, a result's bytes depend on; on CPUs of one kind equal numerics give equal bytes.
+
+    The last three are of a GPU: its model, cuDNN's version, and whether float32 is shortened to TF32 (never, see `use`;
+    None where an older padray left it open).
+    """
 
     device: str
     threads: int
     precision: str
     torch_version: str
     machine: str
+    gpu: str | None = None
+    cudnn: int | None = None
+    tf32: bool | None = None
 
     @property
     def dtype(self) -> torch.dtype:
         return _DTYPES[self.precision]
 
     def record(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def use(self) -> torch.device:
         """Set this process's threads and give the device, of several GPUs the current one.
@@ -44,6 +51,8 @@ class Numerics:
                 "this asks for a GPU (compute.device, or the checkpoint to go on from), but PyTorch sees none here; "
                 "use a machine with one, or --fresh with compute.device=cpu"
             )
+        if self.device == "cuda":
+            _keep_float32()
         torch.set_num_threads(self.threads)
         return torch.device("cuda", torch.cuda.current_device()) if self.device == "cuda" else torch.device("cpu")
 
@@ -53,7 +62,16 @@ def decide(settings: ComputeSettings) -> Numerics:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Numerics(device, settings.threads, settings.precision, torch.__version__, platform.machine())
+    found = Numerics(device, settings.threads, settings.precision, torch.__version__, platform.machine())
+    if device != "cuda" or not torch.cuda.is_available():  # a GPU that is not there is refused by `use`
+        return found
+    return replace(found, gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version(), tf32=False)  # type: ignore[no-untyped-call]
+
+
+def _keep_float32() -> None:
+    """No TF32, whose 10 bits of mantissa cuDNN's convolutions take for float32 unless told otherwise."""
+    for backend, operation in ((torch.backends.cuda, "matmul"), (torch.backends.cudnn, "conv")):
+        getattr(backend, operation).fp32_precision = "ieee"
 
 
 @contextmanager

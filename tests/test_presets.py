@@ -1,6 +1,8 @@
-"""The recipes are those of the papers: PAD's against its Table 10 cell by cell, the others against what they differ in.
+"""The recipes are those of the papers: PAD's and DATM's cell by cell, the others against what they differ in.
 
-`papers/pad_table10.csv` is the table as printed; "-" stands for no interval, ratios of alpha are in percent.
+`papers/pad_table10.csv` is PAD's table as printed; "-" stands for no interval, ratios of alpha are in percent.
+`papers/datm_files.csv` holds what DATM's twelve published configuration files say, by their names; "-" stands for what
+a file does not use.
 """
 
 import csv
@@ -13,7 +15,7 @@ import pytest
 from padray import loading
 from padray.config import Config, ImportanceSettings, ScheduleSettings, ScoreSettings, SelectionSettings
 
-TABLE = Path(__file__).parent / "papers/pad_table10.csv"
+PAPERS = Path(__file__).parent / "papers"
 NAMES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "TinyImageNet": "tiny"}
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny": 200, "digits": 10, "xray": 3}
 DEPTHS = {"cifar10": 3, "cifar100": 3, "tiny": 4}
@@ -36,9 +38,17 @@ def head(name: str) -> str:
     return re.match(r"(#.*\n)*", text(name))[0]
 
 
-def table10() -> dict[str, dict[str, str]]:
-    with TABLE.open(newline="") as stream:
+def rows(file: str) -> dict[str, dict[str, str]]:
+    with (PAPERS / file).open(newline="") as stream:
         return {f"{NAMES[row['dataset']]}-ipc{row['ipc']}": row for row in csv.DictReader(stream)}
+
+
+def table10() -> dict[str, dict[str, str]]:
+    return rows("pad_table10.csv")
+
+
+def files_of_datm() -> dict[str, dict[str, str]]:
+    return rows("datm_files.csv")
 
 
 # -- PAD
@@ -72,8 +82,8 @@ def test_pad_is_table_10_cell_by_cell(name):
     assert distill.selection.strategy == "depth"
 
 
-@pytest.mark.parametrize("name", [*family("pad"), *family("datm")])
-def test_what_pads_text_and_scripts_say_of_all_rows(name):
+@pytest.mark.parametrize("name", [*family("pad"), *family("unfiltered"), *family("datm")])
+def test_what_the_texts_and_scripts_of_pad_and_datm_say_of_all_rows(name):
     found = config(name)
     assert (found.data.preprocessing, found.data.validation) == ("zca", 0)
     network = found.network
@@ -90,7 +100,8 @@ def test_what_pads_text_and_scripts_say_of_all_rows(name):
     first = name.endswith("-cifar10-ipc1")
     lr = 1e-7 if first else 1e-4 if found.data.dataset == "tiny" else 1e-5
     assert (distill.lr_student_lr, distill.max_loss) == (lr, 1.1 if first else 1.0)
-    assert distill.init == ("real" if name.endswith("-cifar100-ipc50") else "correct")
+    real = name.endswith("-cifar100-ipc50")
+    assert (distill.init, distill.labels.start) == (("real", "one_expert") if real else ("correct", "all_experts"))
     assert (found.evaluation.epochs, found.evaluation.batch, found.evaluation.seeds) == (1001, 128, 5)
     assert found.evaluation.protocol == "standard"
 
@@ -104,7 +115,7 @@ def test_pads_schedule_removes_a_tenth_once(name):
     assert config(name).scores.network == config(name).network, "difficulty is judged by the network that learns"
 
 
-@pytest.mark.parametrize("prefix", ["pad", "datm"])
+@pytest.mark.parametrize("prefix", ["pad", "unfiltered", "datm"])
 @pytest.mark.parametrize("data", DEPTHS)
 def test_all_sizes_of_a_dataset_share_their_experts(prefix, data):
     found = [config(name) for name in family(prefix) if f"-{data}-" in name]
@@ -114,18 +125,65 @@ def test_all_sizes_of_a_dataset_share_their_experts(prefix, data):
 
 
 @pytest.mark.parametrize("name", table10())
-def test_datm_is_pad_without_its_filters(name):
+def test_unfiltered_is_pad_without_its_filters(name):
     pad, without = config(f"pad-{name}"), {"schedule": ScheduleSettings(), "scores": ScoreSettings()}
     distill = pad.distill.model_copy(update={"selection": SelectionSettings()})
-    assert config(f"datm-{name}") == pad.model_copy(update=without | {"distill": distill})
-    assert not config(f"datm-{name}").schedule.needs_scores
+    assert config(f"unfiltered-{name}") == pad.model_copy(update=without | {"distill": distill})
+    assert not config(f"unfiltered-{name}").schedule.needs_scores
+
+
+# -- DATM
+
+
+def test_there_is_a_preset_for_every_file_of_datm():
+    assert len(files_of_datm()) == 12
+    assert set(family("datm")) == {f"datm-{row}" for row in files_of_datm()}
+
+
+@pytest.mark.parametrize("name", files_of_datm())
+def test_datm_is_its_published_file_cell_by_cell(name):
+    found, row = config(f"datm-{name}").distill, files_of_datm()[name]
+    windows, grows = found.windows, row["Sequential_Generation"] == "True"
+    assert (found.student_steps, found.expert_epochs) == (int(row["syn_steps"]), int(row["expert_epochs"]))
+    assert (windows.min_start, windows.max_start) == (int(row["min_start_epoch"]), int(row["max_start_epoch"]))
+    start = row["current_max_start_epoch"] if grows else row["max_start_epoch"]
+    assert windows.start == int(start)
+    growth = windows.interval * (windows.max_start - windows.start) if windows.interval else None
+    assert growth == (int(row["expansion_end_epoch"]) if grows else None)
+    whole = CLASSES[NAMES[row["dataset"]]] * int(row["ipc"])
+    assert found.batch == min(int(row["batch_syn"]), whole), "a batch above the set's size has no effect"
+    assert (found.labels.lr, found.lr_images, found.lr_student_lr, found.max_loss) == tuple(
+        float(row[key]) for key in ("lr_y", "lr_img", "lr_lr", "threshold")
+    )
+    assert found.init == {"real": "real", "samples_predicted_correctly": "correct"}[row["pix_init"]]
+    assert found.selection == SelectionSettings() and not config(f"datm-{name}").schedule.needs_scores
+
+
+def test_datm_as_published_and_pad_without_its_filters_are_the_same_for_four_sets():
+    same = [name for name in table10() if config(f"datm-{name}") == config(f"unfiltered-{name}")]
+    assert same == ["cifar10-ipc1", "cifar10-ipc10", "cifar10-ipc50", "cifar100-ipc1"]
+
+
+@pytest.mark.parametrize("name", family("datm"))
+def test_what_is_not_in_datms_files_is_marked(name):
+    marks = {line.split("#")[0].split(":")[0].strip(): line.partition("#")[2] for line in text(name).splitlines()}
+    assert "command" in marks["experts"] and "author" in marks["experts"] and "ours" in marks["validation"]
 
 
 # -- MTT and IADD
 
 
-def test_mtt_comes_for_three_datasets_at_three_sizes():
-    assert set(family("mtt")) == {f"mtt-{data}-ipc{ipc}" for data in DEPTHS for ipc in (1, 10, 50)}
+def test_mtt_and_iadd_come_for_three_datasets_at_three_sizes_and_mtt_for_what_pads_table_1_prints():
+    sets = {f"{data}-ipc{ipc}" for data in DEPTHS for ipc in (1, 10, 50)}
+    assert set(family("mtt")) == {f"mtt-{name}" for name in sets | {"cifar100-ipc100"}}
+    assert set(family("iadd")) == {f"iadd-{name}" for name in sets | {"xray-ipc10"}}
+
+
+def test_mtt_at_a_size_that_its_authors_published_nothing_for_says_so():
+    assert "Ours: its authors published no settings for this size" in head("mtt-cifar100-ipc100")
+    ours, theirs = config("mtt-cifar100-ipc100"), config("mtt-cifar100-ipc50")
+    distill = ours.distill.model_copy(update={"ipc": 50})
+    assert ours.model_copy(update={"distill": distill}) == theirs
 
 
 @pytest.mark.parametrize("name", family("mtt"))
@@ -190,6 +248,20 @@ def test_a_preset_fits_together(name):
     assert head(name).startswith("# "), "a preset begins by saying what it is"
     if found.data.dataset != "digits":
         assert "--set data.path=FOLDER" in head(name)
+
+
+PUBLISHED = [name for prefix in ("pad", "unfiltered", "datm", "mtt", "iadd") for name in family(prefix)]
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if config(name).data.validation == 0])
+def test_a_papers_preset_says_which_iterate_it_keeps(name):
+    """Whoever compares numbers must know that the papers' are the best of many on the test split."""
+    line = next(line for line in text(name).splitlines() if line.startswith("  validation:"))
+    assert "the last iterate is the set" in line and "best on the test split" in line
+
+
+def test_presets_of_the_papers_hold_no_split():
+    assert [name for name in PUBLISHED if config(name).data.validation] == ["iadd-xray-ipc10"]
 
 
 @pytest.mark.parametrize("name", family("pad"))

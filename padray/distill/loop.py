@@ -36,7 +36,7 @@ _LOWER = "lower distill.lr_images, distill.labels.lr, distill.lr_student_lr or d
 
 @dataclass(frozen=True)
 class Contribution:
-    """One trajectory's loss (), gradients of set and weights (G,), and the relative error of every tensor (L,)."""
+    """One trajectory's loss (), gradients of set and weights (G,), and every tensor's errors (2, L), see Match."""
 
     loss: torch.Tensor
     gradient: Gradient
@@ -112,10 +112,11 @@ def step(problem: Problem, state: State, contributions: list[Contribution]) -> t
             f"no trajectory was finite in {BARREN} iterations in a row, up to iteration {state.iteration} "
             f"(student lr {float(state.learned.lr):.3g}): {_LOWER}"
         )
+    layers, errors = _mean_layers(contributions, finite)
     metrics: Metrics = {
         "iteration": state.iteration, "loss": _mean_loss(finite), "skipped": len(contributions) - len(used),
         "not_finite": len(contributions) - len(finite), "student_lr": float(state.learned.lr),
-        "layers": _mean_layers(contributions, finite),
+        "layers": layers, "errors": errors,
     }  # fmt: skip
     if problem.importance is not None and state.weights is not None:
         metrics |= problem.importance.diagnostics(state.weights)
@@ -167,9 +168,10 @@ def _mean_loss(finite: list[Contribution]) -> float | None:
     return sum(float(c.loss) for c in finite) / len(finite) if finite else None
 
 
-def _mean_layers(contributions: list[Contribution], finite: list[Contribution]) -> list[float | None]:
-    """The mean relative errors of the finite trajectories, (L,); None each where there is none."""
-    return _mean([c.layers for c in finite]).tolist() if finite else [None] * len(contributions[0].layers)
+def _mean_layers(contributions: list[Contribution], finite: list[Contribution]) -> list[list[float | None]]:
+    """The mean errors of every tensor over the finite trajectories, (2, L); None each where there is none."""
+    kinds, count = contributions[0].layers.shape
+    return _mean([c.layers for c in finite]).tolist() if finite else [[None] * count] * kinds
 
 
 def _told(value: Any) -> Any:

@@ -16,7 +16,10 @@ from padray.networks.flat import Span
 
 @dataclass(frozen=True)
 class Match:
-    """Loss (), dL/dtheta_N (P,), dL/dw (P,) if there are weights, and each tensor's unmasked relative error (L,)."""
+    """Loss (), dL/dtheta_N (P,), dL/dw (P,) if there are weights, and each tensor's unmasked errors (2, L).
+
+    The errors are squared distances: relative to the expert's own, and absolute.
+    """
 
     loss: torch.Tensor
     end: torch.Tensor
@@ -64,10 +67,11 @@ def match(end_P: torch.Tensor, start_P: torch.Tensor, target_P: torch.Tensor, me
 
 
 def _by_layer(residual_P: torch.Tensor, moved_P: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
-    """Each tensor's squared distance relative to the expert's own; 0 where the expert did not move."""
-    found = []
+    """Each tensor's squared distance relative to the expert's own, 0 where the expert did not move, and absolute."""
+    relative, absolute = [], []
     for span in spans:
         moved = (moved_P[span.start : span.stop] ** 2).sum()
         error = (residual_P[span.start : span.stop] ** 2).sum()
-        found.append(torch.where(moved > 0, error / moved.clamp_min(torch.finfo(moved.dtype).tiny), 0 * error))
-    return torch.stack(found)
+        relative.append(torch.where(moved > 0, error / moved.clamp_min(torch.finfo(moved.dtype).tiny), 0 * error))
+        absolute.append(error)
+    return torch.stack([torch.stack(relative), torch.stack(absolute)])

@@ -117,7 +117,7 @@ def parts_of_set(chain: Chain) -> tuple[Part, ...]:
     network, judging, count = config.network, settings.validation, chain.set_samples
     looks = known.train if settings.init == "correct" else 0
     if settings.init != "noise" and settings.labels.kind == "soft":
-        looks += config.experts.count * count
+        looks += count if settings.labels.start == "one_expert" else config.experts.count * count
     judged = judging.seeds * (settings.iterations // judging.every)
     return (
         Part(Task("iteration", network), settings.iterations),

@@ -28,7 +28,7 @@ class TrialLine:
 
     number: int
     parameters: dict[str, Any]
-    state: Literal["finished", "failed", "pruned"]
+    state: Literal["finished", "failed"]
     value: float | None = None
     values: tuple[float, ...] = ()
     reason: str = ""
@@ -164,18 +164,17 @@ NO_IMPORTANCES = "How much each parameter matters is not known: that takes 3 fin
 def counts(trials: Sequence[TrialLine]) -> dict[str, int]:
     """How many trials came to which end."""
     states = [trial.state for trial in trials]
-    return {state: states.count(state) for state in ("finished", "failed", "pruned")}
+    return {state: states.count(state) for state in ("finished", "failed")}
 
 
 def describe(summary: SearchSummary) -> str:
     """What a trial was, how it was judged, and which was best."""
     config, n = summary.config, counts(summary.trials)
     total = len(summary.trials)
-    pruned = f"{n['pruned']} pruned"
     epochs = config.search.epochs or config.evaluation.epochs
     return (
         f"The settings are the best of {total} trial{'s' * (total > 1)}: {n['finished']} finished, {n['failed']} "
-        f"failed, {pruned}. A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
+        f"failed. A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
         f"accuracy on the validation split of {config.search.seeds} fresh networks trained on that set for {epochs} "
         f"epochs, the same networks for every trial. The search never read the test split. Trial {summary.best} was "
         f"best with {value_text(summary.winner)}; being the highest of {n['finished']}, that number flatters, those on "

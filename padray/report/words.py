@@ -141,7 +141,17 @@ def protocol(config: Config, has_validation: bool) -> str:
         f"{settings.weight_decay:g}, lr divided by ten half-way, augmentation {settings.augment.replace('_', ', ')}); "
         f"the test split is read here and nowhere else. The set brings its {learned}lr; its control, a fresh "
         f"stratified draw of equally many real samples for each seed, is trained by the same protocol at the lr out of "
-        f"{lrs} that is best{by} on {split}.{also}"
+        f"{lrs} that is best{by} on {split}.{also} {_iterate(config, has_validation)}"
+    )
+
+
+def _iterate(config: Config, has_validation: bool) -> str:
+    """Which iterate of its distillation the set is; papers choose theirs on the test split."""
+    if has_validation and config.distill.validation.seeds:
+        return "The set is the iterate that did best on the validation split."
+    return (
+        "The set is the last iterate, for none was judged; what papers print of trajectory matching is the iterate "
+        "that is best on the test split."
     )
 
 
@@ -158,7 +168,8 @@ def _taught(config: Config, has_validation: bool) -> str:
         f"split for {teacher.epochs}. On each batch, augmented ({settings.augment.replace('_', ', ')}){mixed}, they "
         f"imitate its outputs, softened by a temperature of {teacher.temperature:g} (AdamW, lr {teacher.lr:g}, weight "
         f"decay {teacher.weight_decay:g}). {counts}; the test split is read here and nowhere else. The control is a "
-        f"fresh stratified draw of equally many real samples for each seed. The set's own labels and lr take no part."
+        f"fresh stratified draw of equally many real samples for each seed. The set's own labels and lr take no part. "
+        f"{_iterate(config, has_validation)}"
     )
 
 

@@ -205,7 +205,7 @@ def _commit(
 def counts(records: list[TrialRecord]) -> dict[str, int]:
     """How many trials came to which end."""
     states = [record.state for record in records]
-    return {"finished": states.count("finished"), "failed": states.count("failed"), "pruned": 0}
+    return {"finished": states.count("finished"), "failed": states.count("failed")}
 
 
 def summary(context: Context, outcome: SearchOutcome) -> dict[str, Any]:

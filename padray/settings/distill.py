@@ -94,11 +94,22 @@ class ImportanceSettings(Section):
 
 
 class LabelSettings(Section):
-    """Soft labels (raw logits, learned, DATM) or hard class indices (MTT)."""
+    """Soft labels (raw logits, learned, DATM) or hard class indices (MTT).
+
+    start: where soft labels of real samples start. all_experts: what the experts say together (DATM section 3.3).
+    one_expert: what the first one says, right or wrong, as DATM's and PAD's scripts do where `init` is real.
+    """
 
     kind: Literal["soft", "hard"] = "soft"
+    start: Literal["all_experts", "one_expert"] = "all_experts"
     lr: NotNegative = 2.0
     momentum: Share = 0.9
+
+    @model_validator(mode="after")
+    def _start_of_soft_labels(self) -> "LabelSettings":
+        if self.kind == "hard" and self.start != "all_experts":
+            raise ValueError(f"start: {self.start} is where soft labels start; leave it out with kind: hard")
+        return self
 
 
 class ValidationSettings(Section):
@@ -146,3 +157,9 @@ class DistillSettings(Section):
     labels: LabelSettings = LabelSettings()
     validation: ValidationSettings = ValidationSettings()
     seed: int | None = None
+
+    @model_validator(mode="after")
+    def _labels_of_real_samples(self) -> "DistillSettings":
+        if self.init == "noise" and self.labels.start != "all_experts":
+            raise ValueError(f"labels.start: {self.labels.start} is what an expert says of real samples; init is noise")
+        return self

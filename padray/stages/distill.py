@@ -16,7 +16,6 @@ from padray.distill import loop, synthetic, windows
 from padray.distill.loop import Contribution, Metrics, Ports, Problem
 from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
-from padray.draws import seed_for
 from padray.errors import DivergedError, InfrastructureError, InputError, Interrupted, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
 from padray.experts.training import Draws
@@ -136,10 +135,15 @@ class Bench:
             chosen = synthetic.choose_samples(labels, correct, settings.ipc, self.seed, self.dataset.classes)
             targets = synthetic.class_labels(self.dataset.classes, settings.ipc)
             if settings.labels.kind == "soft":
-                votes = torch.stack([self._logits(end, images[chosen]) for end in ends])
-                targets = synthetic.soft_labels(votes, targets)
+                targets = self._soft(ends, images[chosen], targets)
         network.module.train()
         return images[chosen].clone(), targets
+
+    def _soft(self, ends: list[End], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Where the learned labels of these samples start, (M, K)."""
+        if self.config.distill.labels.start == "one_expert":
+            return self._logits(ends[0], images)
+        return synthetic.soft_labels(torch.stack([self._logits(end, images) for end in ends]), labels)
 
     def _correct(self, ends: list[End], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Which samples each expert gets right (E, N), for the first experts that together fill every class."""
@@ -268,7 +272,7 @@ class Bench:
             "fingerprint": fingerprint.set_fingerprint(self.work.identity, state.iteration),
             "distillation": self.work.identity.fingerprint, "experts": self.work.experts.fingerprint,
             "expert_ids": list(range(config.experts.count)), "dataset_fingerprint": self.work.inputs.data.fingerprint,
-            "settings": fingerprint.meaning(config.distill), "seed": seed_for(self.seed, "distill"),
+            "settings": fingerprint.meaning(config.distill), "seed": self.seed,
             **({"warning": warning} if warning else {}),
         }  # fmt: skip
 

@@ -1,10 +1,13 @@
 """A study's file, and the grid of cells that it asks for under one profile.
 
 A case holds dotted settings, and may name a `preset`; a cell is a row's case and a column's case together, over the
-profile's preset and settings. A case that is null is a method that padray does not have: its cells are shown as
-"not available", beside what the paper prints for them.
+profile's preset and settings. Where both name one, they name it together: the row's `mtt` and the column's
+`cifar10-ipc1` are mtt-cifar10-ipc1. A row's `source: random` (or `full`) stands for the control of that name beside the
+cell's set, and its `without` says which columns it has no cell in, and why. A case that is null is a method that padray
+does not have: its cells are shown as "not available", beside what the paper prints for them.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from padray import loading, trees
-from padray.config import Config
+from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.files import shown
 from padray.sections import Architecture, NetworkSettings, Section
@@ -24,8 +27,12 @@ Cases = dict[str, Values | None]
 Networks = dict[str, Architecture]
 Differences = list[tuple[str, list[tuple[Any, Any]]]]  # setting, its values in the full study and here
 Distillations = Annotated[int, Field(ge=1, le=100)]
+Shown = Literal["distilled", "random", "full"]  # of the sources of an evaluation, those that a row can show
 FULL = "full"
 MOST_CELLS = 1000
+NOT_AVAILABLE = "not available"
+_JUDGINGS = 20  # of a distillation that is given a validation split: the papers test each 500 of 10,000 iterations
+_OWN = ("preset", "source", "without")  # what a case holds beside settings
 _BESIDE = ("search.", "cluster.", "compute.", "storage.", "data.path")  # no cell's accuracy depends on these
 
 
@@ -81,6 +88,7 @@ class Study(Section):
             wrong = sorted(set(cells) - columns if row in rows else cells)
             if wrong:
                 raise ValueError(f"printed {row!r}: {', '.join(wrong)} are not cells of the table")
+        self._check_rows(columns)
         if FULL in self.profiles:
             raise ValueError(f"{FULL} is the study itself; call the profile otherwise")
         for name, profile in self.profiles.items():
@@ -88,6 +96,20 @@ class Study(Section):
             if unknown:
                 raise ValueError(f"profiles.{name} changes {sorted(unknown)[0]!r}, which is no case of this study")
         return self
+
+    def _check_rows(self, columns: set[str]) -> None:
+        """Raises ValueError for a row that shows, or leaves out, what is not there."""
+        for row, case in self.rows.cases.items():
+            source, without = (case or {}).get("source", "random"), (case or {}).get("without", {})
+            if source not in ("random", "full"):
+                raise ValueError(f"row {row!r}: source must be random or full (got {source!r})")
+            if not isinstance(without, dict) or not all(isinstance(why, str) for why in without.values()):
+                raise ValueError(f"row {row!r}: without must say for each column why the row has no cell in it")
+            if wrong := sorted(set(without) - columns):
+                raise ValueError(f"row {row!r}: without names {wrong[0]!r}, which is no column of this study")
+        both = [name for name, case in self.columns.cases.items() if case and {"source", "without"} & set(case)]
+        if both:
+            raise ValueError(f"column {both[0]!r}: source and without belong to rows")
 
     def under(self, name: str) -> "Study":
         """This study with a profile's changes. Raises InputError for a profile that it does not have."""
@@ -131,17 +153,23 @@ def labelled(architectures: Networks | tuple[NetworkSettings, ...]) -> Networks:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its settings (None: not available), the network that it is evaluated on, and the printed number."""
+    """One cell: its settings (None: it says why it is `missing`), its network, and the printed number.
+
+    `source` is what networks are trained on: the set, or a control beside it.
+    """
 
     row: str
     column: str
     config: Config | None
     network: NetworkSettings | None
     printed: float | str | None
+    source: Shown = "distilled"
+    missing: str = ""
 
     def distillations(self, count: int) -> list[Config]:
-        """The cell's settings with `count` seeds of the distillation in turn."""
+        """The cell's settings with `count` seeds of the distillation in turn; of a control, which all share, one."""
         assert self.config is not None, "a cell that is not available has nothing to distil"
+        count = count if self.source == "distilled" else 1
         first = self.config.seed_of("distill")
         seeds = [{"distill.seed": first + k} if k else {} for k in range(count)]
         return [loading.with_values(self.config, seed, f"{self.row} / {self.column}") for seed in seeds]
@@ -164,35 +192,68 @@ def read(path: str) -> Study:
         raise InputError(f"{shown(path)}: {where}: {message[0].lower()}{shown(message[1:])}") from None
 
 
-def cells(study: Study, overrides: tuple[str, ...] = ()) -> Iterator[Cell]:
+@dataclass(frozen=True)
+class Changes:
+    """What was typed on top of a study: settings, and the share of the training data to hold out for validation."""
+
+    overrides: tuple[str, ...] = ()
+    validation: float | None = None
+
+
+UNCHANGED = Changes()
+
+
+def cells(study: Study, changes: Changes = UNCHANGED) -> Iterator[Cell]:
     """All cells, row by row. Raises InputError where there are too many, or settings do not fit, naming the cell."""
+    load = functools.cache(loading.load)  # each preset is read once
     networks = labelled(study.columns.architectures)
-    columns: dict[str, Values | None] = {name: {} for name in networks} if networks else dict(study.columns.cases)
-    rows, presets = study.rows.cases, dict[str, Config]()
+    rows, columns = study.rows.cases, Cases(dict.fromkeys(networks, {}) if networks else study.columns.cases)
     if len(rows) * len(columns) > MOST_CELLS:
         raise InputError(f"rows and columns: {len(rows)} times {len(columns)} are more than {MOST_CELLS} cells")
     for (row, row_case), (column, column_case) in itertools.product(rows.items(), columns.items()):
-        config = None
-        if row_case is not None and column_case is not None:
-            name, case = f"cell {shown(f'{row} / {column}')}", {**row_case, **column_case}
-            preset = case.pop("preset", None) or study.preset
-            if preset is None:
-                raise InputError(f"{name}: neither it nor the study names a preset")
-            if not isinstance(preset, str):
-                raise InputError(f"{name}: preset must be the name of settings (got {shown(repr(preset))})")
-            if preset not in presets:
-                presets[preset] = loading.load(preset).config
-            config = _config(presets[preset], study.settings | case, name, overrides)
+        printed, network = study.printed.get(row, {}).get(column), networks.get(column)
+        if row_case is None or column_case is None:
+            yield Cell(row, column, None, network, printed, missing=NOT_AVAILABLE)
+        elif column in row_case.get("without", {}):
+            yield Cell(row, column, None, network, printed, missing=row_case["without"][column])
+        else:
+            where = f"cell {shown(f'{row} / {column}')}"
+            preset = load(_preset(study, (row_case, column_case), where)).config
+            config = _config(study, preset, (row_case, column_case), where, changes)
             if networks:
                 known = tuple(dict.fromkeys(network for network in networks.values() if network != config.network))
                 evaluation = config.evaluation.model_copy(update={"architectures": known})
                 config = config.model_copy(update={"evaluation": evaluation})
-        yield Cell(row, column, config, networks.get(column), study.printed.get(row, {}).get(column))
+            yield Cell(row, column, config, network, printed, row_case.get("source", "distilled"))
 
 
-def _config(preset: Config, values: Values, name: str, overrides: tuple[str, ...]) -> Config:
-    changed = loading.with_values(preset, values, name)
-    return loading.from_settings(changed.model_dump(mode="json"), overrides, name) if overrides else changed
+def _preset(study: Study, cases: tuple[Values, Values], where: str) -> str:
+    """The preset of a cell: the row's and the column's together, or the study's. Raises InputError without any."""
+    names = [case["preset"] for case in cases if case.get("preset")] or [study.preset]
+    if names == [None]:
+        raise InputError(f"{where}: neither it nor the study names a preset")
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise InputError(f"{where}: preset must be the name of settings (got {shown(repr(wrong[0]))})")
+    return "-".join(map(str, names))
+
+
+def _config(study: Study, preset: Config, cases: tuple[Values, Values], where: str, changes: Changes) -> Config:
+    case = {key: value for case in cases for key, value in case.items() if key not in _OWN}
+    if any(one.get("source") == "full" for one in cases):
+        case["evaluation.controls.full"] = True
+    config = loading.with_values(preset, study.settings | case, where)
+    if changes.overrides:
+        config = loading.from_settings(config.model_dump(mode="json"), changes.overrides, where)
+    return config if changes.validation is None else _held(config, changes.validation, where)
+
+
+def _held(config: Config, share: float, where: str) -> Config:
+    """With a validation split, on which the iterates are judged while distilling."""
+    values: Values = {"data.validation": share}
+    if not config.distill.validation.seeds:
+        values["distill.validation.seeds"] = ValidationSettings().seeds
+        values["distill.validation.every"] = max(1, config.distill.iterations // _JUDGINGS)
+    return loading.with_values(config, values, where)
 
 
 def differences(full: Study, made: Sequence[Cell]) -> Differences:

@@ -3,20 +3,20 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from padray import networks
 from padray.errors import InputError
 from padray.files import shown
 from padray.networks.flat import spans_of
-from padray.report import figures, info
+from padray.report import figures, info, layer_errors
 from padray.stages import stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
 from padray.studies import drawing, plan, table
 from padray.studies.make import CellResult, Chain, Made, make
-from padray.studies.plan import FULL, Study
+from padray.studies.plan import FULL, UNCHANGED, Changes, Study
 
 PAGE = "table.md"
 _NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
@@ -24,11 +24,11 @@ _NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
 
 @dataclass(frozen=True)
 class Asked:
-    """What was typed: the study's file, its profile and the settings on top."""
+    """What was typed: the study's file, its profile, and what is to be otherwise in all of its cells."""
 
     path: str
     profile: str = FULL
-    overrides: tuple[str, ...] = ()
+    changes: Changes = UNCHANGED
 
     @property
     def name(self) -> str:
@@ -43,9 +43,12 @@ def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
             f"{shown(asked.path)}: the table's folder is called after this file and its profile; name them with up to "
             f"100 letters, digits and -"
         )
+    held = asked.changes.validation
+    if held is not None and not 0 < held <= 0.5:
+        raise InputError(f"--validation {held:g} must be a share of the training data above 0 and at most 0.5")
     original = plan.read(asked.path)
     study = original.under(asked.profile)
-    return original, study, list(plan.cells(study, asked.overrides))
+    return original, study, list(plan.cells(study, asked.changes))
 
 
 def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cell]]) -> dict[str, Any]:
@@ -68,10 +71,11 @@ def _write(context: Context, told: table.Told, made: Made) -> str:
     """Draw, store, and commit last; the pictures and the page also under plain names, to be opened together."""
     folder, found = context.folder(made.identity), table.entries(made.results)
     heading, axis = f"{table.heading(told)} - {told.study.source}", told.study.columns.title
-    pictures = {"table.png": drawing.draw_table(found, heading, axis, table.measure(made.results))}
-    pictures |= _of_cells(context, told.study.kind, made.results)
-    page = table.markdown(told, list(pictures)).encode()
-    files = {PAGE: page, "table.parquet": stored.encode_table(table.columns_of(found)), **pictures}
+    drawn = {"table.png": drawing.draw_table(found, heading, axis, table.measure(made.results))}
+    shown = _of_cells(context, told.study.kind, made.results)
+    page = table.markdown(told, {"table.png": "The table", **{name: shown[name].caption for name in shown}}).encode()
+    drawn |= {name: picture.content for name, picture in shown.items()}
+    files = {PAGE: page, "table.parquet": stored.encode_table(table.columns_of(found)), **drawn}
     objects = [*made.units]
     for name, content in files.items():
         stem, suffix = name.rsplit(".", 1)
@@ -86,28 +90,40 @@ def _once(objects: list[StoredObject]) -> list[StoredObject]:
     return list({item.key: item for item in objects}.values())
 
 
-def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[str, bytes]:
-    """What the study's kind shows of the first distillation of every cell that came to an end."""
-    drawn: dict[str, bytes] = {}
+class Picture(NamedTuple):
+    """What a cell's distillation shows: the figure, and of what it is."""
+
+    caption: str
+    content: bytes
+
+
+def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[str, Picture]:
+    """What the study's kind shows of the first distillation of every cell that came to an end, by the files' names."""
+    drawn: dict[str, Picture] = {}
     for place, result in enumerate(results):
         if kind == "table" or not result.rows:
             continue
         chain = result.evaluated[0]
-        folder = context.folder(chain.distilled)
-        content = _picture(context, folder, chain, kind)
-        if content is not None:
-            drawn[f"{kind}-{place:02d}.png"] = content
+        found = _pictures(context, context.folder(chain.distilled), chain, kind)
+        drawn |= {
+            f"{name}-{place:02d}.png": Picture(f"{result.cell.row} / {result.cell.column}{caption}", content)
+            for name, (caption, content) in found.items()
+        }
     return drawn
 
 
-def _picture(context: Context, folder: Folder, chain: Chain, kind: str) -> bytes | None:
+def _pictures(context: Context, folder: Folder, chain: Chain, kind: str) -> dict[str, Picture]:
     iterations = chain.config.distill.iterations
     if kind == "pictures":
-        return figures.draw_images(info.images_info(stored.load_set(folder, iterations)))
+        return {kind: Picture("", figures.draw_images(info.images_info(stored.load_set(folder, iterations))))}
     history = stored.load_history(folder, iterations)
     if kind == "weights":
         weights = info.weights_info(history, chain.config.distill.importance)
-        return None if weights is None else figures.draw_weights(weights)
+        return {} if weights is None else {kind: Picture("", figures.draw_weights(weights))}
     facts = dataset_facts(context.folder(chain.data))
     spans = spans_of(networks.build(chain.config.network, facts.shape, facts.classes, 0))
-    return figures.draw_layers(info.layers_info(history, spans, chain.config.distill.selection))
+    relative = figures.draw_layers(info.layers_info(history, spans, chain.config.distill.selection))
+    found = {f"{kind}-relative": Picture(": errors relative to the expert's own way", relative)}
+    if absolute := layer_errors.errors_info(history, spans):
+        found[f"{kind}-absolute"] = Picture(f": {absolute.caption}", layer_errors.draw_errors(absolute))
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 from padray.config import Config
 from padray.evaluation.table import Row
 from padray.studies.make import CellResult
-from padray.studies.plan import FULL, Differences, Study
+from padray.studies.plan import FULL, Differences, Shown, Study
 
 CONTROL = "random real samples"
 _MOST_PAIRS = 4
@@ -90,11 +90,17 @@ class Told:
 
 
 def entries(results: Sequence[CellResult]) -> list[Entry]:
-    """The cells in the order of the plan, then the control of every column; where its rows differ in it, of each."""
+    """The cells in the order of the plan, then the control of every column; where its rows differ in it, of each.
+
+    Controls that the study has a row for are not told twice.
+    """
     found, controls = [_entry(result) for result in results], list[Entry]()
     for column in dict.fromkeys(result.cell.column for result in results):
-        here = {r.cell.row: _ours(r, "random") for r in results if r.cell.column == column and r.rows}
-        shared = len(set(here.values())) == 1
+        made = [r for r in results if r.cell.column == column and r.rows]
+        told = [_ours(r, "random") for r in made if r.cell.source == "random"]
+        sets = {r.cell.row: _ours(r, "random") for r in made if r.cell.source == "distilled"}
+        here = {row: ours for row, ours in sets.items() if ours not in told}
+        shared = not told and len(set(here.values())) == 1
         controls += [
             Entry(CONTROL if shared else f"{CONTROL}, {row}", column, ours, None)
             for row, ours in list(here.items())[: 1 if shared else None]
@@ -104,14 +110,14 @@ def entries(results: Sequence[CellResult]) -> list[Entry]:
 
 def _entry(result: CellResult) -> Entry:
     cell = result.cell
-    missing, asked = "not available" if cell.config is None else "", len(result.chains)
+    missing, asked = cell.missing, len(result.chains)
     if result.failed:
         some = f"{asked - len(result.rows)} of {asked} distillations " if result.rows else ""
         missing = f"{some}failed: {result.failed}"
-    return Entry(cell.row, cell.column, _ours(result, "distilled"), cell.printed, missing)
+    return Entry(cell.row, cell.column, _ours(result, cell.source), cell.printed, missing)
 
 
-def _ours(result: CellResult, source: str) -> Ours:
+def _ours(result: CellResult, source: Shown) -> Ours:
     """What a cell came to for one source of training samples."""
     if not result.rows:
         return Ours()
@@ -163,7 +169,20 @@ def sample(told: Told) -> str:
     else:
         ours, shared = f"n = {networks} fresh networks trained on one distilled set", ""
     what = f"Test {measure(told.results)} in %, mean ± sample standard deviation"
-    return f"{what}: {ours}; the control's n = {networks} networks.{shared}{_teachers(configs)}"
+    counted = f"{what}: {ours}; the control's n = {networks} networks.{shared}"
+    return f"{counted}{_teachers(configs)} {_chosen(configs, bool(told.study.printed))}"
+
+
+def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
+    """Which iterate of a distillation is its set, and which one it is in what the papers print."""
+    judged = {config.data.validation for config in configs if config.distill.validation.seeds}
+    shares = " or ".join(f"{100 * share:g} %" for share in sorted(judged))
+    on_held = f"the iterate that did best on a validation split ({shares} of the training data)"
+    some_last = any(not config.distill.validation.seeds for config in configs)
+    last = "its distillation's last iterate, for none was judged"
+    which = f"{on_held}, or {last}" if judged and some_last else on_held if judged else last
+    papers = "; the printed numbers of trajectory matching are of the iterate that is best on the test split"
+    return f"Each set is {which}{papers * beside_printed}."
 
 
 def _teachers(configs: Sequence[Config]) -> str:
@@ -187,8 +206,8 @@ def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def markdown(told: Told, pictures: list[str]) -> str:
-    """The whole table as a page of Markdown."""
+def markdown(told: Told, pictures: dict[str, str]) -> str:
+    """The whole table as a page of Markdown; `pictures` says of each file what it shows."""
     study, found = told.study, entries(told.results)
     columns = list(dict.fromkeys(entry.column for entry in found))
     lines = [f"# {heading(told)}", "", f"Beside {study.source}. {sample(told)}", ""]
@@ -199,7 +218,7 @@ def markdown(told: Told, pictures: list[str]) -> str:
     if study.notes:
         lines += ["", "## What settings cannot show", "", *(f"- {note}" for note in study.notes)]
     if pictures:
-        lines += ["", *(f"![{name}]({name})\n" for name in pictures)]
+        lines += ["", *(f"{caption}\n\n![{name}]({name})\n" for name, caption in pictures.items())]
     return "\n".join(lines) + "\n"
 
 

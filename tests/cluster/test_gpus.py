@@ -122,7 +122,7 @@ def test_what_an_autoscaler_may_start_is_read_where_ray_up_leaves_it(monkeypatch
 def test_a_node_s_driver_says_how_much_its_gpus_hold(monkeypatch, tmp_path, said, expected):
     from padray.cluster import gpus
 
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("PATH", str(tmp_path))  # where the real one, if there is any, is not found
     ask = gpus._smallest_here._function
     assert ask() == gpus.UNKNOWN_BYTES
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{said}\n")

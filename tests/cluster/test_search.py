@@ -56,7 +56,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     context, work = prepared(space, root, "ray", "search.seed=14")  # draws each kind of trial at least once
     records = list(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
-    assert study.counts(records) == {"finished": 4, "failed": 2, "pruned": 0}
+    assert study.counts(records) == {"finished": 4, "failed": 2}
     reasons = " ".join(record.reason for record in records)
     assert "distill.windows.max_start=40" in reasons and "lower distill.lr_images" in reasons, reasons
     ratios = {r.parameters["schedule.initial_ratio"] for r in records if r.parameters["distill.windows.max_start"] < 40}

@@ -188,7 +188,7 @@ def test_an_lr_that_would_leave_the_positive_stops_the_work_unless_it_is_kept(wa
     made = problem(lr_student_lr=10.0, keep_lr_positive=way)
     state = first(made)
     steep = Gradient(torch.zeros_like(state.learned.images), None, torch.tensor(1.0).double())
-    contribution = Contribution(torch.tensor(0.5), steep, None, torch.zeros(4))
+    contribution = Contribution(torch.tensor(0.5), steep, None, torch.zeros(2, 4))
     if way == "no":
         with pytest.raises(WorkError, match=r"distill\.lr_student_lr \(10\) or set distill\.keep_lr_positive"):
             loop.step(made, state, [contribution])
@@ -206,7 +206,7 @@ def test_a_step_that_fails_names_its_iteration_and_only_what_would_help(slope, s
     state = replace(first(made), iteration=3)
     gradient = Gradient(torch.zeros_like(state.learned.images), None, torch.tensor(slope).double())
     with pytest.raises(WorkError) as caught:
-        loop.step(made, state, [Contribution(torch.tensor(0.5), gradient, None, torch.zeros(4))])
+        loop.step(made, state, [Contribution(torch.tensor(0.5), gradient, None, torch.zeros(2, 4))])
     assert str(caught.value) == said
 
 

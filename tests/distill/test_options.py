@@ -7,7 +7,7 @@ import torch
 
 from padray import commands, pipeline
 from padray.distill.synthetic import SyntheticSet
-from padray.errors import DivergedError, WorkError
+from padray.errors import DivergedError, InputError, WorkError
 from padray.search import objective
 from padray.stages import stored
 from padray.stages.base import Inputs
@@ -97,6 +97,28 @@ def test_noise_starts_without_anything_real(place, kind):
     assert len(made.images.unique()) == made.images.numel()  # a digit has few shades, and most of it is background
     plain = torch.arange(10) if kind == "hard" else 5 * torch.eye(10)
     assert torch.equal(made.labels, plain)
+
+
+def test_labels_may_start_from_one_expert_right_or_wrong(place):
+    still = ("distill.lr_images=0", "distill.labels.lr=0", "distill.init=real")
+    one = distilled(place, *still, "distill.labels.start=one_expert")[1].learned.labels
+    alone = distilled(place, *still, "experts.count=1")[1].learned.labels
+    right = one.argmax(dim=1) == torch.arange(10)
+    assert 0 < int(right.sum()) < 10, "the tiny experts are often wrong, and its labels say so"
+    assert torch.equal(one[right], alone[right]), "the first expert alone says what it says among others"
+    assert not torch.equal(one, distilled(place, *still)[1].learned.labels)
+
+
+def test_the_seed_of_a_set_is_one_that_can_be_typed(place, plain, elsewhere):
+    digest, made = distilled(place, "distill.seed=7")
+    assert (plain[1].facts["seed"], made.facts["seed"]) == (0, 7)
+    assert digest == distilled(elsewhere, f"distill.seed={made.facts['seed']}")[0]
+
+
+@pytest.mark.parametrize("other", ["distill.labels.kind=hard", "distill.init=noise"])
+def test_a_start_of_labels_that_are_not_there_is_refused(place, other):
+    with pytest.raises(InputError, match=r"start: one_expert is "):
+        distilled(place, "distill.labels.start=one_expert", other)
 
 
 def test_a_distillation_goes_on_with_all_that_it_had(place, elsewhere):

@@ -141,6 +141,17 @@ def test_protocol_says_where_the_controls_lr_comes_from() -> None:
     assert "for want of a validation split" in words.protocol(Config(), False)
 
 
+@pytest.mark.parametrize("protocol", ["standard", "teacher"])
+def test_protocol_says_which_iterate_the_set_is(protocol: str) -> None:
+    """A paper's number beside it is that of the iterate which is best on the test split."""
+    config = Config.model_validate({"evaluation": {"protocol": protocol}})
+    assert words.protocol(config, True).endswith("The set is the iterate that did best on the validation split.")
+    last = "The set is the last iterate, for none was judged; what papers print of trajectory matching is the iterate"
+    assert last in words.protocol(config, False)
+    unjudged = config.model_validate(config.model_dump() | {"distill": {"validation": {"seeds": 0}}})
+    assert last in words.protocol(unjudged, True)
+
+
 def test_a_learning_rate_that_stayed_is_not_said_to_be_learned(html: str) -> None:
     assert "learned with the images: it started at" in html
     fixed = loading.load("digits-ipc1", ("distill.lr_student_lr=0",)).config

@@ -227,7 +227,7 @@ def test_page_tells_the_search(html: str) -> None:
     text = text_of(html)
     assert "On net the best settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points." in text
     assert "net 90.0 ± 1.0 % 80.0 ± 1.0 % 4 +10.0 ± 0.7" in text
-    assert "The settings are the best of 5 trials: 3 finished, 2 failed, 0 pruned." in text
+    assert "The settings are the best of 5 trials: 3 finished, 2 failed." in text
     assert "Trial 2 was best with 85.0 ± 7.1 %" in text and "best of 5 trials" in text
     assert "2 4 – – 85.0 ± 7.1 % finished, best 3 5" in text  # ranked: 3 is the next best
     assert "1 9 – – failed: the loss became nan" in text

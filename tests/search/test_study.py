@@ -78,7 +78,7 @@ def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: 
     listed = search.folder(outcome).get(manifest.object("best"))
     assert listed == next(search.root.rglob("best.yaml")).read_bytes()
     assert manifest.facts == {
-        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "failed": 0, "pruned": 0,
+        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "failed": 0,
     }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_tune_json_holds_the_best_and_the_counts(again, run) -> None:
     assert set(said["reused"]) >= {"data", "search", "experts", "distill", "evaluation", "report"}
     assert all(uri.startswith(str(search.root)) for uri in said["artifacts"].values())
     assert said["best"].keys() >= {"settings", "validation"} and 0 < said["best"]["validation"] < 1
-    assert said["trials"].items() >= {"finished": 3, "failed": 0, "pruned": 0}.items()
+    assert said["trials"].items() >= {"finished": 3, "failed": 0}.items()
     assert [row["source"] for row in said["evaluation"]] == ["distilled", "random"] * 2
     assert said["evaluation"][0]["architecture"] == "convnet2w4" and said["evaluation"][0].keys() >= {
         "mean",
@@ -195,7 +195,7 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     assert outcome.best.number != best and outcome.best.state == "finished"
     assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
     assert study.summary(context, outcome)["trials"] == {
-        "finished": 2, "failed": 1, "pruned": 0, "reasons": [f"trial {best} had no luck"],
+        "finished": 2, "failed": 1, "reasons": [f"trial {best} had no luck"],
     }  # fmt: skip
     html = Path(outcome.tested.report).read_text()
     assert f"Trial {best} failed: trial {best} had no luck." in html and "that takes 3 finished trials" in html

@@ -15,8 +15,9 @@ from padray.matching.student import Learned
 from padray.numerics import decide
 from padray.stages import checkpoints, stored
 from padray.stages.checkpoints import Rhythm, Trail
-from padray.store.artifacts import Folder, all_manifests
+from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
+from padray.store.roots import all_manifests
 from tests.roots import chain, different
 from tests.roots import stored as objects
 

@@ -1,5 +1,7 @@
 """Every study that comes with padray can be made: its cells are real settings, and no two of a line are the same."""
 
+import functools
+import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,28 +13,59 @@ from padray.studies import plan
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
 PROFILES = [(path, profile) for path in FILES for profile in (plan.FULL, *plan.read(str(path)).profiles)]
-COVERED = ("1", "1_mtt", "2", "2_tiny", "3a", "3b", "3c", "4a", "4b", "4c", "5b", "8a", "8b", "9")
-IADD = {"architectures", "pruning", "teachers", "weights", "xray"}
+TABLES = {  # every table of PAD, and the studies that make it; or why none can
+    "1": ("table1",), "2": ("table2", "table2_tiny"), "3a": ("table3a",), "3b": ("table3b",), "3c": ("table3c",),
+    "4a": ("table4a",), "4b": ("table4b",), "4c": ("table4c",), "5a": ("table5a",), "5b": ("table5b",),
+    "5c": "SRe2L", "6a": "gradient matching", "6b": "distribution matching", "7a": "gradient matching",
+    "7b": "distribution matching", "8a": ("table8a",), "8b": ("table8b",), "9": ("table9",), "10": "the settings",
+}  # fmt: skip
+FIGURES = {
+    "1": "a sketch", "2": ("figure2_easiest", "figure2_hardest"), "3a": "gradient matching",
+    "3b": "distribution matching", "3c": ("figure3c",), "4": ("figure4",), "5": ("figure5",), "6": ("figure6",),
+}  # fmt: skip
+IADD = ("architectures", "pruning", "teachers", "weights", "xray")
+PAPER_TABLES = Path(__file__).parents[3] / "shared/paper_tables.json"  # the paper's tables, where they lie beside this
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 each_profile = pytest.mark.parametrize("path, profile", PROFILES, ids=lambda v: getattr(v, "stem", v))
 
 
+@functools.cache
 def read(stem: str) -> plan.Study:
     return plan.read(str(FILES[0].with_name(f"{stem}.yaml")))
 
 
-def test_every_table_and_figure_of_trajectory_matching_has_its_study():
+@functools.cache
+def cells_of(stem: str, profile: str = plan.FULL) -> list[plan.Cell]:
+    return list(plan.cells(read(stem).under(profile)))
+
+
+def test_every_table_and_figure_has_its_study_or_a_reason():
+    """And no study is of something that this list does not know."""
+    made = [stem for stems in (*TABLES.values(), *FIGURES.values()) if isinstance(stems, tuple) for stem in stems]
     stems = {path.stem.removeprefix("study_") for path in FILES}
-    assert {f"table{name}" for name in COVERED} <= stems
-    assert {"figure2_easiest", "figure2_hardest", "figure4", "figure5", "figure6"} <= stems
-    assert {f"iadd_{name}" for name in IADD} <= stems
+    assert stems == {*made, *(f"iadd_{name}" for name in IADD)}
+
+
+def test_the_list_of_tables_is_the_papers():
+    if not PAPER_TABLES.is_file():
+        pytest.skip("the paper's tables are not beside this checkout")
+    found = json.loads(PAPER_TABLES.read_text())
+    assert set(TABLES) == {name.removeprefix("table") for name in found if name.startswith("table")}
+
+
+def test_table_1_makes_every_printed_number_of_trajectory_matching():
+    """And of the controls: what is missing is other families', or settings that nobody published."""
+    cells = cells_of("study_table1")
+    others = {"KIP", "FRePo", "RCIG", "DC", "DM", "DSA", "CAFE", "ATT"}
+    assert {c.row for c in cells if c.missing == plan.NOT_AVAILABLE} == others
+    assert not [c for c in cells if c.config is None and c.printed is not None and c.row not in others | {"DATM"}]
+    assert {c.row for c in cells if c.source != "distilled"} == {"Random", "Full Dataset"}
 
 
 @each_profile
 def test_every_cell_is_made_of_real_settings(path, profile):
-    study = plan.read(str(path)).under(profile)
-    cells = list(plan.cells(study))
+    cells = cells_of(path.stem, profile)
     assert any(cell.config for cell in cells)
     for cell in cells:
         assert cell.config is not None or profile == plan.FULL, "the small profile shows only what padray makes"
@@ -41,14 +74,14 @@ def test_every_cell_is_made_of_real_settings(path, profile):
 @each_profile
 def test_no_two_cells_ask_for_the_same(path, profile):
     """A case whose settings do nothing would show noise as a difference."""
-    made = [cell for cell in plan.cells(plan.read(str(path)).under(profile)) if cell.config]
-    asked = Counter((cell.config.model_dump_json(), str(cell.network)) for cell in made)
+    made = [cell for cell in cells_of(path.stem, profile) if cell.config]
+    asked = Counter((cell.config.model_dump_json(), str(cell.network), cell.source) for cell in made)
     assert not [key for key, count in asked.items() if count > 1]
 
 
 @each_file
 def test_a_printed_number_is_there_for_every_row_that_padray_does_not_have(path):
-    study = plan.read(str(path))
+    study = read(path.stem)
     without = {row for row, case in study.rows.cases.items() if case is None}
     assert without <= set(study.printed), "a row with neither our number nor the paper's says nothing"
 
@@ -58,51 +91,90 @@ SMALL = {"small-digits", "small-digits-ipc3", "small-digits-ipc10", "small-cifar
 
 @each_file
 def test_small_profiles_start_from_small_presets(path):
-    study = plan.read(str(path)).under("small")
+    study = read(path.stem).under("small")
     assert study.preset in SMALL
     assert study.distillations == 3
     cases = [*study.rows.cases.values(), *study.columns.cases.values()]
     assert {case["preset"] for case in cases if case and "preset" in case} <= SMALL, "another preset would not be small"
-    for cell in plan.cells(study):
+    for cell in cells_of(path.stem, "small"):
         assert cell.config.experts.epochs <= 20 and cell.config.distill.ipc <= 20
         assert cell.config.distill.batch <= 10 * cell.config.distill.ipc
 
 
 @each_file
 def test_what_the_paper_leaves_open_is_said(path):
-    study = plan.read(str(path))
-    scored = any(cell.config.schedule.needs_scores for cell in plan.cells(study) if cell.config)
+    study = read(path.stem)
+    scored = any(cell.config.schedule.needs_scores for cell in cells_of(path.stem) if cell.config)
     assert not scored or any("scor" in note and "ours" in note for note in study.notes)
     assert "iadd" not in path.stem or any("ours" in note for note in study.notes)
 
 
 def test_the_rows_of_table_1_are_the_presets():
-    for cell in plan.cells(read("study_table1")):
-        if cell.config is not None:
-            data, ipc = cell.column.split(", IPC ")
-            name = f"{cell.row.lower()}-{data.lower().replace('-', '')}-ipc{ipc}"
-            other = loading.load(name).config
-            assert cell.config.model_copy(update={"scores": other.scores}) == other
+    found = {(cell.row, cell.column): cell for cell in cells_of("study_table1")}
+    names = {"DATM": "datm", "PAD without its filters": "unfiltered", "PAD": "pad", "MTT": "mtt"}
+    for (row, column), cell in found.items():
+        if row in names and (cell.config or cell.missing == "as DATM"):
+            data, ipc = column.split(", IPC ")
+            other = loading.load(f"{names[row]}-{data.lower().replace('-', '')}-ipc{ipc}").config
+            assert (cell.config or found["DATM", column].config) == other
 
 
-def test_the_ablations_end_in_datm_and_in_pad():
+def test_what_stands_beside_datms_printed_numbers_is_what_its_authors_published():
+    for stem in ("study_table1", "study_table2", "study_table2_tiny", "study_table3a"):
+        study = read(stem)
+        assert any("DATM" in note and "published" in note for note in study.notes)
+        for cell in cells_of(stem):
+            if cell.row.endswith("DATM"):
+                data, ipc = cell.config.data.dataset, cell.config.distill.ipc
+                published = loading.load(f"datm-{data}-ipc{ipc}").config
+                assert (cell.config.distill, cell.config.experts) == (published.distill, published.experts)
+                assert cell.printed is not None
+            if cell.row.endswith("without its filters"):
+                assert cell.printed is None
+
+
+def test_the_ablations_end_in_pad_without_its_filters_and_in_pad():
     for stem, row in (("study_table3b", "cifar10-ipc10"), ("study_table8b", "cifar100-ipc50")):
-        neither, *_, both = [cell.config for cell in plan.cells(read(stem))]
-        datm, pad = loading.load(f"datm-{row}").config, loading.load(f"pad-{row}").config
-        assert neither.model_copy(update={"scores": datm.scores}) == datm
+        neither, *_, both = [cell.config for cell in cells_of(stem)]
+        without, pad = loading.load(f"unfiltered-{row}").config, loading.load(f"pad-{row}").config
+        assert neither.model_copy(update={"scores": without.scores}) == without
         assert both == pad
+
+
+def test_table_5a_leaves_the_printed_shares_of_the_hardest_out_of_mtts_experts():
+    made = {(c.row, c.column): c for c in cells_of("study_table5a")}
+    for ipc, share in (("1", 0.2), ("10", 0.1), ("50", 0.05)):
+        filtered, plain = made[ipc, "FIEX"].config, made[ipc, "none (MTT)"].config
+        assert filtered.schedule.prune_hardest == share
+        assert plain == loading.load(f"mtt-cifar10-ipc{ipc}").config
+        assert filtered.model_copy(update={"schedule": plain.schedule}) == plain
+
+
+def test_figure_3c_and_table_4b_differ_in_what_the_experts_see():
+    figure = {(c.row, c.column): c.config for c in cells_of("study_figure3c")}
+    assert figure["10", "none"] == loading.load("unfiltered-cifar10-ipc10").config
+    assert [figure["500", share].distill.selection.ratio for share in ("25 %", "50 %", "75 %")] == [0.25, 0.5, 0.75]
+    assert all(not config.schedule.needs_scores for config in figure.values())
+
+
+def test_figures_4_and_5_are_of_the_papers_sizes():
+    assert {c.config.distill.ipc for c in cells_of("study_figure4")} == {50}
+    assert {c.config.distill.ipc for c in cells_of("study_figure5")} == {1, 10, 500}
+    assert not [
+        note for stem in ("study_figure4", "study_figure5") for note in read(stem).notes if "IPC is ours" in note
+    ]
 
 
 def test_table_4b_falls_from_all_parameters_to_a_quarter():
     """Its columns are shares that are kept; alpha is what is left out."""
-    cells = [cell for cell in plan.cells(read("study_table4b")) if cell.row == "10"]
+    cells = [cell for cell in cells_of("study_table4b") if cell.row == "10"]
     kept = [(cell.column, 1 - cell.config.distill.selection.ratio) for cell in cells]
     assert kept == [("100 %", 1.0), ("75 %", 0.75), ("50 %", 0.5), ("25 %", 0.25)]
     assert next(cell.printed for cell in cells if cell.column == "75 %") == 67.34
 
 
 def test_table_9_uses_a_teacher_with_batch_norm_of_the_students_depth():
-    for cell in plan.cells(read("study_table9")):
+    for cell in cells_of("study_table9"):
         if cell.config is not None:
             evaluation = cell.config.evaluation
             assert evaluation.protocol == "teacher" and evaluation.epochs == 300
@@ -112,7 +184,7 @@ def test_table_9_uses_a_teacher_with_batch_norm_of_the_students_depth():
 
 @pytest.mark.parametrize("side", ["hardest", "easiest"])
 def test_figure_2_leaves_out_one_side_alone_and_schedules_nothing(side):
-    row = [cell.config.schedule for cell in plan.cells(read(f"study_figure2_{side}")) if cell.row == "10"]
+    row = [cell.config.schedule for cell in cells_of(f"study_figure2_{side}") if cell.row == "10"]
     shares = [getattr(schedule, f"prune_{side}") for schedule in row]
     assert shares[0] == 0 and all(a < b for a, b in pairwise(shares))
     other = "easiest" if side == "hardest" else "hardest"
@@ -124,6 +196,7 @@ def test_table_2_is_judged_on_the_eight_networks_of_the_paper():
         study = read(stem)
         networks = plan.labelled(study.columns.architectures)
         assert len(networks) == 8
+        assert (networks["MLP"].depth, networks["MLP"].width) == (1, 128), "PAD's text: one hidden layer of 128"
         assert networks["ConvNet"].depth == networks["ConvNet-BN"].depth == depth
-        made = next(cell.config for cell in plan.cells(study) if cell.config)
+        made = next(cell.config for cell in cells_of(stem) if cell.config)
         assert networks["ConvNet"] == made.network, "the first column is the network of the distillation"

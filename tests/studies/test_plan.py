@@ -4,9 +4,11 @@ import os
 
 import pytest
 
+from padray import loading
 from padray.errors import InputError
 from padray.studies import plan
 from padray.studies import study as studies
+from padray.studies.plan import Changes
 from padray.studies.study import Asked
 
 STUDY = """
@@ -75,7 +77,7 @@ def test_a_profile_replaces_what_it_names(study):
 
 
 def test_distillations_differ_in_their_seed_alone(study):
-    cell = next(plan.cells(study(), ("distill.seed=7",)))
+    cell = next(plan.cells(study(), Changes(("distill.seed=7",))))
     configs = cell.distillations(3)
     assert [config.distill.seed for config in configs] == [7, 8, 9]
     assert all(config.model_copy(update={"distill": cell.config.distill}) == cell.config for config in configs)
@@ -92,9 +94,9 @@ def test_every_difference_of_setting_is_named(study):
 
 
 def test_what_was_typed_is_a_difference_too_but_not_where_the_files_lie(study):
-    cells = list(plan.cells(study(), ("experts.count=2", "data.path=FOLDER")))
+    cells = list(plan.cells(study(), Changes(("experts.count=2", "data.path=FOLDER"))))
     assert [key for key, _ in plan.differences(study(), cells)] == ["experts.count"]
-    small = list(plan.cells(study().under("small"), ("experts.epochs=16",)))
+    small = list(plan.cells(study().under("small"), Changes(("experts.epochs=16",))))
     assert dict(plan.differences(study(), small))["experts.epochs"] == [(45, 16)]
 
 
@@ -112,6 +114,82 @@ def test_networks_as_columns_are_evaluated_on_one_set(study):
     assert cells[0].config == cells[1].config
     assert [network.name for network in cells[0].config.evaluation.architectures] == ["convnet", "lenet"]
     assert cells[1].shown_network() == "lenet"
+
+
+FAMILIES = """
+title: methods
+source: a paper
+rows:
+  title: method
+  cases:
+    Random: {preset: pad, source: random}
+    MTT: {preset: mtt, distill.ema_decay: 0.9, without: {"500": no settings published}}
+    PAD: {preset: pad}
+    Full: {preset: pad, source: full}
+columns:
+  title: IPC
+  cases:
+    "1": {preset: cifar10-ipc1}
+    "500": {preset: cifar10-ipc500}
+profiles: {small: {preset: small-digits}}
+"""
+
+
+def test_a_row_and_a_column_name_a_preset_together(study):
+    cells = {(cell.row, cell.column): cell for cell in plan.cells(study(FAMILIES))}
+    assert cells["PAD", "500"].config == loading.load("pad-cifar10-ipc500").config
+    mtt = loading.load("mtt-cifar10-ipc1", ("distill.ema_decay=0.9",)).config
+    assert cells["MTT", "1"].config == mtt
+    left_out = cells["MTT", "500"]
+    assert left_out.config is None and left_out.missing == "no settings published"
+    small = plan.cells(study(FAMILIES).under("small"))
+    assert {cell.config.data.dataset for cell in small if cell.config} == {"digits"}, "a profile's preset stands alone"
+
+
+def test_a_row_of_a_control_has_the_settings_of_the_set_beside_it(study):
+    cells = {cell.row: cell for cell in plan.cells(study(FAMILIES)) if cell.column == "1"}
+    assert (cells["Random"].source, cells["Full"].source, cells["PAD"].source) == ("random", "full", "distilled")
+    assert cells["Random"].config == cells["PAD"].config
+    assert cells["Full"].config.evaluation.controls.full and not cells["PAD"].config.evaluation.controls.full
+    assert len(cells["Random"].distillations(3)) == 1, "a control does not depend on the set"
+    assert len(cells["PAD"].distillations(3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("source: random", "source: radom"), "row 'Random': source must be random or full"),
+        (('without: {"500"', 'without: {"50"'), "row 'MTT': without names '50', which is no column"),
+        (("no settings published", "3"), "row 'MTT': without must say for each column why"),
+        (('"1": {', '"1": {source: full, '), "column '1': source and without belong to rows"),
+        (("preset: mtt,", "preset: mmt,"), "'mmt-cifar10-ipc1' is neither a preset"),
+    ],
+)
+def test_wrong_rows_are_refused_in_a_sentence(study, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        list(plan.cells(study(FAMILIES.replace(*change))))
+
+
+def test_a_validation_split_for_all_cells_judges_where_nothing_was_judged(study):
+    without = list(plan.cells(study(FAMILIES)))
+    for before, cell in zip(without, plan.cells(study(FAMILIES), Changes(validation=0.2)), strict=True):
+        if cell.config is None:
+            continue
+        assert cell.config.data.validation == 0.2 and before.config.data.validation == 0
+        judging = cell.config.distill.validation
+        assert (judging.seeds, judging.every) == (3, cell.config.distill.iterations // 20)
+
+
+def test_a_validation_split_leaves_a_judging_that_was_asked_for_as_it_is(study):
+    typed = ("distill.validation.seeds=1", "distill.validation.every=7", "distill.iterations=30")
+    cells = list(plan.cells(study(FAMILIES), Changes(typed, 0.1)))
+    assert {(c.config.distill.validation.seeds, c.config.distill.validation.every) for c in cells if c.config} == {
+        (1, 7)
+    }
+    short = list(plan.cells(study(FAMILIES), Changes(("distill.iterations=30",), 0.1)))
+    assert {c.config.distill.validation.every for c in short if c.config} == {1}, (
+        "of 30 iterations too, many are judged"
+    )
 
 
 @pytest.mark.parametrize(

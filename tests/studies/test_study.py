@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from padray import pipeline
+from padray.distill.synthetic import decode
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
+from padray.studies.plan import Changes
 from padray.studies.study import Asked
 from tests.conftest import TINY
 
@@ -44,8 +46,8 @@ profiles:
 """
 
 
-def make(root: Path, path: Path, *overrides: str) -> tuple[Context, dict]:
-    asked = Asked(str(path), "small", overrides)
+def make(root: Path, path: Path, *overrides: str, validation: float | None = None) -> tuple[Context, dict]:
+    asked = Asked(str(path), "small", Changes(overrides, validation))
     parts = studies.prepare(asked)
     context = Context("x", parts[2][0].config, open_location(str(root)), InlineRunner())
     return context, studies.run(context, asked, parts)
@@ -125,6 +127,18 @@ def test_the_page_tells_size_differences_and_pictures(made):
     assert path.exists() and folder.exists()
 
 
+def test_errors_are_shown_as_the_paper_has_them_and_relative_and_the_page_says_which(made, tmp_path):
+    folder, path, _ = made
+    own = tmp_path / "study_errors.yaml"
+    own.write_text(path.read_text().replace("kind: weights", "kind: errors"))
+    page = Path(make(folder / "runs", own)[1]["table"].removeprefix("file://"))
+    text = page.read_text()
+    said = {"relative": "no / low: errors relative to the expert's own way", "absolute": "the expert's end (absolute)"}
+    for name, caption in said.items():
+        assert (page.parent / f"errors-{name}-00.png").read_bytes().startswith(b"\x89PNG")
+        assert f"![errors-{name}-00.png]" in text and caption in text
+
+
 def test_the_same_command_again_makes_nothing(made):
     folder, path, summary = made
     before = Counter(finished(folder / "runs"))
@@ -160,6 +174,29 @@ def test_the_command_prints_the_table_and_ends_with_code_3_where_a_cell_failed(m
     assert said.json["cells"] == summary["cells"]
     said = run("study", path, "--profile", "smal", "--storage", folder / "runs", "--runner", "inline")
     assert said.code == 2 and "--profile smal is not in this study; it has full, small" in said.err
+
+
+def test_a_validation_split_chooses_another_iterate_and_the_table_says_so(made, tmp_path, run):
+    """One option for all cells: the sets are no longer the last iterates."""
+    folder, path, summary = made
+    last, held = tmp_path / "study_last.yaml", ("--validation", "0.2", "--set", "distill.lr_images=30")
+    last.write_text(path.read_text().replace("wild: {distill.lr_images: 1.0e+30}", "wild: null"))
+    arguments = ("study", last, "--profile", "small", "--storage", folder / "runs", "--runner", "inline", "--json")
+    said = run(*arguments, *held)
+    assert said.code == 0
+    sets = [facts for facts in chosen(folder / "runs") if facts["validation_accuracy"] is not None]
+    assert len(sets) == 4, "two rows of two distillations each"
+    assert any(facts["iteration"] < facts["iterations"] for facts in sets), "another one than the last was chosen"
+    assert "the iterate that did best on a validation split (20 % of the training data)" in said.json["sample"]
+    assert "its distillation's last iterate, for none was judged" in summary["sample"]
+    page = Path(said.json["table"].removeprefix("file://")).read_text()
+    assert said.json["sample"] in page and "| `data.validation` | 0.1 → 0.2 |" in page
+    assert run(*arguments, "--validation", "0").code == 2
+
+
+def chosen(root: Path) -> list[dict]:
+    """The facts of all sets in a root."""
+    return [decode(path.read_bytes()).facts for path in sorted(root.glob("distilled/*/set-*.safetensors"))]
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"set": 1}', b'{"other": "x"}'])

@@ -32,7 +32,7 @@ def told(tmp_path):
         path = tmp_path / "study.yaml"
         path.write_text(STUDY)
         study = plan.read(str(path))
-        asked = list(plan.cells(study.under(profile), overrides))
+        asked = list(plan.cells(study.under(profile), plan.Changes(overrides)))
         results = [cells.get(f"{c.row}_{c.column}") or result(c, 3, (random or {}).get(c.row, 0.3)) for c in asked]
         return Told(study.under(profile), profile, plan.differences(study, asked), results)
 
@@ -111,11 +111,11 @@ def test_where_rows_have_different_controls_each_is_shown(told):
 
 
 def test_what_was_typed_is_in_the_table_and_its_title(told):
-    page = table.markdown(told("distill.iterations=2"), [])
+    page = table.markdown(told("distill.iterations=2"), {})
     assert page.startswith("# Two filters (with other settings than the study's file)")
     assert "| `distill.iterations` | 400 → 2 |" in page
     assert table.heading(told("data.path=/elsewhere")) == "Two filters", "where the files lie is no difference"
-    small = table.markdown(told("distill.iterations=2", profile="small"), [])
+    small = table.markdown(told("distill.iterations=2", profile="small"), {})
     assert small.startswith("# Two filters (small profile, not the paper's size)")
     assert "| `distill.iterations` | 400 → 2 |" in small
 
@@ -123,7 +123,33 @@ def test_what_was_typed_is_in_the_table_and_its_title(told):
 def test_a_teacher_is_named(told):
     assert "teacher" not in table.sample(told())
     said = table.sample(told("evaluation.protocol=teacher", "evaluation.teacher.network.width=16"))
-    assert said.endswith("The networks learn from a teacher's labels (convnet3w16-batch), not from those of the sets.")
+    assert "The networks learn from a teacher's labels (convnet3w16-batch), not from those of the sets." in said
+
+
+PAPERS = "; the printed numbers of trajectory matching are of the iterate that is best on the test split."
+
+
+def test_the_table_says_which_iterate_a_set_is_and_which_one_the_papers_print(told):
+    """Ours may be the last one; whoever reads the printed number beside it must know that theirs is not."""
+    last = "Each set is its distillation's last iterate, for none was judged"
+    assert table.sample(told("distill.validation.seeds=0")).endswith(last + PAPERS)
+    best = "Each set is the iterate that did best on a validation split (20 % of the training data)"
+    assert table.sample(told("data.validation=0.2")).endswith(best + PAPERS)
+    alone = told("distill.validation.seeds=0")
+    alone = replace(alone, study=alone.study.model_copy(update={"printed": {}}))
+    assert table.sample(alone).endswith(last + "."), "where nothing is printed beside ours, nothing is compared"
+
+
+def test_a_control_that_the_study_has_a_row_for_is_not_told_twice(told):
+    base = told(random={"no": 0.2, "yes": 0.3})
+    row = [
+        replace(r, cell=replace(r.cell, row="Random", source="random"), chains=r.chains[:1], rows=r.rows[:1])
+        for r in base.results if r.cell.row == "no"
+    ]  # fmt: skip
+    found = texts(replace(base, results=[*row, *base.results]))
+    assert found["Random", "low"] == "20.0 ± 0.0", "the control of the set beside it"
+    assert (f"{table.CONTROL}, no", "low") not in found and (table.CONTROL, "low") not in found
+    assert found[f"{table.CONTROL}, yes", "low"] == "30.0 ± 0.0", "another control than the row's is still told"
 
 
 def test_balanced_accuracy_is_called_so(told):
