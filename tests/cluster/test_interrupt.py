@@ -28,7 +28,9 @@ def test_a_driver_that_is_told_to_stop_has_its_workers_store_their_last_state(
     run.send_signal(signal.SIGTERM)
     _, err = run.communicate(timeout=100)
     assert run.returncode == 130 and "Traceback" not in err, err
-    found = re.search(r"interrupted; the state after (\d+) of 4000 iterations is kept, the same command goes on", err)
+    found = re.search(
+        r"interrupted; the state after (\d+) of 4000 iterations is kept, and the same command goes on", err
+    )
     assert found, err
     further = (SELDOM, f"distill.iterations={int(found[1]) + 2}")
     for each in (root, once):

@@ -52,7 +52,7 @@ def due(rhythm: Rhythm, iteration_s: float, until: float) -> list[float]:
 
 
 def test_a_kill_costs_at_most_the_seconds_that_are_asked_for_whatever_an_iteration_takes():
-    assert due(Rhythm(60.0, 0.0), 0.1, 190) == [60.0, 120.0, 180.0]
+    assert due(Rhythm(60.0, 0.0), 0.5, 190) == [60.0, 120.0, 180.0]
     assert due(Rhythm(60.0, 0.0), 40.0, 200) == [40.0, 80.0, 120.0, 160.0, 200.0]
     slow = Rhythm(60.0, 0.0)
     slow.took(seconds=5.0, core_seconds=0.1)  # a state is only there 5 s after it was taken
@@ -131,15 +131,18 @@ def test_with_no_seconds_every_state_is_there_before_the_work_goes_on(tmp_path):
 def test_parts_are_cut_at_fixed_iterations_and_a_checkpoint_holds_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "CUT", 5)
     folder, left = Folder(LocalLocation(tmp_path), PLACE, "f" * 64), trail(LocalLocation(tmp_path))
-    for iteration in range(13):
+    for iteration in range(9):
         left.note({"iteration": iteration, "loss": 0.5 if iteration % 4 else None, "layers": [1.0, None]})
-        if iteration in (3, 9, 11):  # the row of an iteration is noted before its state is
-            left.store(state(iteration))
+    left.store(state(3))
+    assert names(tmp_path, "history") == []
+    assert [row["iteration"] for row in checkpoints.newest(folder, 100).recent] == [0, 1, 2]
+    left.store(state(8))  # the row of an iteration is noted before its state is
     assert names(tmp_path, "history") == ["history-000000-000004"]
     found = checkpoints.newest(folder, 100)
-    assert (found.state.iteration, [row["iteration"] for row in found.recent]) == (11, [5, 6, 7, 8, 9, 10])
-    assert found.recent[3] == {"iteration": 8, "loss": None, "layers": [1.0, None]}
-    assert names(tmp_path, "history") == ["history-000000-000004", "history-000005-000009"][: len(found.parts)]
+    assert [row["iteration"] for row in found.recent] == [5, 6, 7] and len(found.parts) == 1
+    left.store(state(9))
+    assert checkpoints.newest(folder, 100).recent[3] == {"iteration": 8, "loss": None, "layers": [1.0, None]}
+    assert names(tmp_path) == ["checkpoint-000008", "checkpoint-000009"]
 
 
 def test_the_bytes_that_are_left_do_not_depend_on_when_states_were_stored(settings, tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_the_last_state_is_kept_and_the_same_command_leaves_the_same_bytes(
     with monkeypatch.context() as patched, pytest.raises(Interrupted) as caught:
         patched.setattr(place, name, at(count, getattr(place, name)))
         chain(settings, str(root), SELDOM, until="distill")
-    told = f"interrupted; the state after {kept} of 12 iterations is kept, the same command goes on from it"
+    told = f"interrupted; the state after {kept} of 12 iterations is kept, and the same command goes on from it"
     assert str(caught.value) == told if kept else str(caught.value).startswith("interrupted before an iteration was ")
     seen: list[int] = []
     again = commands.context(str(settings), commands.Request((SELDOM,), str(root), "inline"))
@@ -137,7 +137,7 @@ def test_a_signal_ends_a_command_with_its_sentence_and_code(settings, root, run,
     said = run("distill", settings, "--storage", root, "--runner", "inline", "--set", SELDOM, "--json")
     assert said.code == 130
     assert said.json == {
-        "error": "interrupted; the state after 5 of 12 iterations is kept, the same command goes on from it"
+        "error": "interrupted; the state after 5 of 12 iterations is kept, and the same command goes on from it"
     }
     assert "Traceback" not in said.err
 
