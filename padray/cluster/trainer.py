@@ -48,6 +48,7 @@ class Board:
         self.is_watched = self.is_stopped = self.is_kept = False
 
     def add(self, metrics: Metrics) -> None:
+        self.is_watched = True  # worker 0 is at work, and so will look for a stop
         self.metrics.append(metrics)
 
     def take(self) -> list[Metrics]:
@@ -215,14 +216,14 @@ def _watching(board: Any, bench: Bench) -> Iterator[threading.Event]:
     stop, over = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(_POLL_S):
-            if ray.get(board.stopped.remote()):
-                try:
-                    bench.keep()
-                finally:
-                    ray.get(board.answer.remote())  # stored or not: what the driver says, it reads from the storage
-                    stop.set()
+        while not ray.get(board.stopped.remote()):  # asked at once, so that the driver knows of somebody to wait for
+            if over.wait(_POLL_S):
                 return
+        try:
+            bench.keep()
+        finally:
+            ray.get(board.answer.remote())  # stored or not: what the driver says, it reads from the storage
+            stop.set()
 
     thread = threading.Thread(target=watch, daemon=True)
     if bench.member.rank == 0:
