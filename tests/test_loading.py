@@ -229,3 +229,8 @@ def test_effective_lists_every_setting_once():
     keys = [key for key, _ in rows]
     assert len(keys) == len(set(keys)) and {"seed", "distill.windows.start", "storage.root"} <= set(keys)
     assert dict(rows)["distill.student_steps"] == 20
+
+
+def test_a_manifest_of_an_earlier_version_may_hold_a_setting_that_is_no_more():
+    config = loading.from_settings({"distill": {"ipc": 2, "checkpoint_every": 100}}, (), "a manifest")
+    assert config.distill.ipc == 2

@@ -5,7 +5,6 @@ A part is stored before the checkpoint that names it, and what came after the la
 so whoever finds a checkpoint finds its history.
 """
 
-import hashlib
 import os
 import re
 import time
@@ -24,7 +23,6 @@ from padray.numerics import Numerics
 from padray.stages import stored
 from padray.store.artifacts import Folder, StoredObject, split_key
 from padray.store.crash import crash_point
-from padray.store.location import MissingError
 
 CUT = 1000  # iterations of a part of the history
 _KEEP = 2  # the newest may be the one that is torn
@@ -89,13 +87,10 @@ def told(folder: Folder, until: int) -> str:
 
 def _read(folder: Folder, key: str) -> Checkpoint | None:
     """A checkpoint; None if it is torn or gone (another command has gone further), or lacks some of its history."""
-    try:
-        content = folder.location.get(key)
-    except MissingError:
+    taken = folder.take(key)
+    if taken is None:
         return None
-    item = StoredObject(key, len(content), hashlib.sha256(content).hexdigest())
-    if not item.sha256.startswith(split_key(key)[1]):
-        return None
+    item, content = taken
     try:
         state, header = states.decode(content)
         facts = _FACTS.validate_python(header)

@@ -8,6 +8,7 @@ import torch
 from padray import commands, pipeline
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import DivergedError, InputError, WorkError
+from padray.evaluation import protocol
 from padray.search import objective
 from padray.stages import stored
 from padray.stages.base import Inputs
@@ -176,9 +177,13 @@ def test_work_that_fails_at_once_says_that_nothing_is_kept(place):
         distilled(place, "distill.lr_images=1e300")
 
 
-def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place):
+def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place, monkeypatch):
+    def diverge(*_: object) -> None:
+        raise DivergedError("the loss became nan")
+
+    monkeypatch.setattr(protocol, "judge", diverge)
     settings, root = place
-    judged = ("distill.validation={every: 2, seeds: 2, epochs: 5}", "evaluation.weight_decay=1e6", "search.seeds=2")
+    judged = ("distill.validation={every: 2, seeds: 2, epochs: 5}", "distill.seed=7")
     made = distilled(place, *judged)[1]
     assert (made.facts["validation_accuracy"], made.facts["iteration"]) == (0.0, 2)
     context = commands.context(str(settings), commands.Request((*FEW, *judged), str(root), "inline"))
@@ -186,5 +191,5 @@ def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place):
     history = stored.load_history(context.folder(found["distill"]), 4)
     assert [row.get("validation_diverged") for row in history] == [None, 2, None, 2]
     trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], 0, {})
-    assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0))
-    assert trial.reason == "2 of 2 networks diverged on its set, which counts as 0 %"
+    assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0, 0.0))
+    assert trial.reason == "3 of 3 networks diverged on its set, which counts as 0 %"

@@ -76,6 +76,21 @@ def test_loss_marks_the_best_iterate_and_counts_what_was_skipped() -> None:
     assert "4, with 75.0 %" in found.caption
 
 
+def test_loss_counts_what_was_not_finite_and_leaves_gaps_where_nothing_was() -> None:
+    rows = history(
+        8, loss=[1.0, None, None, None, 1.0, 3.0, 1.0, 1.0], layers=[[1.0, 2.0, None]] * 8,
+        skipped=[0, 2, 2, 2, 1, 0, 0, 0], not_finite=[0, 2, 2, 2, 0, 0, 0, 0],
+        validation_accuracy=[None] * 7 + [0.5], validation_diverged=[None] * 7 + [2],
+    )  # fmt: skip
+    found = info.loss_info(rows, 8, 0.5, 1.0)
+    assert np.isnan(found.loss[1:4]).all() and np.isnan(found.median[2]) and not np.isnan(found.median[[0, 4, 7]]).any()
+    assert "In 4 of 8 iterations was a trajectory left out" in found.caption
+    assert "above distill.max_loss (1); in 3 of these, because it was not finite." in found.caption
+    assert "Of the networks that judged iterates, 2 diverged, which counts as 0 %." in found.caption
+    assert np.isnan(info.layers_info(rows, SPANS, SelectionSettings()).values[2]).all()
+    assert figures.draw_loss(found).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("cut", "position"), [(0, None), (4, 1.0), (7, 1.5), (10, 2.0), (15, 2.5), (20, 3.0)])
 def test_cut_lies_proportionally_inside_a_tensor(cut: int, position: float | None) -> None:
     assert info.cut_position(SPANS, cut) == position
