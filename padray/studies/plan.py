@@ -207,7 +207,8 @@ def cells(study: Study, changes: Changes = UNCHANGED) -> Iterator[Cell]:
     """All cells, row by row. Raises InputError where there are too many, or settings do not fit, naming the cell."""
     load = functools.cache(loading.load)  # each preset is read once
     networks = labelled(study.columns.architectures)
-    rows, columns = study.rows.cases, Cases(dict.fromkeys(networks, {}) if networks else study.columns.cases)
+    rows: Cases = study.rows.cases
+    columns: Cases = {name: {} for name in networks} if networks else study.columns.cases
     if len(rows) * len(columns) > MOST_CELLS:
         raise InputError(f"rows and columns: {len(rows)} times {len(columns)} are more than {MOST_CELLS} cells")
     for (row, row_case), (column, column_case) in itertools.product(rows.items(), columns.items()):

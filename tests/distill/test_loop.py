@@ -112,7 +112,7 @@ def said(made: Problem, state: State) -> Contribution:
     learned = state.learned
     images, labels = (torch.rand(part.shape, generator=draw).double() for part in (learned.images, learned.labels))
     gradient = Gradient(images, labels, torch.tensor(1e-3).double())
-    return Contribution(torch.tensor(0.5).double(), gradient, torch.rand(state.weights.shape).double(), torch.ones(4))
+    return Contribution(torch.tensor(0.5).double(), gradient, torch.rand(state.weights.shape).double(), torch.ones(2, 4))
 
 
 def spoilt(good: Contribution, part: str, value: float) -> Contribution:
@@ -120,7 +120,7 @@ def spoilt(good: Contribution, part: str, value: float) -> Contribution:
     if part in ("loss", "weights"):
         wrong = getattr(good, part).clone()
         wrong.view(-1)[-1] = value
-        return replace(good, **{part: wrong}, layers=torch.full((4,), value))
+        return replace(good, **{part: wrong}, layers=torch.full((2, 4), value))
     wrong = getattr(good.gradient, part).clone()
     wrong.view(-1)[-1] = value
     return replace(good, gradient=replace(good.gradient, **{part: wrong}))
@@ -170,7 +170,7 @@ def test_only_several_iterations_in_a_row_without_a_finite_trajectory_end_the_wo
 def test_relative_errors_that_are_not_finite_are_told_as_none():
     made = problem(importance={"enabled": True})
     state = first(made)
-    half = replace(said(made, state), layers=torch.tensor([1.0, math.inf, math.nan, 2.0]))
+    half = replace(said(made, state), layers=torch.tensor([[1.0, math.inf, math.nan, 2.0]] * 2))
     assert loop.step(made, state, [half])[1]["layers"] == [1.0, None, None, 2.0]
 
 
