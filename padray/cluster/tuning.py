@@ -110,7 +110,7 @@ def _trial(parameters: Parameters, work: SearchWork, owner: Any, share: float) -
 
 def _made(work: SearchWork, number: int, parameters: Parameters, owner: Any, share: float) -> TrialRecord:
     try:
-        config = work.config_of(parameters)
+        config = work.fitting(parameters)
     except InputError as error:
         return work.failed(number, parameters, error)
     try:

@@ -15,6 +15,7 @@ from padray.search import fit, objective, trials
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data
 from padray.stages.base import Context, InlineRunner, Inputs, Progress, Runner
+from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder
 
 BEST = "best.yaml"
@@ -43,10 +44,15 @@ class SearchWork:
         return trials.read_begun(self.folder(), self.config.search.space)
 
     def config_of(self, parameters: Parameters) -> Config:
-        """A trial's settings. Raises InputError if its parameters fit neither together nor with the dataset."""
+        """A trial's settings. Raises InputError if its parameters do not fit together."""
         config = loading.with_values(self.config, parameters, "this trial")
         pipeline.check(config)
-        pipeline.check_networks(self.context(config, InlineRunner()), self.inputs.data)
+        return config
+
+    def fitting(self, parameters: Parameters) -> Config:
+        """The same, held against the stored dataset too, so that all is known that parameters alone can spoil."""
+        config, place = self.config_of(parameters), self.inputs.data
+        data.check(dataset_facts(Folder(self.inputs.location, place.folder, place.fingerprint)), config)
         return config
 
     def context(self, config: Config, runner: Runner) -> Context:
@@ -65,7 +71,7 @@ class SearchWork:
             InputError, WorkError: everything else, of which nothing is stored.
         """
         try:
-            config = self.config_of(parameters)
+            config = self.fitting(parameters)
         except InputError as error:
             return self.failed(number, parameters, error)
         try:

@@ -144,7 +144,7 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tree, monkeypatch):
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "x" * 5000, "\ud800"])
 def test_paths_that_no_folder_has(path):
     with pytest.raises(InputError, match=r"does not exist|user who is not known") as caught:
-        sources.read(DataSettings.model_construct(dataset="own", path=path))  # settings that are read hold none of these
+        sources.read(DataSettings.model_construct(dataset="own", path=path))  # whoever reads settings refuses these
     assert str(caught.value).isprintable() and len(str(caught.value)) < 500
     with pytest.raises(InputError):
         survey.look(path, DataSettings())

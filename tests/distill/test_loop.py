@@ -112,7 +112,8 @@ def said(made: Problem, state: State) -> Contribution:
     learned = state.learned
     images, labels = (torch.rand(part.shape, generator=draw).double() for part in (learned.images, learned.labels))
     gradient = Gradient(images, labels, torch.tensor(1e-3).double())
-    return Contribution(torch.tensor(0.5).double(), gradient, torch.rand(state.weights.shape).double(), torch.ones(2, 4))
+    weights = torch.rand(state.weights.shape).double()
+    return Contribution(torch.tensor(0.5).double(), gradient, weights, torch.ones(2, 4))
 
 
 def spoilt(good: Contribution, part: str, value: float) -> Contribution:

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from padray import loading
+from padray import loading, trees
 from padray.fingerprint import Identity
 from padray.report import page, search, search_figures, search_view
 from padray.report.search import SearchSummary, TrialLine
@@ -40,7 +40,7 @@ def failed(number: int, reason: str = "the loss became nan") -> TrialLine:
 def summary(*trials: TrialLine, space: str = SPACE, **parts: Any) -> SearchSummary:
     """A search of these trials that began from the preset `digits-ipc1`."""
     trials = trials or (finished(0, 0.5, 0.7), failed(1), finished(2, 0.8, 0.9), finished(3, 0.7, 0.7))
-    tree = loading._parse(space, "space")
+    tree = trees.parse(space, "space")
     config = loading.with_values(loading.load("digits-ipc1").config, {"search.space": tree}, "here")
     best = max((t for t in trials if t.value is not None), key=lambda t: t.value or 0)
     given = {
