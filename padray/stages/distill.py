@@ -337,9 +337,10 @@ def _commit(context: Context, identity: Identity, experts: Identity) -> StoredOb
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     history = [*last.parts, *checkpoints.put_tail(folder, last, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
-    objects = {item.key: item for item in (*others, *history, made, *own)}
+    by_key = {item.key: item for item in (*others, *history, made, *own)}
+    objects = [by_key[key] for key in sorted(by_key)]  # whatever of it was there before
     inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
     numerics = last.numerics  # of the workers, which may have another device than this process
-    folder.commit(context.manifest(identity, list(objects.values()), inputs=inputs, numerics=numerics))
+    folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     checkpoints.prune(folder, iterations, keep=0)  # the one that is listed has just been read whole
     return made
