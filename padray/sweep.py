@@ -12,6 +12,8 @@ from padray.evaluation.table import Row
 from padray.fingerprint import FOLDERS, Identity
 from padray.stages import evaluate
 from padray.stages.base import Context, Notify, Runner
+from padray.stages.facts import dataset_facts
+from padray.stages.stored import load_set
 from padray.store.artifacts import Manifest
 from padray.store.location import Location
 from padray.store.roots import all_manifests, is_called, read_manifests
@@ -108,6 +110,7 @@ def run(sets: Sequence[StoredSet], location: Location, runner: Runner, notify: N
     def one(stored: StoredSet) -> End:
         context = Context(stored.label, stored.config, location, runner, notify)
         try:
+            _check_set(context, stored)
             pipeline.check_networks(context, stored.data)
             with locks[stored.data]:  # controls are made by one thread; the others find them
                 evaluate.make_controls(context, stored.data, stored.distilled)
@@ -128,6 +131,18 @@ def run(sets: Sequence[StoredSet], location: Location, runner: Runner, notify: N
     if errors:
         raise SomeFailed(tables, {label: str(error) for label, error in errors.items()})
     return tables
+
+
+def _check_set(context: Context, stored: StoredSet) -> None:
+    """Refuse a set that does not say of itself what its dataset and settings say. Raises InputError."""
+    distill, facts = stored.config.distill, dataset_facts(context.folder(stored.data))
+    made = load_set(context.folder(stored.distilled), distill.iterations)
+    if (tuple(made.facts["shape"]), made.classes, made.ipc) != (facts.shape, facts.classes, distill.ipc):
+        raise InputError(
+            f"{stored.distilled.folder} holds {made.ipc} samples of the shape {list(made.facts['shape'])} for each of "
+            f"{made.classes} classes, but its settings ask for {distill.ipc}, and its dataset has {facts.classes} "
+            f"classes of the shape {list(facts.shape)}: distil it again, or import it again"
+        )
 
 
 def _together(one: Callable[[StoredSet], End], sets: Sequence[StoredSet], runner: Runner) -> list[End]:

@@ -141,7 +141,9 @@ def _line(location: Location, made: Audit, finding: Finding, limit: float | None
         return Line(finding, _remedy(made.manifest, _lost(made), finding.key), acts=True)
     if finding.kind == "broken":
         return Line(finding, "removes the manifest; the same command takes up the folder's objects", acts=True)
-    if finding.kind == "orphan" or (finding.kind == "stranger" and finding.removable):
+    if finding.kind == "stranger" and finding.removable:
+        return Line(finding, "removes it", acts=True)
+    if finding.kind == "orphan":
         return _if_old(location, finding, limit)
     if finding.kind == "unfinished":
         if limit is None:
@@ -235,9 +237,11 @@ def _forget(location: Location, made: Audit, lost: frozenset[str]) -> None:
 def _remove(location: Location, finding: Finding) -> None:
     """Delete what a finding names: an object, or all objects of a folder that is still unfinished."""
     key = f"{finding.folder}/{MANIFEST}"
-    if finding.kind == "broken" or finding.key == key:
+    if finding.kind == "broken":
         return location.delete(key)
     finished = location.size(key) is not None
+    if finding.key == key:  # a stranger, unless a manifest has taken its place meanwhile
+        return None if finished else location.delete(key)
     if finding.key != finding.folder:
         listed = {item.key for item in read_manifest(location, key).objects} if finished else set()
         return None if finding.key in listed else location.delete(finding.key)

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from padray.errors import InfrastructureError, InputError
+from padray.errors import InputError
 from padray.files import expanded, open_regular, reason, shown
+from padray.memory import check_memory
 
 _IMAGES = re.compile(r"^(?P<lead>(?:ema_)?)images_(?P<which>best|\d+)\.pt$")
 _BUFFER = re.compile(r"^replay_buffer_\d+\.pt$")
@@ -76,8 +77,9 @@ def _look(source: str) -> tuple[Path, list[str]]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file of any size."""
+    """SHA-256 of a file that memory can hold. Raises InfrastructureError for a larger one."""
     with open_regular(path, "the file") as file:
+        _checked_size(path, file)
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
@@ -92,9 +94,7 @@ def load(path: Path) -> Any:
         InfrastructureError: it is larger than this machine's memory.
     """
     with open_regular(path, "the file") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-            raise InfrastructureError(f"{shown(path)} has {size:,} bytes, which is more than this machine's memory")
+        size = _checked_size(path, file)
         try:
             packed = _is_packed(file, size)
             content = None if packed else torch.load(file, map_location="cpu", weights_only=True)
@@ -109,6 +109,13 @@ def load(path: Path) -> Any:
             f"with PyTorch and save it again"
         )
     return content
+
+
+def _checked_size(path: Path, file: BinaryIO) -> int:
+    """A file's bytes. Raises InfrastructureError if it is larger than the memory that is free."""
+    size = os.fstat(file.fileno()).st_size
+    check_memory(size, f"the file {shown(path)}", "import it on a machine with more memory")
+    return size
 
 
 def _is_packed(file: BinaryIO, size: int) -> bool:

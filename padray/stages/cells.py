@@ -29,7 +29,7 @@ from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
-from padray.store.records import refusal
+from padray.store.records import MOST_RECORD, refusal
 from padray.store.shards import read_buffers, read_row
 
 Places = dict[Source, Identity]
@@ -111,7 +111,7 @@ def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
     for key in folder.keys("cell-"):
         if key in told:
             found.append(told[key])
-        elif taken := folder.take(key):
+        elif taken := folder.take(key, MOST_RECORD):
             item, content = taken
             with suppress(ValidationError):
                 item = replace(item, extra={_SAID: asdict(_STORED.validate_json(content))})

@@ -188,10 +188,10 @@ def _check(right: bool, what: str) -> None:
 # -- what `verify` asks
 
 
-def wrong(folder: Folder, manifest: Manifest) -> str:
-    """Why a manifest, all of whose objects are right, cannot be true; empty if it can."""
+def wrong(folder: Folder, manifest: Manifest, whole: bool) -> str:
+    """Why a manifest cannot be true; empty if it can. Where all its objects are right, it is held against them."""
     try:
-        if manifest.stage == "data":
+        if manifest.stage == "data" and whole:
             _compare(_parsed(manifest), _told_by_object(folder, manifest))
         for item in manifest.objects if manifest.stage == "experts" else ():
             rows_of(item)

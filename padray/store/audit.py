@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from padray.errors import InputError, WorkError
+from padray.errors import InputError
 from padray.store.artifacts import (
     MANIFEST,
     Folder,
+    LostObjectError,
     Manifest,
     NotAManifestError,
     StoredObject,
@@ -39,11 +40,11 @@ class Judge:
 
     Attributes:
         standing: what an object is that is valid, but that the manifest does not list: of a manifest and its name.
-        wrong: why the facts of a manifest cannot be true; empty if they can.
+        wrong: why what a manifest says cannot be true, empty if it can; and whether all its objects are right.
     """
 
     standing: Callable[[Manifest, str], Standing]
-    wrong: Callable[[Folder, Manifest], str]
+    wrong: Callable[[Folder, Manifest, bool], str]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def audit(location: Location, path: str, keys: Collection[str], judge: Judge) ->
         return Audit(path, None, (*strangers, Finding(path, key, kind, str(error))))
     folder = Folder(location, path, manifest.fingerprint)
     listed = tuple(found for item in manifest.objects if (found := _listed(folder, item, strange.get(item.key))))
-    if not listed and (wrong := judge.wrong(folder, manifest)):
+    if wrong := judge.wrong(folder, manifest, not listed):
         return Audit(path, None, (*strangers, Finding(path, key, "broken", wrong)))
     known = {item.key for item in manifest.objects}
     others = [_unlisted(folder, manifest, key, judge) for key in keys if key not in known and split_key(key)[1]]
@@ -156,13 +157,13 @@ def _read(location: Location, key: str, size: int, index: Rows | None) -> tuple[
 
 def _same_index(folder: Folder, item: StoredObject, index: Rows) -> bool:
     """Whether the manifest says of a shard's rows what its header does, and its buffers have their checksums."""
-    described: dict[str, Any] = read_header(folder, item)["rows"]
-    if described != item.extra["rows"]:
-        return False
     try:
+        described: dict[str, Any] = read_header(folder, item)["rows"]
+        if described != item.extra["rows"]:
+            return False
         for epoch in index.epochs or range(index.count) if index.buffers else ():
             read_buffers(folder, item, epoch)
-    except WorkError:
+    except (InputError, LostObjectError):  # it is no shard, or its buffers are not those of their checksums
         return False
     return True
 

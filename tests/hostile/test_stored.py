@@ -5,6 +5,7 @@ someone could who writes there (objects and manifests may agree with each other,
 """
 
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -32,8 +33,9 @@ from tests.exchange.conftest import peer_expert, peer_set
 from tests.hostile.cases import cases
 from tests.roots import chain
 
+# A key or a file, an option, the folder that an import was given, or a setting.
 NAMES = re.compile(
-    r"(datasets|scores|experts|distilled|evaluations|events)/|_best\.pt|replay_buffer|learning rate|labels"
+    r"(datasets|scores|experts|distilled|evaluations|events)/|_best\.pt|replay_buffer_0\.pt|--lr|/runs: |: [a-z_.]+: "
 )
 LAYOUTS = ("pt", "ddranking", "imagefolder", "hf")
 
@@ -82,9 +84,8 @@ def padray(*arguments: object) -> Said:
 
 @contextlib.contextmanager
 def copy_of(folder: Path) -> Iterator[Path]:
-    """A copy whose files are shared with the original: whoever changes one has to make it anew, as padray does."""
     with tempfile.TemporaryDirectory(prefix="padray-hostile-") as place:
-        yield Path(shutil.copytree(folder, Path(place) / "runs", copy_function=os.link))
+        yield Path(shutil.copytree(folder, Path(place) / "runs"))
 
 
 def write(path: Path, content: bytes) -> None:
@@ -141,7 +142,7 @@ def changed(tree: Any, draw: Draw) -> Any:
     for key in way[:-1]:
         above = above[key]
     how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"]))
-    value = draw(VALUES)
+    value = copy.deepcopy(draw(VALUES))
     if "settings" in way and isinstance(value, int | float):  # how much work settings may ask for is not asked here
         value = -1
     if how == "remove":
