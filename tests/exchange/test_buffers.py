@@ -17,7 +17,7 @@ from padray.exchange.sets import Told
 from padray.networks.flat import FlatNetwork
 from padray.sections import NetworkSettings
 from padray.stages import experts as stage
-from padray.store.artifacts import Folder, LostObjectError, parse_manifest
+from padray.store.artifacts import Folder, LostObjectError, read_manifest
 from padray.store.location import open_location
 from padray.store.shards import read_row
 from tests.exchange.conftest import EPOCHS, Chain, peer_network
@@ -69,7 +69,7 @@ def brought(chain, source) -> dict:
 def test_every_row_of_a_shard_is_the_snapshot_of_the_file(chain, source, brought):
     location = open_location(str(chain.root))
     path = Path(brought["artifact"]).relative_to(chain.root).as_posix()
-    manifest = parse_manifest(location.get(f"{path}/manifest.json"), path)
+    manifest = read_manifest(location, f"{path}/manifest.json")
     assert (len(manifest.objects), brought["count"], brought["epochs"]) == (3, 3, EPOCHS)
     folder = Folder(location, path, manifest.fingerprint)
     images = torch.rand(5, 1, 8, 8)

@@ -122,7 +122,7 @@ def test_damage_in_the_storage_is_told_and_does_not_outlive_its_repair(folder, s
     storage.put(shard.key, content[:row] + bytes([content[row] ^ 1]) + content[row + 1 :])
     with pytest.raises(WorkError, match=r"row 2 of experts/.*expert-0000.* is damaged"):
         shards.read_row(folder, shard, 2)
-    with pytest.raises(InputError, match=r"expert-0000.* is damaged"):
+    with pytest.raises(WorkError, match=r"expert-0000.* is damaged"):
         folder.get(shard)
     assert entries(tmp_path / "cache") == []
     assert shards.read_row(folder, shard, 1).equal(THETA_RP[1])

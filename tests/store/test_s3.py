@@ -176,12 +176,12 @@ def test_a_server_that_never_answers_is_bad_input_and_one_that_is_lost_later_fai
 
 def test_a_listing_of_several_pages_is_one_list_without_folder_markers(scripted):
     def page(names: list[str], token: str) -> Answer:
-        items = "".join(f"<Contents><Key>p/{name}</Key></Contents>" for name in names)
+        items = "".join(f"<Contents><Key>p/{name}</Key><Size>{len(name)}</Size></Contents>" for name in names)
         more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>" if token else ""
         return Answer(body=f"<ListBucketResult>{more}{items}</ListBucketResult>".encode())
 
-    scripted.answers = [page(["b", "sub/"], "next"), page(["a", "sub//x"], "")]
-    assert S3Location("s3://bucket/p").keys("") == ["a", "b"]
+    scripted.answers = [page(["bb", "sub/"], "next"), page(["a", "sub//x"], "")]
+    assert S3Location("s3://bucket/p").sizes("") == {"a": 1, "bb": 2}
     assert "prefix=p%2F&" in scripted.requests[0][1] and "continuation-token=next" in scripted.requests[1][1]
 
 

@@ -109,7 +109,7 @@ def test_a_flipped_bit_is_found_in_its_row_alone_and_named(folder, item, row):
     folder.location.put(item.key, bytes(content))
     for other in set(range(ROWS)) - {row}:
         shards.read_row(folder, item, other)
-    with pytest.raises(WorkError, match=f"row {row} of {item.key} in .* is damaged"):
+    with pytest.raises(WorkError, match=f"row {row} of {item.key} is damaged: type `padray verify {folder.path} --rep"):
         shards.read_row(folder, item, row)
 
 

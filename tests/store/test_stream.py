@@ -18,7 +18,7 @@ ROW_BYTES = 40
 
 def item(number: int) -> StoredObject:
     rows = {"offset": 0, "count": 100, "size": ROW_BYTES // 4, "dtype": "F32", "checksums": [0] * 100}
-    return StoredObject(f"expert-{number:04d}", 0, "", {"rows": rows})
+    return StoredObject(f"expert-{number:04d}", 100 * ROW_BYTES, "", {"rows": rows})
 
 
 def pairs(count: int):
