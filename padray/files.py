@@ -25,6 +25,11 @@ def shown(name: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else repr(text)[1:-1]  # line ends, and bytes that are no UTF-8, are not printable
 
 
+def quoted(name: str | os.PathLike[str]) -> str:
+    """The same between quotes."""
+    return f"'{shown(name)}'"
+
+
 def is_utf8(text: str) -> bool:
     """Whether a text can be stored and shown: a file's name may hold other bytes, JSON half a character."""
     try:

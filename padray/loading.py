@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from padray import trees
 from padray.config import Config
 from padray.errors import InputError
-from padray.files import is_utf8, open_file, reason, shown
+from padray.files import is_utf8, open_file, quoted, reason, shown
 from padray.trees import Tree
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
@@ -113,7 +113,7 @@ def as_yaml(config: Config) -> str:
 def load_space(path: str) -> Tree:
     """A search space's file: dotted settings and what may be chosen for each. Raises InputError."""
     if Path(path).suffix not in _SUFFIXES:
-        raise InputError(f"--space {shown(path)!r} must be a .yaml file, e.g. search_spaces/pad_filters.yaml")
+        raise InputError(f"--space {quoted(path)} must be a .yaml file, e.g. search_spaces/pad_filters.yaml")
     return trees.read(path, "the search space")
 
 
@@ -130,7 +130,7 @@ def _read(name: str) -> tuple[Tree, str]:
     if Path(name).suffix in _SUFFIXES:
         return trees.read(name, "the settings file"), shown(name)
     near = _near(name, preset_names(), "the presets are")
-    raise UnknownNameError(f"{shown(name)!r} is neither a preset nor a .yaml file{near}")
+    raise UnknownNameError(f"{quoted(name)} is neither a preset nor a .yaml file{near}")
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
@@ -145,7 +145,7 @@ def _put(tree: Tree, path: list[str], value: Any, source: str) -> None:
     """Set one value, in sections of the tree's own: those that it was given may be another's too."""
     for part in path[:-1]:
         if not isinstance(tree.get(part) or {}, dict):
-            raise InputError(f"{source}: {shown(part)!r} is a value, it holds no settings")
+            raise InputError(f"{source}: {quoted(part)} is a value, it holds no settings")
         tree[part] = dict(tree.get(part) or {})
         tree = tree[part]
     tree[path[-1]] = value

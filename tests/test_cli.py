@@ -159,7 +159,7 @@ def test_an_argument_that_is_no_text_is_told_on_any_terminal(run, monkeypatch, a
     sys.stdout.reconfigure(encoding=encoding, errors="strict")
     sys.stderr.reconfigure(encoding=encoding, errors="strict")
     said = run(*arguments)
-    refused(said, Path("nowhere"), "\\udcff: an argument must be text in UTF-8")
+    refused(said, Path("nowhere"), "\\udcff", ": an argument must be text in UTF-8")
     assert run(*arguments, "--json").json == {"error": said.err.removeprefix("padray: ").strip()}
 
 

@@ -17,7 +17,7 @@ from padray.cluster.shares import Gpus
 from padray.errors import InfrastructureError
 
 UNKNOWN_BYTES = 16 * 2**30  # of a GPU where no node can be asked: a T4's, the least that clouds rent out
-_NODE_TYPES = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves the cluster's settings on its head
+_NODE_TYPES = Path.home() / "ray_bootstrap_config.yaml"  # where `ray up` leaves the cluster's settings on its head
 _PATIENCE_S = 20.0  # with a node that is asked
 
 
@@ -79,7 +79,7 @@ def _nodes() -> list[dict[str, Any]]:
 def _may_come() -> bool | None:
     """Whether a node type of `ray up` has GPUs; None where its settings are not here."""
     try:
-        settings = YAML(typ="safe", pure=True).load(_NODE_TYPES.expanduser().read_text(encoding="utf-8"))
+        settings = YAML(typ="safe", pure=True).load(_NODE_TYPES.read_text(encoding="utf-8"))
         return any(kind["resources"].get("GPU", 0) > 0 for kind in settings["available_node_types"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError):
         return None

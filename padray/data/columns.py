@@ -13,7 +13,7 @@ import pyarrow as pa
 from padray.config import DataSettings
 from padray.data.listing import Content, some
 from padray.errors import InputError
-from padray.files import shown
+from padray.files import quoted, shown
 
 IMAGE_COLUMNS = ("img", "image")
 SERIES_COLUMN = "series"
@@ -51,7 +51,7 @@ def sample_columns(schema: pa.Schema, name: str, content: Content, settings: Dat
     kind = schema.field(column).type
     if not _is_binary(kind.field("bytes").type if _is_struct_of_bytes(kind) else kind):
         raise InputError(
-            f"column {shown(column)!r} of {name} is {_said(kind)}; images must be binary, or struct<bytes, path>"
+            f"column {quoted(column)} of {name} is {_said(kind)}; images must be binary, or struct<bytes, path>"
         )
     return (column,)
 
@@ -61,7 +61,7 @@ def label_column(schema: pa.Schema, name: str, settings: DataSettings) -> str:
     label = _pick(schema, name, settings.label_column, LABEL_COLUMNS, "label")
     kind = schema.field(label).type
     if not (pa.types.is_integer(kind) or is_text(kind)):
-        raise InputError(f"column {shown(label)!r} of {name} is {_said(kind)}; labels must be whole numbers or text")
+        raise InputError(f"column {quoted(label)} of {name} is {_said(kind)}; labels must be whole numbers or text")
     return label
 
 
@@ -79,11 +79,11 @@ def _features(schema: pa.Schema, name: str, label: str) -> tuple[str, ...]:
         if is_coded(kind):
             _pick(schema, name, None, IMAGE_COLUMNS, "image")  # images under another name: says which columns there are
         raise InputError(
-            f"column {shown(column)!r} of {name} is {_said(kind)}, and a table's columns must be numbers; write "
+            f"column {quoted(column)} of {name} is {_said(kind)}, and a table's columns must be numbers; write "
             f"categories as numbers, e.g. a column of 0 and 1 for each, and name the label in data.label_column"
         )
     if not columns:
-        raise InputError(f"{name} has no column besides {shown(label)!r}; add an image, a series, or numbers")
+        raise InputError(f"{name} has no column besides {quoted(label)}; add an image, a series, or numbers")
     for column, count in Counter(columns).items():
         if count > 1:
             raise _two(name, column)
@@ -102,7 +102,7 @@ def _pick(schema: pa.Schema, name: str, wanted: str | None, usual: tuple[str, ..
 
 
 def _two(name: str, column: str) -> InputError:
-    return InputError(f"{name} has two columns {shown(column)!r}; name every column differently")
+    return InputError(f"{name} has two columns {quoted(column)}; name every column differently")
 
 
 # -- types

@@ -16,7 +16,7 @@ from padray.data import imagenet
 from padray.data.listing import Listing, Listings, Source, some
 from padray.data.pictures import SUFFIXES
 from padray.errors import InputError
-from padray.files import entries, is_folder, read_regular, shown
+from padray.files import entries, is_folder, quoted, read_regular, shown
 
 _TABLE, _WORDS = "val_annotations.txt", "words.txt"
 _FLAT = "images"  # the folder of Tiny ImageNet's validation files
@@ -130,7 +130,7 @@ def _annotated(source: Source) -> list[str]:
         if not tab or not wnid:
             raise InputError(f"line {number} of {place} must hold a file's name, a tab and a WordNet id")
         if wnid not in known:
-            raise InputError(f"line {number} of {place} names {shown(wnid)!r}, which is no class of train/")
+            raise InputError(f"line {number} of {place} names {quoted(wnid)}, which is no class of train/")
         if name in found:
             raise InputError(f"line {number} of {place} lists {shown(name)} twice")
         found[name] = wnid

@@ -11,7 +11,7 @@ from padray.config import DataSettings
 from padray.data import fetched, folders, parquet
 from padray.data.listing import Listings, Source
 from padray.errors import InputError
-from padray.files import entries, expanded, shown
+from padray.files import entries, expanded, quoted, shown
 
 
 def locate(settings: DataSettings) -> Source:
@@ -23,13 +23,13 @@ def locate(settings: DataSettings) -> Source:
     root = expanded(settings.path, "data.path")
     if not os.path.isdir(root):
         state = "is a file" if os.path.exists(root) else "does not exist"
-        raise InputError(f"data.path {shown(settings.path)!r} {state}; it must be the dataset's folder")
+        raise InputError(f"data.path {quoted(settings.path)} {state}; it must be the dataset's folder")
     inner = root / settings.dataset  # one folder for several datasets, each under its name: studies need that
     for folder in (root, inner) if os.path.isdir(inner) else (root,):
         if source := _at(folder, settings.dataset):
             return source
     raise InputError(
-        f"data.path {shown(settings.path)!r} holds no dataset {settings.dataset!r} that padray can read; {_LAYOUTS}"
+        f"data.path {quoted(settings.path)} holds no dataset {settings.dataset!r} that padray can read; {_LAYOUTS}"
     )
 
 

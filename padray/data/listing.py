@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from padray.errors import InputError
-from padray.files import is_utf8, shown
+from padray.files import is_utf8, quoted, shown
 
 Content = Literal["image", "table", "series"]  # what the samples are; a table's sample is one of its rows
 HOLDS: dict[str, str] = {"image": "images", "table": "a table", "series": "series"}  # in sentences
@@ -62,7 +62,7 @@ def check_names(names: tuple[str, ...], place: str) -> None:
     for name in names:
         fault = _fault(name) or ("is that of another class too; give every class its own" if name in known else None)
         if fault:
-            raise InputError(f"the class name {shown(name)!r} of {place} {fault}")
+            raise InputError(f"the class name {quoted(name)} of {place} {fault}")
         known.add(name)
 
 

@@ -19,7 +19,7 @@ from padray.config import DataSettings
 from padray.data import columns
 from padray.data.listing import Content, Encoded, Listing, Listings, Source, some
 from padray.errors import InputError
-from padray.files import open_file, reason, shown
+from padray.files import open_file, quoted, reason, shown
 from padray.memory import check_memory
 
 _VALUE_BYTES = 32  # of a label or a number while it is read
@@ -57,7 +57,7 @@ def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
     for file in files:
         if (file.texts is None) != (files[0].texts is None):
             raise InputError(
-                f"column {shown(file.label)!r} of {file.name} is {file.label_kind}, that of {files[0].name} is "
+                f"column {quoted(file.label)} of {file.name} is {file.label_kind}, that of {files[0].name} is "
                 f"{files[0].label_kind}; write the labels of all files in one way"
             )
         if declared and file.class_names and file.class_names != declared.class_names:
@@ -72,7 +72,7 @@ def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
     most = max(int(file.labels.max(initial=0)) for file in train)
     if most >= max(1, sum(len(file.labels) for file in train)):  # that of no samples at all is told elsewhere
         raise InputError(
-            f"column {shown(files[0].label)!r} of {files[0].name} has the label {most}, more than there are training "
+            f"column {quoted(files[0].label)} of {files[0].name} has the label {most}, more than there are training "
             f"samples; number the classes without gaps from 0"
         )
     return tuple(str(i) for i in range(most + 1))
@@ -152,7 +152,7 @@ def _labels(path: Path, name: str, label: str, is_text: bool) -> tuple[np.ndarra
         if found.null_count:
             row = pc.index(found.is_null(), True).as_py()
             raise InputError(
-                f"row {row} (from 0) of {name} has no label in column {shown(label)!r}; every row needs one"
+                f"row {row} (from 0) of {name} has no label in column {quoted(label)}; every row needs one"
             )
         if not is_text:
             return _whole(found.to_numpy()), None
@@ -173,7 +173,7 @@ def _texts(dictionary: pa.Array, name: str, label: str) -> tuple[str, ...]:
         return tuple(dictionary.to_pylist())
     except UnicodeDecodeError:
         raise InputError(
-            f"column {shown(label)!r} of {name} has a label that is not UTF-8; write the file again, with its text "
+            f"column {quoted(label)} of {name} has a label that is not UTF-8; write the file again, with its text "
             f"as UTF-8"
         ) from None
 
@@ -238,7 +238,7 @@ def _read_table(file: _File, rows: np.ndarray) -> Iterator[Encoded]:
             row, feature = np.argwhere(~np.isfinite(values_NF))[0]
             raise InputError(
                 f"row {chosen[row]} (from 0) of {file.name} has no finite number in column "
-                f"{shown(file.columns[feature])!r}; fill it in, or leave the row or the column out"
+                f"{quoted(file.columns[feature])}; fill it in, or leave the row or the column out"
             )
         yield from values_NF[:, :, None, None]
 

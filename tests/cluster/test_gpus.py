@@ -162,7 +162,7 @@ def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(mon
 
     monkeypatch.setattr(tuning, "_task", task)
     monkeypatch.setattr(tuning.ray, "get", lambda answer: answer)
-    work = SimpleNamespace(config_of=lambda parameters: config)
+    work = SimpleNamespace(fitting=lambda parameters: config)
     owner = SimpleNamespace(experts=SimpleNamespace(remote=lambda config: None))
     assert tuning._made(work, 0, {}, owner, 0.5).value == 0.5 and taken == [0.5, 1.0]
 
@@ -188,6 +188,7 @@ def test_of_several_gpus_the_process_s_own_is_used(monkeypatch):
     """A Train worker sees those of all workers on its node, and Ray Train makes its own the current one."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     assert decide(ComputeSettings()).use() == torch.device("cuda:2")
     assert decide(ComputeSettings(device="cpu")).use() == torch.device("cpu")
 
@@ -202,5 +203,6 @@ def test_a_cell_s_share_follows_its_network_its_batch_and_the_dataset(settings, 
     assert wide > needed("evaluation.architectures=[{name: convnet, width: 64, depth: 3}]") > small
     assert needed(limit) > small
     assert needed("evaluation.controls.full=true", "evaluation.batch=64") > small
-    assert needed("evaluation.controls.full=true", "evaluation.batch=64") < needed("evaluation.controls.full=true")
+    full = ("evaluation.controls.full=true", "evaluation.architectures=[{name: convnet, width: 64, depth: 3}]")
+    assert needed(*full, "evaluation.batch=16") < needed(*full, "evaluation.batch=200")
     assert needed("evaluation.protocol=teacher", "evaluation.teacher.network=resnet18") > small

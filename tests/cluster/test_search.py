@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from padray import loading
+from padray.errors import DivergedError
 from padray.search import study
 from padray.search.study import SearchWork
 from padray.stages import data
@@ -99,7 +100,7 @@ def test_an_interrupted_search_equals_an_undisturbed_one(space, tmp_path):
 
 def test_a_failed_search_says_why(space, tmp_path):
     context = make_context(space, tmp_path / "runs", "inline", (*FEW, "search.trials=2", "experts.lr=1e30"))
-    with pytest.raises(study.WorkError, match=r"none of 2 trials finished; the first says: .*"):
+    with pytest.raises(DivergedError, match=r"none of 2 trials finished; the first says: .*"):
         study.tune(context)
 
 

@@ -44,7 +44,7 @@ def mine(tmp_path: Path) -> Path:
         (("--storage", "runs"), "--storage runs is relative, which means nothing in a job; give an absolute path"),
         (("--storage=s3://b/p", "--set", "data.path=images"), "--set data.path images is relative"),
         (("--storage=s3://b/p", "--set", "distill.ipk=1"), "distill.ipk is not a setting"),
-        (("--storage=s3://b/p", "--space", "nowhere.yaml"), "cannot read the settings file nowhere.yaml"),
+        (("--storage=s3://b/p", "--space", "nowhere.yaml"), "cannot read the search space nowhere.yaml"),
         (("--storage=s3://b/p", "--env", "AWS_SECRET_ACCESS_KEY=x"), "--env holds AWS_SECRET_ACCESS_KEY"),
         (("--storage=s3://b/p", "--env", "NOT_SET_HERE"), "--env NOT_SET_HERE: write it as NAME=VALUE"),
         (("--storage=s3://b/p",), f"there is no Ray dashboard at {NOWHERE} ([Errno 111] Connection refused)"),

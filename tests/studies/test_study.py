@@ -36,7 +36,7 @@ columns:
   title: lr
   cases:
     low: {{distill.lr_images: 1}}
-    wild: {{distill.lr_images: 1.0e+30}}
+    wild: {{distill.lr_images: 1.0e+30, distill.iterations: 16}}
     elsewhere: null
 printed:
   "yes": {{low: 67.4}}
