@@ -236,7 +236,7 @@ def names(root: Path, draw: Draw) -> None:
     name = draw(st.sampled_from([
         f"checkpoint-x-{'0' * 12}.safetensors", f"set-{'9' * 80}-{'0' * 12}.safetensors", f"set-x-{'0' * 12}.bin",
         f"history-{'0' * 12}.parquet", f"cell-{'0' * 12}.json", f"expert--{'0' * 12}.safetensors", "é\n.json", "\udcff",
-        f"{'n' * 240}-{'0' * 12}.json", "deep/deeper/manifest.json", f"-{'0' * 12}.x", "manifest.json",
+        f"{'n' * 230}-{'0' * 12}.json", "deep/deeper/manifest.json", f"-{'0' * 12}.x", "manifest.json",
     ]))  # fmt: skip
     target = path.parent / name
     target.parent.mkdir(parents=True, exist_ok=True)

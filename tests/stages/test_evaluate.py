@@ -21,7 +21,7 @@ from padray.fingerprint import Identity
 from padray.sections import NetworkSettings
 from padray.stages import cells, evaluate, stored
 from padray.stages.base import Context, InlineRunner
-from padray.store import shards
+from padray.store import headers, shards
 from padray.store.location import open_location
 from tests.conftest import TINY
 
@@ -190,7 +190,7 @@ def test_the_teacher_says_how_good_it_is(chain):
     context = chain.context()
     images, labels = stored.load_dataset(context.folder(chain.found["data"])).split("test")
     right = float((network.eval()(images).argmax(dim=1) == labels).double().mean())
-    facts = shards.metadata_of(content)
+    facts = headers.metadata_of(content)
     assert facts["test"]["plain"] == pytest.approx(right) and right > 0.2 and facts["epochs"] == 8
 
 

@@ -21,7 +21,6 @@ from padray.stages import stored
 from padray.stages.base import Context
 from padray.store import shards
 from padray.store.artifacts import Folder
-from padray.store.location import LocalLocation
 
 SMALL = (
     "data.limit_per_class=12", "schedule.initial_ratio=1.0", "schedule.easy_removal=[]", "experts.count=2",
@@ -222,9 +221,9 @@ def test_resuming_reads_each_shard_whole_once(tiny, tmp_path, monkeypatch):
     folder, items = opened(done)
     before = folder.require()
     (folder.location.root / folder.path / "manifest.json").unlink()
-    whole, read = [], LocalLocation.get
-    monkeypatch.setattr(LocalLocation, "get", lambda self, key: whole.append(key) or read(self, key))
+    proven, prove = [], Folder._proven
+    monkeypatch.setattr(Folder, "_proven", lambda self, key, size: proven.append(key) or prove(self, key, size))
     again = run(tiny, tmp_path / "runs", *SMALL)
-    assert sorted(key for key in whole if "expert-" in key) == [item.key for item in items]
+    assert sorted(key for key in proven if "expert-" in key) == [item.key for item in items]
     assert folder.require().objects == before.objects
     assert torch.equal(snapshots(again, [3]), snapshots(done, [3]))
