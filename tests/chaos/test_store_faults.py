@@ -272,13 +272,14 @@ def test_damage_in_a_bucket_is_met_by_the_reader_named_and_mended(s3, tiny, run:
             location.put(key, content)
     ((path, manifest),) = [(path, made) for path, made in all_manifests(location) if path.startswith("experts/")]
     for item in manifest.objects:
-        with pytest.raises(WorkError, match=rf"row 6 of {item.key}"):
+        with pytest.raises(WorkError, match=rf"row 6 of {item.key} is damaged"):
             read_row(Folder(location, path, manifest.fingerprint), item, -1)
     arguments = ("distill", tiny, "--storage", location.uri, "--runner", "inline")
     told(run(*arguments), 3, f"row 6 of {shards[0]}")
     said = run("verify", "--storage", location.uri, "--json")
-    assert said.code == 3 and [line["key"] for line in said.json["findings"]] == shards
-    parts = ["rows 6 of 7", f"has {len(cut) - 1} bytes instead of {len(cut)}", "rows 0, 1, 2, 3, 4 … of 7"]
+    left = [shards[0], shards[2]]  # what has another size than the manifest says is made again without a word
+    assert said.code == 3 and [line["key"] for line in said.json["findings"]] == left
+    parts = ["rows 6 of 7", "rows 0, 1, 2, 3, 4 … of 7"]
     assert all(part in line["problem"] for part, line in zip(parts, said.json["findings"], strict=True))
     assert foreign != flipped and run("verify", "--repair", "--storage", location.uri).code == 0
     assert run(*arguments).code == 0
