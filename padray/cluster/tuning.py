@@ -153,22 +153,23 @@ def run(work: SearchWork, share: float = 0.0) -> Iterator[TrialRecord]:
     Raises:
         InputError, WorkError: what kept trials from coming to an end, when all others have; of those nothing is stored.
     """
-    seen = set(work.records())
+    known: dict[str, TrialRecord] = {}  # asked for once a second, each trial is read once
+    seen = set(work.records(known))
     losses = Losses(work.config.cluster.max_losses)
-    while trials.missing(work.records(), work.config.search.trials):
+    while trials.missing(work.records(known), work.config.search.trials):
         outcome: list[Exception] = []
         thread = threading.Thread(target=_fit, args=(work, share, outcome), daemon=True)
         thread.start()
         while True:
             thread.join(_POLL_S)
             over = not thread.is_alive()  # asked before reading, so that nothing is missed
-            for number, record in work.records().items():
+            for number, record in work.records(known).items():
                 if number not in seen:
                     seen.add(number)
                     yield record
             if over:
                 break
-        left = trials.missing(work.records(), work.config.search.trials)
+        left = trials.missing(work.records(known), work.config.search.trials)
         if left:
             _explain(outcome, losses, f"trial {left[0]}")
 

@@ -35,9 +35,9 @@ class SearchWork:
     def folder(self) -> Folder:
         return Folder(self.inputs.location, self.identity.folder, self.identity.fingerprint)
 
-    def records(self) -> dict[int, TrialRecord]:
-        """The trials that came to an end, by number."""
-        return trials.read(self.folder(), self.config.search.space)
+    def records(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
+        """The trials that came to an end, by number; see `trials.read` for what is known of them."""
+        return trials.read(self.folder(), self.config.search.space, known)
 
     def begun(self) -> dict[int, Parameters]:
         """The parameters of the trials that were ever begun, by number."""

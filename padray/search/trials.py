@@ -21,7 +21,7 @@ from padray.draws import seed_for
 from padray.errors import InputError
 from padray.space import ParameterSpec, SearchSettings
 from padray.store.artifacts import Folder, StoredObject
-from padray.store.records import read_record, refusal
+from padray.store.records import refusal, take_record
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STUDY_URL = "PADRAY_STUDY_URL"
@@ -55,14 +55,21 @@ class BegunTrial:
 _RECORD, _BEGUN = TypeAdapter(TrialRecord), TypeAdapter(BegunTrial)
 
 
-def read(folder: Folder, space: dict[str, ParameterSpec]) -> dict[int, TrialRecord]:
-    """The trials of a search by number. Raises InputError if what is stored cannot be a trial of this space."""
-    found = {}
-    for item in folder.loose("trial-"):
-        record = read_record(folder, item, _RECORD)
-        _check(folder, item, record, space)
-        found[record.number] = record
-    return dict(sorted(found.items()))
+def read(
+    folder: Folder, space: dict[str, ParameterSpec], known: dict[str, TrialRecord] | None = None
+) -> dict[int, TrialRecord]:
+    """The trials of a search by number. Raises InputError if what is stored cannot be a trial of this space.
+
+    Args:
+        known: those that were read before, by key. They are not read again, and new ones join them.
+    """
+    known, keys = {} if known is None else known, folder.keys("trial-")
+    for key in keys:
+        if key not in known and (taken := take_record(folder, key, _RECORD)):
+            _check(folder, *taken, space)
+            known[key] = taken[1]
+    found = [known[key] for key in keys if key in known]
+    return {record.number: record for record in sorted(found, key=lambda record: record.number)}
 
 
 def _check(folder: Folder, item: StoredObject, record: TrialRecord, space: dict[str, ParameterSpec]) -> None:
@@ -89,10 +96,11 @@ def begin(folder: Folder, number: int, parameters: Parameters) -> None:
 def read_begun(folder: Folder, space: dict[str, ParameterSpec]) -> dict[int, Parameters]:
     """The parameters of all trials that were ever begun, by number. Raises InputError as `read` does."""
     found = {}
-    for item in folder.loose("begun-"):
-        begun = read_record(folder, item, _BEGUN)
-        _check(folder, item, TrialRecord(begun.number, begun.parameters, "failed"), space)
-        found[begun.number] = begun.parameters
+    for key in folder.keys("begun-"):
+        if taken := take_record(folder, key, _BEGUN):
+            item, begun = taken
+            _check(folder, item, TrialRecord(begun.number, begun.parameters, "failed"), space)
+            found[begun.number] = begun.parameters
     return found
 
 

@@ -26,6 +26,17 @@ def read_record(folder: Folder, item: StoredObject, model: TypeAdapter[T]) -> T:
         raise refusal(folder, item) from None
 
 
+def take_record(folder: Folder, key: str, model: TypeAdapter[T]) -> tuple[StoredObject, T] | None:
+    """A record that no manifest lists, read once; None if it is torn or gone. Raises InputError if it is none."""
+    taken = folder.take(key, MOST_RECORD)
+    if taken is None:
+        return None
+    try:
+        return taken[0], _parsed(taken[1], model)
+    except ValueError:
+        raise refusal(folder, taken[0]) from None
+
+
 def read_events(location: Location, model: TypeAdapter[T]) -> Iterator[T]:
     """The events table, oldest first. Raises InputError if somebody else wrote into it."""
     folder = Folder(location, EVENTS, "")

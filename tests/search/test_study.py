@@ -16,8 +16,10 @@ from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError
 from padray.search import objective, study, trials
 from padray.search.study import SearchOutcome, SearchWork
+from padray.search.trials import TrialRecord
 from padray.stages import data, stored
 from padray.stages.base import Context, Inputs
+from padray.store.artifacts import Folder
 from tests.search.conftest import Make, Search, settings_text
 
 
@@ -158,6 +160,15 @@ def test_a_lost_trial_keeps_its_parameters(finished, again) -> None:
     made = list(work.run_inline(search.context()))
     assert [record.number for record in made] == [1, 2] and made[0].parameters == given
     assert made[1].parameters != given
+
+
+def test_a_trial_is_read_once_however_often_the_search_is_asked(finished, monkeypatch) -> None:
+    work, take, taken = work_of(finished[0]), Folder.take, []
+    monkeypatch.setattr(Folder, "take", lambda self, key, most=None: taken.append(key) or take(self, key, most))
+    known: dict[str, TrialRecord] = {}
+    for _ in range(3):
+        assert list(work.records(known).values()) == finished[2].records
+    assert len(taken) == 3
 
 
 def test_more_trials_extend_the_same_folder(finished, again) -> None:
