@@ -180,9 +180,10 @@ class Bench:
                 item = shards[pair.expert]
                 yield (item, pair.start), (item, pair.start + settings.expert_epochs)
 
-    def _rows(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def _rows(self, streamed: Iterator[tuple[torch.Tensor, ...]]) -> Iterator[tuple[torch.Tensor, ...]]:
+        """The snapshots where the work is; what was waited for them is noted."""
         asked = time.monotonic()
-        for rows in stream(self.expert_folder, self._requests()):
+        for rows in streamed:
             if self.device.type != "cpu":  # a move to where they are would still let the readers have the interpreter
                 rows = tuple(row.to(self.device) for row in rows)
             self.waited_s += time.monotonic() - asked
@@ -198,9 +199,9 @@ class Bench:
         mine = self.member.trajectories(settings.trajectories)
         if self.state.iteration >= settings.iterations and self.member.rank == 0:  # only the set is still to store
             self._finish(self.state)
-        ports = Ports(self._rows(), mine, self.member.exchange, self._judge, self._keep)
-        try:
-            with within_memory("distilling"):
+        try:  # closed however it ends, or the readers would outlive what they read for
+            with within_memory("distilling"), closing(stream(self.expert_folder, self._requests())) as streamed:
+                ports = Ports(self._rows(streamed), mine, self.member.exchange, self._judge, self._keep)
                 for metrics in loop.run(self.problem, self.state, settings.iterations, ports):
                     yield {**metrics, "waited_s": self.waited_s}  # no clock in the history, whose bytes are compared
                     self.waited_s = 0.0

@@ -1,7 +1,7 @@
 """Snapshots of shards, read ahead of their use under a budget of bytes, in the order in which they were asked for."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
@@ -16,8 +16,8 @@ Request = tuple[StoredObject, int]  # a shard, and the epoch whose snapshot is w
 
 def stream(
     folder: Folder, requests: Iterable[tuple[Request, ...]], budget_bytes: int = 256 << 20, readers: int = 2
-) -> Iterator[tuple[torch.Tensor, ...]]:
-    """For each tuple of (shard, epoch) requests the tuple of snapshots (P,), in order.
+) -> Generator[tuple[torch.Tensor, ...], None, None]:
+    """For each tuple of (shard, epoch) requests the tuple of snapshots (P,), in order. Closed early, the readers end.
 
     At least one tuple is always read ahead; more of them only while their bytes fit into the budget.
     """

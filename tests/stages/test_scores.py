@@ -103,9 +103,9 @@ def test_another_method_shares_the_scores_and_gives_other_experts(settings):
 
 
 def test_a_method_that_stored_tables_lack_is_added_and_leaves_what_was_made_from_the_others(settings, monkeypatch):
-    with monkeypatch.context() as patched:
-        for name in ("margin", "random"):  # as an older version, which did not know them
-            patched.delitem(SCORES, name)
+    with monkeypatch.context() as patched:  # as an older version, which did not know two of them
+        known = {name: score for name, score in SCORES.items() if name not in ("margin", "random")}
+        patched.setattr("padray.stages.scores.SCORES", known)
         before, outcome = run(settings)
         old = tables(before, outcome)
     added, outcome = run(settings, "scores.method=margin")
