@@ -170,7 +170,7 @@ def _starts_anew(manifest: Manifest, lost: frozenset[str]) -> bool:
     names = [split_key(key)[0] for key in lost]
     left = [item for item in manifest.objects if item.key not in lost]
     parts = any(name.startswith("history-") for name in names)  # only distilling brings them back
-    return not left or parts or manifest.stage == "report" or _is_imported(manifest)
+    return not left or parts or manifest.stage in ("data", "report") or _is_imported(manifest)
 
 
 def _is_imported(manifest: Manifest) -> bool:

@@ -57,6 +57,15 @@ def ray_token() -> Iterator[None]:
     os.environ |= before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of their own for these tests, not that of whoever runs them."""
+    place = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place))
+        yield place / "padray"
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """The tiny chain's settings file."""

@@ -502,7 +502,7 @@ def test_rm_refuses_what_others_were_made_from_and_names_them(root):
         upkeep.remove(location, "scores/", force=False)
     with pytest.raises(InputError, match=r"1 artefacts were made from distilled/.*: evaluations/distilled-"):
         upkeep.remove(location, "distilled/", force=False)
-    with pytest.raises(InputError, match=r"4 artefacts were made from datasets/"):
+    with pytest.raises(InputError, match=r"5 artefacts were made from datasets/"):
         upkeep.remove(location, "datasets/", force=False)
     assert tree(root) == before
 
@@ -527,7 +527,7 @@ def test_rm_takes_one_artefact_that_there_is(root):
 
 def test_rm_of_a_broken_artefact_still_knows_what_needs_it(root):
     one(root, "dataset-*").with_name("manifest.json").write_text("{}")
-    with pytest.raises(InputError, match=r"4 artefacts were made from datasets/"):
+    with pytest.raises(InputError, match=r"5 artefacts were made from datasets/"):
         upkeep.remove(LocalLocation(root), "datasets/", force=False)
 
 

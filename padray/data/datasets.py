@@ -1,12 +1,14 @@
 """The dataset as every stage uses it: samples, labels, splits and the preprocessing of its training split.
 
 Legend: N samples, C channels, H rows, W columns, K classes. Raw samples are kept (images as uint8, tables and
-series as float32) and preprocessed when a split is asked for.
+series as float32) and preprocessed when a split is asked for: on CPUs once for all processes of a machine, elsewhere
+where they are needed.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,21 +22,52 @@ from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
 from padray.memory import check_memory
+from padray.store.shelf import Layout, Make, Shelf
 
 SPLITS = ("train", "validation", "test")
-_CHUNK = 2048  # samples preprocessed at once
+Read = Callable[[], Tensor]
 _MATRICES = 4  # of float64 that whitening holds at once
+_FITTED = "preprocessing."  # before the names of a transform's tensors
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All samples: `images` (N, C, H, W), `labels` (N,) int64; `splits` maps a name to indices into them."""
+    """All samples.
 
-    images: Tensor
+    Attributes:
+        shape: C, H, W of one sample.
+        read: gives `images`; a worker that finds its splits preprocessed never asks for them.
+        labels: (N,) int64.
+        splits: indices into the samples, by name.
+        shelf: where preprocessed splits are shared with other processes.
+    """
+
+    shape: tuple[int, int, int]
+    read: Read
     labels: Tensor
     class_names: tuple[str, ...]
     splits: dict[str, Tensor]
     preprocessing: Preprocessing
+    shelf: Shelf = field(default_factory=Shelf)
+
+    @classmethod
+    def of(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        class_names: tuple[str, ...],
+        splits: dict[str, Tensor],
+        preprocessing: Preprocessing,
+    ) -> "Dataset":
+        """A dataset whose samples are in memory."""
+        channels, height, width = images.shape[1:]
+        return cls((channels, height, width), lambda: images, labels, class_names, splits, preprocessing)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The raw samples (N, C, H, W)."""
+        return self.read()
 
     @property
     def classes(self) -> int:
@@ -42,27 +75,44 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """C, H, W of one sample."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
-
-    @property
     def content(self) -> Content:
         """What the samples are."""
         return self.preprocessing.content
 
-    def split(self, name: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Preprocessed images (n, C, H, W) of `dtype` and labels (n,) of one split, in the order of its indices."""
-        return self.samples(self.splits[name], dtype)
+    def split(
+        self, name: str, dtype: torch.dtype = torch.float32, device: torch.device = _CPU
+    ) -> tuple[Tensor, Tensor]:
+        """Preprocessed images (n, C, H, W) of `dtype` on `device`, and labels (n,), in the order of the split.
 
-    def samples(self, rows: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """The same for any samples, by their rows: no others are preprocessed."""
-        images = torch.empty(len(rows), *self.shape, dtype=dtype)
-        for first in range(0, len(rows), _CHUNK):
-            chunk = self.images[rows[first : first + _CHUNK]]
-            images[first : first + _CHUNK] = self.preprocessing.apply(whitening.to_unit(chunk, dtype))
+        On CPUs the images' bytes are the same in every process, however many threads it has; they may be mapped.
+        """
+        return self._made(self.shelf, name, self.splits[name], dtype, device)
+
+    def samples(
+        self, rows: Tensor, dtype: torch.dtype = torch.float32, device: torch.device = _CPU
+    ) -> tuple[Tensor, Tensor]:
+        """The same for any samples, by their rows: no others are preprocessed, and no file is made."""
+        return self._made(Shelf(), "", rows, dtype, device)
+
+    def _made(
+        self, shelf: Shelf, name: str, rows: Tensor, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        layout = Layout((len(rows), *self.shape), dtype)
+        if device.type == "cpu":
+            return shelf.tensor(name, layout, lambda: self._preprocessed(rows, dtype, device)), self.labels[rows]
+        images, part = torch.empty(layout.shape, dtype=dtype, device=device), self._preprocessed(rows, dtype, device)
+        for first, last in layout.parts:
+            images[first:last] = part(first, last)
         return images, self.labels[rows]
+
+    def _preprocessed(self, rows: Tensor, dtype: torch.dtype, device: torch.device) -> Make:
+        """What makes some of these samples, once all that it needs is read."""
+        images, transform = self.images, self.preprocessing.transform(dtype, device)
+
+        def make(first: int, last: int) -> Tensor:
+            return transform(whitening.to_unit(images[rows[first:last]].to(device), dtype))
+
+        return make
 
     def per_class(self, name: str) -> Tensor:
         """Samples of each class in one split, (K,) int64."""
@@ -83,7 +133,7 @@ def make(settings: DataSettings, raw: RawDataset) -> Dataset:
     splits = {"train": train, "validation": validation, "test": torch.arange(known, len(labels))}
     _check_zca(settings, math.prod(images.shape[1:]))
     preprocessing = whitening.fit(settings, images, raw.content, train)
-    return Dataset(images, labels, raw.class_names, splits, preprocessing)
+    return Dataset.of(images, labels, raw.class_names, splits, preprocessing)
 
 
 def _check_zca(settings: DataSettings, numbers: int) -> None:
@@ -129,25 +179,59 @@ def _split(labels: Tensor, names: tuple[str, ...], fraction: float, seed: int) -
     return kept.nonzero()[:, 0], validation
 
 
-def to_tensors(dataset: Dataset) -> dict[str, Tensor]:
-    """Every tensor of the dataset under a flat name, contiguous, for a store."""
-    tensors = {"images": dataset.images, "labels": dataset.labels}
-    tensors |= {f"splits.{name}": rows for name, rows in dataset.splits.items()}
-    tensors |= {f"preprocessing.{name}": value for name, value in dataset.preprocessing.tensors().items()}
-    return {name: value.contiguous() for name, value in tensors.items()}
+def to_objects(dataset: Dataset) -> dict[str, dict[str, Tensor]]:
+    """Every tensor of the dataset under a flat name, contiguous, by the object that is to hold it.
+
+    All are in `dataset`, but for large samples and a large preprocessing: who does without them shall not read them.
+    """
+    whole = {"labels": dataset.labels, **{f"splits.{name}": rows for name, rows in dataset.splits.items()}}
+    samples = {"images": dataset.images}
+    fitted = {f"{_FITTED}{name}": value for name, value in dataset.preprocessing.tensors().items()}
+    found = {"dataset": whole}
+    for stem, tensors, large in (
+        ("images", samples, dataset.images.nbytes >= whitening.LARGE),
+        ("preprocessing", fitted, dataset.preprocessing.is_large),
+    ):
+        found.setdefault(stem if large else "dataset", {}).update(tensors)
+    return {stem: {name: value.contiguous() for name, value in part.items()} for stem, part in found.items()}
 
 
 def meta(dataset: Dataset) -> dict[str, Any]:
-    """What `to_tensors` leaves out, as plain JSON values."""
-    return {"class_names": list(dataset.class_names), "preprocessing": dataset.preprocessing.meta()}
+    """What `to_objects` leaves out, as plain JSON values, and what is to be known of objects before they are read."""
+    found = {"class_names": list(dataset.class_names), "preprocessing": dataset.preprocessing.meta()}
+    if dataset.preprocessing.is_large:
+        found["preprocessing_sha256"] = dataset.preprocessing.digest
+    return found | {"shape": list(dataset.shape)} if dataset.images.nbytes >= whitening.LARGE else found
 
 
-def from_tensors(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Dataset:
-    """The inverse of `to_tensors` and `meta`."""
+def from_objects(
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    read: Callable[[str], Mapping[str, Tensor]],
+    shelf: Shelf | None = None,
+) -> Dataset:
+    """The inverse of `to_objects` and `meta`.
 
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    Args:
+        tensors: those of the object `dataset`.
+        read: the tensors of another object, by its name; called when they are needed.
+    """
+    channels, height, width = tensors["images"].shape[1:] if "images" in tensors else meta["shape"]
 
-    preprocessing = Preprocessing.from_tensors(meta["preprocessing"], under("preprocessing."))
-    names = tuple(meta["class_names"])
-    return Dataset(tensors["images"], tensors["labels"], names, under("splits."), preprocessing)
+    def samples() -> Tensor:
+        return (tensors if "images" in tensors else read("images"))["images"]
+
+    kind, digest = meta["preprocessing"], meta.get("preprocessing_sha256")
+    preprocessing = (
+        Preprocessing.from_tensors(kind, _under(_FITTED, tensors))
+        if digest is None
+        else Preprocessing.deferred(kind, digest, lambda: _under(_FITTED, read("preprocessing")))
+    )
+    return Dataset(
+        (channels, height, width), samples, tensors["labels"], tuple(meta["class_names"]), _under("splits.", tensors),
+        preprocessing, shelf or Shelf(),
+    )  # fmt: skip
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -7,8 +7,11 @@ of them; the result is meant to be far from unit covariance. The features of tab
 scales of their own: there x is divided by each one's deviation before, which the stored matrices contain.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ from padray.config import DataSettings
 from padray.data.listing import Content
 from padray.errors import InputError
 
+LARGE = 2**20  # bytes: what is larger lies in an object of its own, which those who need it refer to
 _CHUNK_BYTES = 64 * 2**20  # of float64 rows held at once while fitting
 _CONSTANT = 1e-9  # float32 values that differ deviate by a larger share of their mean
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -27,37 +31,67 @@ _KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
+class Deferred(Mapping[str, Tensor]):
+    """Tensors by names that are known; they are read when the first of them is asked for."""
+
+    def __init__(self, names: tuple[str, ...], read: Callable[[], Mapping[str, Tensor]]) -> None:
+        self._names, self._read = names, read
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, Tensor]:
+        found = self._read()
+        if set(found) != set(self._names):
+            raise InputError(f"this object must hold the tensors {self._names} of a preprocessing, not {tuple(found)}")
+        return found
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
     """A fitted transform, and what it was fitted on.
 
     `values` are float32: mean and std (C,) for normalize; mean (D,), whiten and unwhiten (D, D) for zca.
+    `known_digest` is that of the values, where they need not be read to know it.
     """
 
     kind: str = "none"
-    values: dict[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Tensor] = field(default_factory=dict)
     eps: float | None = None
     content: Content = "image"
+    known_digest: str | None = None
 
     def __post_init__(self) -> None:
-        expected = _KINDS.get(self.kind)
-        if expected is None:
-            raise InputError(f"preprocessing kind {self.kind!r} is unknown; it is one of {', '.join(_KINDS)}")
-        if set(self.values) != set(expected):
-            raise InputError(f"preprocessing {self.kind!r} needs the tensors {expected}, got {tuple(self.values)}")
+        if set(self.values) != set(names_of(self.kind)):
+            raise InputError(
+                f"preprocessing {self.kind!r} needs the tensors {names_of(self.kind)}, got {tuple(self.values)}"
+            )
+
+    def transform(self, dtype: torch.dtype, device: torch.device | None = None) -> Callable[[Tensor], Tensor]:
+        """`apply` for samples of this type and on this device; the tensors that it needs are brought there once."""
+        if self.kind == "none":
+            return lambda images_NCHW: images_NCHW
+        mean = self.values["mean"].to(device, dtype)
+        if self.kind == "normalize":
+            mean, std = mean.view(-1, 1, 1), self.values["std"].to(device, dtype).view(-1, 1, 1)
+            return lambda images_NCHW: (images_NCHW - mean) / std
+        whiten = self.values["whiten"].to(device, dtype)
+        return lambda images_NCHW: ((images_NCHW.flatten(1) - mean) @ whiten).view(images_NCHW.shape)
 
     def apply(self, images_NCHW: Tensor) -> Tensor:
         """Samples (N, C, H, W), images as floats in [0, 1], in the space that networks see; same shape and dtype."""
-        values = self._like(images_NCHW)
-        if self.kind == "normalize":
-            return (images_NCHW - values["mean"].view(-1, 1, 1)) / values["std"].view(-1, 1, 1)
-        if self.kind == "zca":
-            return ((images_NCHW.flatten(1) - values["mean"]) @ values["whiten"]).view(images_NCHW.shape)
-        return images_NCHW
+        return self.transform(images_NCHW.dtype, images_NCHW.device)(images_NCHW)
 
     def invert(self, z_NCHW: Tensor) -> Tensor:
         """Samples to look at: `apply` undone; images are clamped to [0, 1]."""
-        values = self._like(z_NCHW)
+        values = {name: self.values[name].to(z_NCHW) for name in self.values if name != "whiten"}
         if self.kind == "normalize":
             z_NCHW = z_NCHW * values["std"].view(-1, 1, 1) + values["mean"].view(-1, 1, 1)
         elif self.kind == "zca":
@@ -73,13 +107,42 @@ class Preprocessing:
         found = {"kind": self.kind} if self.eps is None else {"kind": self.kind, "eps": self.eps}
         return found if self.content == "image" else {**found, "content": self.content}
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the values are too large to lie in every file that needs them."""
+        return self.known_digest is not None or sum(value.nbytes for value in self.values.values()) >= LARGE
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the values: of the JSON of their names, types and shapes, then of their bytes, by name."""
+        if self.known_digest is not None:
+            return self.known_digest
+        named = sorted(self.values.items())
+        about = [[name, str(value.dtype), list(value.shape)] for name, value in named]
+        found = hashlib.sha256(json.dumps(about).encode())
+        for _, value in named:
+            found.update(value.contiguous().numpy().data.cast("B"))
+        return found.hexdigest()
+
     @classmethod
     def from_tensors(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Preprocessing":
         """The inverse of `meta()` and `tensors()`."""
-        return cls(meta["kind"], dict(tensors), meta.get("eps"), meta.get("content", "image"))
+        return cls(meta["kind"], tensors, meta.get("eps"), meta.get("content", "image"))
 
-    def _like(self, images: Tensor) -> dict[str, Tensor]:
-        return {name: value.to(images) for name, value in self.values.items()}
+    @classmethod
+    def deferred(
+        cls, meta: Mapping[str, Any], digest: str, read: Callable[[], Mapping[str, Tensor]]
+    ) -> "Preprocessing":
+        """A transform whose values, of this digest, `read` gives when they are needed."""
+        values = Deferred(names_of(meta["kind"]), read)
+        return cls(meta["kind"], values, meta.get("eps"), meta.get("content", "image"), digest)
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """The tensors that a kind has. Raises InputError if there is no such kind."""
+    if kind not in _KINDS:
+        raise InputError(f"preprocessing kind {kind!r} is unknown; it is one of {', '.join(_KINDS)}")
+    return _KINDS[kind]
 
 
 def fit(

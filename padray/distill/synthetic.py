@@ -2,13 +2,17 @@
 
 `set.safetensors`: `images` (C*IPC, ch, H, W), class after class, in the space in which they were distilled;
 `labels` as raw logits (C*IPC, C) or class indices (C*IPC,); `lr` (); the tensors of the preprocessing under
-`preprocessing.<name>`; and one JSON text in the header under `padray`. Legend: M = C*IPC samples, K classes.
+`preprocessing.<name>`; and one JSON text in the header under `padray`. A preprocessing that is large beside most sets
+(ZCA's two matrices) stays with the dataset; the set's file, then of format 2, has its digest in that text, beside the
+dataset's fingerprint. Legend: M = C*IPC samples, K classes.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch.nn import functional as F
@@ -19,7 +23,8 @@ from padray.errors import InputError
 from padray.matching.student import Learned
 from padray.store.headers import metadata_of
 
-SET_FORMAT = 1
+SET_FORMAT = 2
+_FITTED = "preprocessing."  # before the names of a transform's tensors
 _SURE = 5.0  # logit of the right class where no expert says better
 
 
@@ -46,32 +51,55 @@ class SyntheticSet:
         return sum(part.numel() * part.element_size() for part in parts)
 
 
+Find = Callable[[Mapping[str, Any], str], Mapping[str, torch.Tensor]]
+
+
 def encode(synthetic: SyntheticSet) -> bytes:
     """The file's bytes: a function of the set alone."""
-    learned = synthetic.learned
-    tensors = {"images": learned.images, "labels": learned.labels, "lr": learned.lr}
-    tensors |= {f"preprocessing.{name}": value for name, value in synthetic.preprocessing.tensors().items()}
-    facts = {**synthetic.facts, "set_format": SET_FORMAT, "preprocessing": synthetic.preprocessing.meta()}
+    learned, fitted = synthetic.learned, synthetic.preprocessing
+    tensors, about = {"images": learned.images, "labels": learned.labels, "lr": learned.lr}, fitted.meta()
+    if fitted.is_large:
+        about["sha256"] = fitted.digest
+    else:
+        tensors |= {f"{_FITTED}{name}": value for name, value in fitted.tensors().items()}
+    facts = {**synthetic.facts, "set_format": SET_FORMAT if fitted.is_large else 1, "preprocessing": about}
     return safetensors.torch.save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         metadata={"padray": json.dumps(facts, sort_keys=True)},
     )
 
 
-def decode(content: bytes) -> SyntheticSet:
-    """A set from its file. Raises InputError if the bytes are no set or one of a newer format."""
+def _nowhere(facts: Mapping[str, Any], digest: str) -> Mapping[str, torch.Tensor]:
+    raise InputError("the preprocessing of this set lies with its dataset, which cannot be reached from its file alone")
+
+
+def decode(content: bytes, find: Find = _nowhere) -> SyntheticSet:
+    """A set from its file.
+
+    Args:
+        find: gives the tensors of a preprocessing that is not in the file, by the set's facts and the digest of the
+            tensors, when they are needed.
+
+    Raises:
+        InputError: the bytes are no set or one of a newer format.
+    """
     try:
         facts = metadata_of(content)
         tensors = safetensors.torch.load(content)
         learned = Learned(tensors["images"], tensors["labels"], tensors["lr"])
-        prefix = "preprocessing."
-        parts = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        version, preprocessing = int(facts.pop("set_format")), facts.pop("preprocessing")
+        parts = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
+        version, about = int(facts.pop("set_format")), dict(facts.pop("preprocessing"))
+        digest = str(about.pop("sha256", ""))
+        if version > SET_FORMAT:
+            raise InputError(f"this set has format {version}; this padray reads up to {SET_FORMAT}: update it")
+        fitted = (
+            Preprocessing.deferred(about, digest, lambda: find(facts, digest))
+            if digest
+            else Preprocessing.from_tensors(about, parts)
+        )
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
         raise InputError("this file is not a distilled set that padray wrote") from None
-    if version > SET_FORMAT:
-        raise InputError(f"this set has format {version}; this padray reads up to {SET_FORMAT}: update it")
-    return SyntheticSet(learned, Preprocessing.from_tensors(preprocessing, parts), facts)
+    return SyntheticSet(learned, fitted, facts)
 
 
 def choose_samples(labels_N: torch.Tensor, correct_EN: torch.Tensor, ipc: int, seed: int, classes: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
-from padray.experts.training import Draws, Recipe, Samples, samples_of, train
+from padray.experts.training import Draws, Recipe, Samples, train
 from padray.matching.student import Learned
 from padray.sections import NetworkSettings
 
@@ -91,8 +91,9 @@ def score_of(model: nn.Module, judges: Judges) -> Score:
 
 @dataclass(frozen=True)
 class Trial:
-    """How a set is judged on the validation split: protocol, epochs, number of networks, and their draws."""
+    """How a set is judged on the validation split: its samples, protocol, epochs, number of networks, their draws."""
 
+    held: Samples
     settings: EvaluationSettings
     epochs: int
     seeds: int
@@ -107,9 +108,8 @@ def validation_accuracies(
     None for a network that diverged: that is a judgement, the worst, and no failure of whoever asks for it.
     Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
     """
-    device, dtype = learned.images.device, learned.images.dtype
-    judges = Judges(samples_of(dataset, "validation", device, dtype), None)
-    training = samples_of_set(learned, device)
+    judges = Judges(trial.held, None)
+    training = samples_of_set(learned, learned.images.device)
     recipe = recipe_for(trial.settings, trial.epochs, float(learned.lr))
     found: list[float | None] = []
     for k in range(trial.seeds):

@@ -56,8 +56,8 @@ class Samples:
 
 def samples_of(dataset: Dataset, split: str, device: torch.device, dtype: torch.dtype) -> Samples:
     """One split of the dataset, preprocessed, where and as the work needs it."""
-    images, labels = dataset.split(split, dtype)
-    return Samples(images.to(device, dtype), labels.to(device))
+    images, labels = dataset.split(split, dtype, device)
+    return Samples(images, labels.to(device))
 
 
 def train(

@@ -6,11 +6,13 @@ Legend: N training samples, M samples of the set, P parameters, D numbers of a s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
 from padray import fingerprint
 from padray.config import Config
+from padray.data import whitening
 from padray.fingerprint import Identity
 from padray.networks.flat import FlatNetwork
 from padray.numerics import decide
@@ -18,9 +20,17 @@ from padray.planning import memory
 from padray.planning.outline import Known
 from padray.sections import NetworkSettings
 from padray.stages.base import Context
+from padray.store import shelf
 from padray.store.artifacts import split_key
 
 _LABEL_BYTES = 8
+
+
+class Held(NamedTuple):
+    """Bytes that a worker has to itself, and those that the workers of a machine have in common."""
+
+    own: int
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,19 @@ class Chain:
         return (
             4 * {"none": 0, "normalize": 2 * channels, "zca": numbers + 2 * numbers**2}[self.config.data.preprocessing]
         )
+
+    @property
+    def set_preprocessing_bytes(self) -> int:
+        """Of the transform, where it lies in the set's file and not with the dataset."""
+        return self.preprocessing_bytes if self.preprocessing_bytes < whitening.LARGE else 0
+
+    def held(self, samples: int) -> "Held":
+        """Of the stored dataset, and of its preprocessed samples: on CPUs what is large is mapped by all workers."""
+        stored, made = self.dataset_bytes, self.sample_bytes(samples)
+        shared = stored if stored >= shelf.LEAST else 0
+        if made >= shelf.LEAST and decide(self.config.compute).device == "cpu":
+            shared += made
+        return Held(stored + made - shared, shared)
 
     @property
     def dataset_bytes(self) -> int:

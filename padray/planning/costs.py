@@ -65,7 +65,7 @@ def scores(chain: Chain, place: Identity | None = None) -> Line:
     return Line(
         "scores", f"scoring network {settings.network.label}", len(names), there, len(names) - there, parts,
         steps=epochs * math.ceil(known.train / settings.batch), unit_bytes=rows * _SCORE_ROW,
-        memory=_worker(chain, settings.network, settings.batch, rows) + seen,
+        memory=_worker(chain, settings.network, settings.batch, rows) + seen, shared=chain.held(rows).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def experts(chain: Chain, place: Identity | None = None) -> Line:
     return Line(
         "experts", f"expert {config.network.label}", len(names), there, len(names) - there, parts,
         steps=sum(math.ceil(count / settings.batch) for count in counts), unit_bytes=size, exact=True,
-        memory=_worker(chain, config.network, settings.batch, seen) + _COPIES * size,
+        memory=_worker(chain, config.network, settings.batch, seen) + _COPIES * size, shared=chain.held(seen).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
 
@@ -105,8 +105,8 @@ def distillation(chain: Chain) -> Line:
     return Line(
         "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
         steps=iterations * settings.trajectories * settings.student_steps,
-        unit_bytes=chain.learned_bytes + chain.preprocessing_bytes + _state_bytes(chain), exact=True,
-        memory=chain.dataset_bytes + chain.sample_bytes(known.train) + _student(chain),
+        unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain), exact=True,
+        memory=chain.held(known.train).own + _student(chain), shared=chain.held(known.train).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
 
@@ -139,6 +139,7 @@ def teacher(chain: Chain) -> Line:
         "evaluate", f"teacher {settings.network.label}", 1, there, 1 - there, parts,
         steps=settings.epochs * math.ceil(known.train / settings.teacher_batch), unit_bytes=size, exact=True,
         memory=_worker(chain, settings.network, settings.teacher_batch, known.train + known.test),
+        shared=chain.held(known.train + known.test).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
 
@@ -163,7 +164,7 @@ def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[F
         "evaluate", f"{network.label}{' on the full data' if full else ''}", units, there, units - there,
         parts_of_cell(chain, network, count, epochs),
         steps=epochs * math.ceil(count / evaluation.batch), unit_bytes=_CELL,
-        memory=_worker(chain, network, min(evaluation.batch, count), held),
+        memory=_worker(chain, network, min(evaluation.batch, count), held), shared=chain.held(held).shared,
         evidence=Evidence(alike, f"/cell-{network.label}-seed"), at_most=any(one.at_least for one in group),
     )  # fmt: skip
 
@@ -185,8 +186,8 @@ def choosing(chain: Chain) -> int:
 
 
 def _worker(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:
-    """Bytes of a worker that trains: the stored dataset, its preprocessed samples, and a step or a look."""
-    return chain.dataset_bytes + chain.sample_bytes(samples) + training(chain, network, batch, samples)
+    """Bytes of a worker that trains: what it has of the dataset to itself, and a step or a look."""
+    return chain.held(samples).own + training(chain, network, batch, samples)
 
 
 def training(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:

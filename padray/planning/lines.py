@@ -51,7 +51,8 @@ class Line:
         parts: what one unit consists of.
         steps: optimiser's steps of one unit, of a distillation its students' steps.
         unit_bytes: what one unit leaves in storage, without headers and manifests; `exact`, or about that.
-        memory: bytes that a worker needs at its peak, beside the interpreter and its libraries.
+        memory: bytes that a worker needs to itself at its peak, beside the interpreter and its libraries.
+        shared: bytes that the workers of a machine have in common beside that: mapped files.
         at_most: there may be fewer units.
     """
 
@@ -65,6 +66,7 @@ class Line:
     unit_bytes: int = 0
     exact: bool = False
     memory: int = 0
+    shared: int = 0
     evidence: Evidence = Evidence(frozenset())
     at_most: bool = False
 
@@ -87,6 +89,7 @@ class Line:
             "seconds": seconds, "hours": None if seconds is None else seconds * self.left / 3600,
             "measured": pace.source if pace and self.parts else None,
             "bytes": self.unit_bytes * self.to_do, "bytes_exact": self.exact, "memory": self.memory,
+            "memory_shared": self.shared,
         }  # fmt: skip
 
 

@@ -42,6 +42,10 @@ def _sentences(told: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{data[split]:,} {split}" for split in ("train", "validation", "test"))
     shape = "x".join(map(str, data["shape"]))
     found = [f"data: {counts}, of {shape}, {data['classes']} classes; known from {data['known_from']}"]
+    if total["memory_shared"]:
+        found.append(
+            f"memory: all workers of a machine share {_size(total['memory_shared'])} of the dataset beside theirs"
+        )
     if told["device"]:
         found.append(f"measured on: {told['device']}")
     if total["hours"] is None:

@@ -71,7 +71,8 @@ def _total(timed: list[tuple[Line, Pace | None]], price: float | None) -> dict[s
         "units": sum(line.units for line, _ in timed), "to_do": sum(line.to_do for line, _ in timed),
         "at_most": any(line.at_most for line, _ in waiting), "hours": total,
         "bytes": sum(line.unit_bytes * line.to_do for line, _ in timed),
-        "memory": max((line.memory for line, _ in waiting), default=0), "price_per_hour": price,
+        "memory": max((line.memory for line, _ in waiting), default=0),
+        "memory_shared": max((line.shared for line, _ in waiting), default=0), "price_per_hour": price,
         "money": None if price is None or total is None else price * total,
     }  # fmt: skip
 

@@ -43,6 +43,7 @@ class Subject:
         chain: the artefacts that led here, in order.
         search: the search that found the settings, if one did.
         difficulty: the scores that the experts' schedule was made from, if it has one.
+        fitted_key: the file of the set's preprocessing, where that is not in the set's.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Subject:
     chain: tuple[Link, ...]
     search: SearchSummary | None = None
     difficulty: Difficulty | None = None
+    fitted_key: str | None = None
 
     @cached_property
     def samples(self) -> int:
@@ -171,9 +173,11 @@ def _view(subject: Subject) -> dict[str, Any]:
         "command": words.command(subject.name, subject.overrides),
         "search": _search(subject),
         "code": words.training_code(
-            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes, subject.noun
+            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes, subject.noun,
+            subject.fitted_key,
         ),
         "preprocessing": subject.synthetic.preprocessing.kind,
+        "fitted_key": subject.fitted_key,
     }  # fmt: skip
 
 

@@ -225,7 +225,7 @@ def command(name: str, overrides: Sequence[str]) -> str:
     return shlex.join(parts).replace(" --set ", " \\\n    --set ")
 
 
-_REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t` holds the file's tensors
+_REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t` holds the files' tensors
     "normalize": "mean, std = (t[f'preprocessing.{name}'].view(-1, 1, 1) for name in ('mean', 'std'))\n"
     "    return (x - mean) / std",
     "zca": "return ((x.flatten(1) - t['preprocessing.mean']) @ t['preprocessing.whiten']).view_as(x)",
@@ -233,8 +233,15 @@ _REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t
 }
 
 
-def training_code(path: str, config: Config, kind: str, classes: int, noun: str = "image") -> str:
-    """Python that trains a network on the set without padray; `kind` is that of its preprocessing."""
+def training_code(
+    path: str, config: Config, kind: str, classes: int, noun: str = "image", fitted: str | None = None
+) -> str:
+    """Python that trains a network on the set without padray.
+
+    Args:
+        kind: that of its preprocessing.
+        fitted: the file of its preprocessing, where that is not in the set's.
+    """
     soft = config.distill.labels.kind == "soft"
     settings = f"momentum={config.evaluation.momentum:g}, weight_decay={config.evaluation.weight_decay:g}"
     return f"""\
@@ -243,7 +250,7 @@ from safetensors.torch import load_file
 
 t = load_file(
     {path!r}
-)
+){f" | load_file({chr(10)}    {fitted!r}{chr(10)})" if fitted else ""}
 images, labels = t['images'], t['labels']{".softmax(dim=1)  # they are raw logits" if soft else "  # class indices"}
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear({classes}))  # yours goes here
 sgd = torch.optim.SGD(network.parameters(), t['lr'].item(), {settings})

@@ -4,7 +4,7 @@ from statistics import fmean
 
 from padray.config import Config
 from padray.evaluation.protocol import Trial, validation_accuracies
-from padray.experts.training import Draws
+from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import stored
@@ -21,8 +21,10 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, para
     iterations = config.distill.iterations
     learned = stored.load_set(folder, iterations).learned
     draws = Draws(config.seed_of("search"), "search", "objective")
-    trial = Trial(config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws)
-    accuracies = validation_accuracies(learned, config.network, inputs.dataset(), trial)
+    dataset = inputs.dataset()
+    held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
+    trial = Trial(held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws)
+    accuracies = validation_accuracies(learned, config.network, dataset, trial)
     values = tuple(found or 0.0 for found in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)
     reason = f"{lost} of {len(values)} networks diverged on its set, which counts as 0 %" if lost else ""

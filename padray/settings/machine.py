@@ -64,6 +64,7 @@ class ComputeSettings(Section):
 class StorageSettings(Section):
     """Where everything is kept. `cache`: a folder on each machine for at most `cache_gb` of what object storage held.
 
+    Large datasets, preprocessed, are mapped from files in it; without it, in the user's own cache (`XDG_CACHE_HOME`).
     Nothing here changes what is computed.
     """
 

@@ -157,8 +157,8 @@ class _Bench:
 
     def _part(self, ids: torch.Tensor) -> Samples:
         """Some of the training split's samples, without the others being preprocessed."""
-        images, labels = self.dataset.samples(self.dataset.splits["train"][ids], self.dtype)
-        return Samples(images.to(self.device), labels.to(self.device))
+        images, labels = self.dataset.samples(self.dataset.splits["train"][ids], self.dtype, self.device)
+        return Samples(images, labels.to(self.device))
 
     @property
     def train_labels(self) -> torch.Tensor:

@@ -69,10 +69,11 @@ def check_networks(facts: DatasetFacts, config: Config) -> None:
 def _store(context: Context, identity: Identity) -> DatasetFacts:
     """Read, split, fit, look whether the settings suit it, and store."""
     dataset, places = _read(context.config)
-    facts = facts_of(dataset, places)
+    facts, folder = facts_of(dataset, places), context.folder(identity)
     check(facts, context.config)
-    item = context.folder(identity).put("dataset", "safetensors", stored.encode_dataset(dataset))
-    context.folder(identity).commit(context.manifest(identity, [item], facts=plain(facts)))
+    content = stored.encode_dataset(dataset)
+    objects = [folder.put(stem, "safetensors", part) for stem, part in content.items()]
+    folder.commit(context.manifest(identity, objects, facts=plain(facts)))
     return facts
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import DivergedError, InfrastructureError, InputError, Interrupted, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
-from padray.experts.training import Draws
+from padray.experts.training import Draws, Samples, samples_of
 from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
@@ -125,7 +126,7 @@ class Bench:
     def _real(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Chosen real samples and what the experts say of them."""
         settings, network = self.config.distill, self.problem.network
-        images, labels = self.dataset.split("train", self.numerics.dtype)
+        images, labels = self.dataset.split("train", self.numerics.dtype, self.device)
         ends = [self._end(f"expert-{k:04d}") for k in range(self.config.experts.count)]
         network.module.eval()
         with torch.no_grad():
@@ -232,14 +233,18 @@ class Bench:
 
     def _judge(self, learned: Learned) -> list[float | None]:
         """What `distill.validation.seeds` fresh networks reach on validation, as worker 0 finds it."""
-        settings, network = self.config.distill.validation, self.config.network
-        trial = Trial(
-            self.config.evaluation, settings.epochs, settings.seeds, Draws(self.seed, "distill", "validation")
-        )
-        found: list[float | None] = self.member.share(
-            lambda: validation_accuracies(learned, network, self.dataset, trial)
-        )
+        found: list[float | None] = self.member.share(lambda: self._accuracies(learned))
         return found
+
+    def _accuracies(self, learned: Learned) -> list[float | None]:
+        settings, draws = self.config.distill.validation, Draws(self.seed, "distill", "validation")
+        trial = Trial(self.held, self.config.evaluation, settings.epochs, settings.seeds, draws)
+        return validation_accuracies(learned, self.config.network, self.dataset, trial)
+
+    @cached_property
+    def held(self) -> Samples:
+        """The validation samples, for all judgings."""
+        return samples_of(self.dataset, "validation", self.device, self.numerics.dtype)
 
     def _keep(self, state: State, metrics: Metrics) -> None:
         if self.member.rank == 0:
@@ -292,7 +297,7 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
         work = DistillWork(context.config, Inputs(context.location, data), experts, identity)
         try:
             waited_s, done = _carry_out(context, work)
-            made = _commit(context, identity, experts)
+            made = _commit(context, identity, data, experts)
         except KeyboardInterrupt:
             raise Interrupted(checkpoints.told(context.folder(identity), iterations)) from None
         unit = Unit("distill", made.stem, identity.fingerprint)
@@ -324,7 +329,7 @@ def _needed(iterations: int) -> Callable[[StoredObject], bool]:
     return needed
 
 
-def _commit(context: Context, identity: Identity, experts: Identity) -> StoredObject:
+def _commit(context: Context, identity: Identity, data: Identity, experts: Identity) -> StoredObject:
     """List the new set beside other ones, the history, and the checkpoint to go on from; drop older checkpoints."""
     folder, iterations = context.folder(identity), context.config.distill.iterations
     # A longer run beside this one drops our checkpoint when it has passed it; then its own tells the history.
@@ -340,7 +345,8 @@ def _commit(context: Context, identity: Identity, experts: Identity) -> StoredOb
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
     by_key = {item.key: item for item in (*others, *history, made, *own)}
     objects = [by_key[key] for key in sorted(by_key)]  # whatever of it was there before
-    inputs = {"experts": experts.fingerprint, "expert_ids": list(range(context.config.experts.count))}
+    ids = list(range(context.config.experts.count))
+    inputs = {"data": data.fingerprint, "experts": experts.fingerprint, "expert_ids": ids}
     numerics = last.numerics  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     checkpoints.prune(folder, iterations, keep=0)  # the one that is listed has just been read whole

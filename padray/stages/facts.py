@@ -4,6 +4,7 @@ Everything stored may have been written by anybody. Legend: N samples, K classes
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -118,16 +119,25 @@ def _validated(model: TypeAdapter[T], content: Any, what: str) -> T:
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Raises ValueError if a dataset's tensors do not fit each other."""
-    samples, classes = len(dataset.images), dataset.classes
-    dtype = torch.uint8 if dataset.content == "image" else torch.float32
-    _check(dataset.images.ndim == 4 and min(dataset.images.shape) > 0 and dataset.images.dtype == dtype, "images")
+    """Raises ValueError if a dataset's tensors do not fit each other. What lies apart is not read for it."""
+    samples, classes = len(dataset.labels), dataset.classes
+    _check(all(type(size) is int and size > 0 for size in dataset.shape), "shape")
     _check(all(isinstance(name, str) for name in dataset.class_names) and classes > 0, "class_names")
-    _check(_are_indices(dataset.labels, classes) and len(dataset.labels) == samples, "labels")
+    _check(_are_indices(dataset.labels, classes) and samples > 0, "labels")
     _check(set(dataset.splits) == set(SPLITS), "splits")
     for name, rows in dataset.splits.items():
         _check(_are_indices(rows, samples), f"splits.{name}")
     _check_preprocessing(dataset.preprocessing, dataset.shape)
+
+
+def check_part(stem: str, tensors: Mapping[str, torch.Tensor], dataset: Dataset) -> None:
+    """Raises ValueError if what an object of that name holds does not fit its dataset."""
+    if stem == "images":
+        dtype = torch.uint8 if dataset.content == "image" else torch.float32
+        images = tensors.get("images", torch.empty(0))
+        _check(tuple(images.shape) == (len(dataset.labels), *dataset.shape) and images.dtype == dtype, "images")
+    else:
+        _check_values({name.rsplit(".", 1)[-1]: value for name, value in tensors.items()}, dataset.shape)
 
 
 @dataclass(frozen=True)
@@ -161,13 +171,18 @@ def check_set(made: SyntheticSet) -> None:
 
 
 def _check_preprocessing(preprocessing: Preprocessing, shape: Shape) -> None:
-    features, channels = math.prod(shape), shape[0]
-    wide = (channels,) if preprocessing.kind == "normalize" else (features,)
-    for name, value in preprocessing.values.items():
-        expected = (features, features) if name in ("whiten", "unwhiten") else wide
-        _check(tuple(value.shape) == expected and _are_numbers(value), f"preprocessing.{name}")
+    if preprocessing.known_digest is None:  # or it lies apart, and is looked at when it is read
+        _check_values(preprocessing.values, shape)
     _check(preprocessing.content in get_args(Content), "preprocessing.content")
     _check(isinstance(preprocessing.eps, float | int | None), "preprocessing.eps")
+
+
+def _check_values(values: Mapping[str, torch.Tensor], shape: Shape) -> None:
+    features, channels = math.prod(shape), shape[0]
+    wide = (channels,) if "std" in values else (features,)
+    for name, value in values.items():
+        expected = (features, features) if name in ("whiten", "unwhiten") else wide
+        _check(tuple(value.shape) == expected and _are_numbers(value), f"preprocessing.{name}")
 
 
 def _are_indices(values: torch.Tensor, below: int) -> bool:
@@ -207,7 +222,7 @@ def _told_by_object(folder: Folder, manifest: Manifest) -> DatasetFacts:
     labels, train = (torch.frombuffer(read_part(folder, item, parts[name]), dtype=torch.int64)
                      for name in ("labels", "splits.train"))  # fmt: skip
     classes = len(about["class_names"])
-    channels, height, width = parts["images"].shape[1:]
+    channels, height, width = parts["images"].shape[1:] if "images" in parts else about["shape"]
     _check(_are_indices(labels, classes) and _are_indices(train, len(labels)), "its labels are outside its classes")
     return DatasetFacts(
         tuple(about["class_names"]), (channels, height, width),

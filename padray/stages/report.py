@@ -76,16 +76,18 @@ def gather(
     search: SearchSummary | None = None,
 ) -> Subject:
     """Everything that the page tells, read from the storage; `item` is the set's object."""
-    config, facts = context.config, dataset_facts(context.folder(identities["data"]))
-    distilled = context.folder(identities["distill"])
+    config, data = context.config, context.folder(identities["data"])
+    facts, distilled = dataset_facts(data), context.folder(identities["distill"])
+    synthetic = stored.load_set(distilled, config.distill.iterations)
     network = networks.build(config.network, facts.shape, facts.classes, 0)
     return Subject(
         name=context.name, overrides=context.overrides, config=config,
-        synthetic=stored.load_set(distilled, config.distill.iterations), rows=rows,
+        synthetic=synthetic, rows=rows,
         history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
         splits=asdict(facts.splits), experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
         set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
         search=search, difficulty=_difficulty(context, identities),
+        fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
     )  # fmt: skip
 
 

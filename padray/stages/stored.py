@@ -1,6 +1,7 @@
 """Datasets, scores, experts and sets as they lie in storage."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,34 +11,67 @@ import safetensors.torch
 import torch
 
 from padray.config import ScoreSettings
-from padray.data.datasets import Dataset, from_tensors, meta, to_tensors
+from padray.data.datasets import Dataset, from_objects, meta, to_objects
 from padray.distill import synthetic
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
 from padray.files import shown
+from padray.fingerprint import Identity
 from padray.stages import facts
 from padray.store.artifacts import Folder, Manifest, StoredObject
-from padray.store.headers import metadata_of
+from padray.store.location import Location
+from padray.store.shelf import Shelf, cache_of
+from padray.store.tensors import Opened, opened
 
 _MOST_VALUES = 1 << 26  # of a table: the scores of millions of samples by all methods
+_NOT_OURS = (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError)
 
 
-def encode_dataset(dataset: Dataset) -> bytes:
-    """The stored dataset's bytes: its tensors, and its facts in the header."""
-    metadata = {"padray": json.dumps(meta(dataset), sort_keys=True)}
-    return safetensors.torch.save({k: v.contiguous() for k, v in to_tensors(dataset).items()}, metadata=metadata)
+def encode_dataset(dataset: Dataset) -> dict[str, bytes]:
+    """The stored dataset's objects by their names: its tensors, and its facts in the header of `dataset`."""
+    header = {"padray": json.dumps(meta(dataset), sort_keys=True)}
+    return {
+        stem: safetensors.torch.save(tensors, metadata=header if stem == "dataset" else {"padray": "{}"})
+        for stem, tensors in to_objects(dataset).items()
+    }
 
 
 def load_dataset(folder: Folder) -> Dataset:
-    """The dataset of a finished folder, checked by its digest. Raises InputError if it is none."""
-    content = folder.get(folder.require().object("dataset"))
+    """The dataset of a finished folder, checked by its digests. Raises InputError if it is none.
+
+    What is large is read, and checked, when it is first asked for.
+    """
+    manifest = folder.require()
+
+    def read(stem: str) -> Opened:
+        try:
+            return opened(folder, manifest.object(stem))
+        except _NOT_OURS as error:
+            raise _no_dataset(folder, error) from None
+
+    def apart(stem: str) -> Mapping[str, torch.Tensor]:
+        tensors = read(stem).tensors
+        try:
+            facts.check_part(stem, tensors, dataset)
+        except ValueError as error:
+            raise _no_dataset(folder, error) from None
+        return tensors
+
+    found, cache = read("dataset"), cache_of(folder.location)
+    shelf = Shelf(cache.entries if cache else None, [item.sha256 for item in manifest.objects])
     try:
-        dataset = from_tensors(safetensors.torch.load(content), metadata_of(content))
+        dataset = from_objects(found.tensors, found.facts, apart, shelf)
         facts.check_dataset(dataset)
-    except (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder.path} holds no dataset that padray wrote ({_why(error)})") from None
+        if "images" in found.tensors:
+            facts.check_part("images", found.tensors, dataset)
+    except _NOT_OURS as error:
+        raise _no_dataset(folder, error) from None
     facts.compare(folder, dataset)
     return dataset
+
+
+def _no_dataset(folder: Folder, error: Exception) -> InputError:
+    return InputError(f"{folder.path} holds no dataset that padray wrote ({_why(error)})")
 
 
 def _why(error: Exception) -> str:
@@ -81,16 +115,51 @@ def score_tables(folder: Folder, settings: ScoreSettings) -> list[dict[str, list
 
 
 def load_set(folder: Folder, iterations: int) -> SyntheticSet:
-    """The set that a distillation had after `iterations` iterations. Raises InputError if its object is none."""
+    """The set that a distillation had after `iterations` iterations; a large preprocessing is read when needed.
+
+    Raises InputError if its object is none.
+    """
     item = set_object(folder.require(), iterations)
     try:
-        made = synthetic.decode(folder.get(item))
+        made = synthetic.decode(folder.get(item), lambda about, digest: _preprocessing(folder.location, about, digest))
         facts.check_set(made)
     except InputError as error:
         raise InputError(f"{item.key}: {error}") from None
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{item.key} is no distilled set that padray wrote ({_why(error)})") from None
     return made
+
+
+def _preprocessing(location: Location, about: Mapping[str, Any], digest: str) -> Mapping[str, torch.Tensor]:
+    """A set's preprocessing, from its dataset. Raises InputError if that is gone or has another one."""
+    place = _dataset_of(about)
+    folder = Folder(location, place.folder, place.fingerprint)
+    if folder.manifest() is None:
+        raise InputError(
+            f"the preprocessing of this set lies with its dataset, and {folder.path} is not in {location.uri}: "
+            f"`padray data` with the set's settings makes it again"
+        )
+    dataset = load_dataset(folder)
+    if dataset.preprocessing.digest != digest or list(dataset.shape) != list(about["shape"]):
+        raise InputError(
+            f"the preprocessing in {folder.path} in {location.uri} is not the one that this set was made with "
+            f"({shown(digest[:12])}…): put back the dataset that it was made from"
+        )
+    return dataset.preprocessing.values
+
+
+def fitted_object(manifest: Manifest) -> StoredObject:
+    """Where a dataset's preprocessing lies: an object of its own, where that is large and was stored so."""
+    own = [item for item in manifest.objects if item.stem == "preprocessing"]
+    return own[0] if own else manifest.object("dataset")
+
+
+def _dataset_of(about: Mapping[str, Any]) -> Identity:
+    """The dataset that a set's header names. Raises InputError if it does not."""
+    name, made = about.get("dataset"), about.get("dataset_fingerprint")
+    if not isinstance(name, str) or not isinstance(made, str):
+        raise InputError("this set does not say which dataset it was made from")
+    return Identity("data", name, made)
 
 
 def set_object(manifest: Manifest, iterations: int) -> StoredObject:

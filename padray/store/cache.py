@@ -6,6 +6,7 @@ entries there are changes no result. Processes share the folder: a file that van
 full or gone costs time, not the run.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -40,42 +41,59 @@ class Entries:
     def check(self) -> None:
         """Raises InputError if the folder cannot be written."""
         try:
-            self._write(b"padray").unlink()
+            self._write(lambda path: path.write_bytes(b"padray")).unlink()
         except OSError as error:
             raise InputError(
                 f"storage.cache cannot be used: {error.strerror} ({self.folder}); name a folder that can be written"
             ) from None
 
+    def use(self, name: str) -> Path | None:
+        """An entry's file, which is now the most recently used one; None where there is none."""
+        path = self.folder / name
+        with suppress(OSError):
+            if path.is_file():
+                with suppress(OSError):
+                    os.utime(path)
+                return path
+        return None
+
     def find(self, name: str) -> bytes | None:
         """An entry, which is now the most recently used one; None where there is none."""
-        path = self.folder / name
+        path = self.use(name)
         try:
+            if path is None:
+                return None
             with open_file(path) as file:
-                content = file.read()
+                return file.read()
         except OSError:
             return None
-        with suppress(OSError):
-            os.utime(path)
-        return content
 
     def keep(self, name: str, content: Bytes) -> None:
         """Add an entry or put it in the place of another, if that can be done."""
-        if len(content) > self.limit:
-            return
         with suppress(OSError):  # whoever reads has the bytes
-            temporary = self._write(content)
-            try:
-                self._publish(temporary, name, len(content))
-            finally:
-                temporary.unlink(missing_ok=True)
+            self.make(name, len(content), lambda path: path.write_bytes(content))
 
-    def _write(self, content: Bytes) -> Path:
+    def make(self, name: str, size: int, write: Callable[[Path], object]) -> None:
+        """Add an entry of `size` bytes, or put it in the place of another. `write` gives the file its content.
+
+        Raises:
+            OSError: this cannot be done.
+        """
+        if size > self.limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.folder))
+        temporary = self._write(write)
+        try:
+            self._publish(temporary, name, size)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write(self, write: Callable[[Path], object]) -> Path:
         """A file that is no entry yet. Not synced: after a power cut, the check finds what is torn."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f".part-{secrets.token_hex(8)}"
         try:
-            path.write_bytes(content)
-        except OSError:
+            write(path)
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
         return path
@@ -177,9 +195,13 @@ class CachedLocation:
     def discard(self, leftover: Leftover) -> None:
         self.inner.discard(leftover)
 
+    def entry(self, key: str, offset: int, length: int) -> str:
+        """The name of the entry for what is read of an object."""
+        return hashlib.sha256(json.dumps([self.uri, key, offset, length]).encode()).hexdigest()
+
     def read_checked(self, key: str, offset: int, length: int, is_right: Check) -> Bytes | None:
         """As the function of that name."""
-        name = hashlib.sha256(json.dumps([self.uri, key, offset, length]).encode()).hexdigest()
+        name = self.entry(key, offset, length)
         content: Bytes | None = self.entries.find(name)
         if content is None or not is_right(content):
             content = _read(self.inner, key, offset, length)

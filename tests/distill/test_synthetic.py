@@ -1,5 +1,7 @@
 """How a set starts, and its file."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -74,11 +76,53 @@ def test_bytes_that_are_no_set_are_refused_in_a_sentence(content):
 
 
 def test_a_newer_set_is_refused(monkeypatch):
-    monkeypatch.setattr(synthetic, "SET_FORMAT", 2)
-    content = synthetic.encode(example("none"))
+    monkeypatch.setattr(whitening, "LARGE", 0)
+    monkeypatch.setattr(synthetic, "SET_FORMAT", 3)
+    content = synthetic.encode(example("zca"))
     monkeypatch.undo()
-    with pytest.raises(InputError, match="format 2"):
+    with pytest.raises(InputError, match="format 3"):
         synthetic.decode(content)
+
+
+def test_a_large_preprocessing_is_named_by_its_digest_and_read_when_it_is_needed(monkeypatch):
+    """CIFAR-10's two matrices take 75.5 MB, a set of one image per class 0.12 MB."""
+    made, asked = example("zca"), []
+    whole = len(synthetic.encode(made))
+    monkeypatch.setattr(whitening, "LARGE", 1)
+    content = synthetic.encode(made)
+    assert whole - len(content) > 4 * (48 + 2 * 48**2) - 300
+
+    def find(facts, digest):
+        asked.append((facts, digest))
+        return made.preprocessing.values
+
+    read = synthetic.decode(content, find)
+    assert synthetic.encode(read) == content and read.size_bytes == made.size_bytes and asked == []
+    assert torch.equal(read.preprocessing.invert(read.learned.images), made.preprocessing.invert(made.learned.images))
+    assert read.preprocessing.tensors().keys() == {"mean", "whiten", "unwhiten"}
+    assert asked == [({"class_names": ["a", "b"]}, made.preprocessing.digest)]
+    with pytest.raises(InputError, match="cannot be reached from its file alone"):
+        synthetic.decode(content).preprocessing.tensors()
+
+
+def test_a_digest_is_that_of_names_shapes_and_values():
+    mean, std = torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0])
+    digests = {
+        whitening.Preprocessing("normalize", values).digest
+        for values in ({"mean": mean, "std": std}, {"mean": std, "std": mean}, {"mean": mean[:1], "std": std[:1]})
+    }
+    assert len(digests) == 3
+    assert whitening.Preprocessing("normalize", {"std": std, "mean": mean}).digest in digests
+
+
+def test_a_set_with_its_matrices_in_it_stays_readable():
+    """Written before they were kept with the dataset."""
+    content = (Path(__file__).parent / "set-format1-zca.safetensors").read_bytes()
+    read = synthetic.decode(content)
+    assert read.preprocessing.kind == "zca" and synthetic.encode(read) == content
+    pixels = read.preprocessing.invert(read.learned.images)
+    assert 0 <= pixels.min() < pixels.max() <= 1
+    assert torch.allclose(read.preprocessing.apply(pixels), read.learned.images, atol=1e-4)
 
 
 def test_noise_is_standard_normal_of_its_own_seed():

@@ -123,11 +123,12 @@ def test_iterates_are_judged_by_the_metric(metric: str) -> None:
     labels = torch.tensor([0, 1] * 4 + [0] * 40 + [1] * 6)
     images = torch.randn(len(labels), 1, 4, 4, generator=draw) + 0.3 * labels.view(-1, 1, 1, 1)
     splits = {"train": torch.arange(8), "validation": torch.arange(8, len(labels)), "test": torch.arange(0)}
-    dataset = Dataset(images, labels, ("a", "b"), splits, Preprocessing("none", {}))
+    dataset = Dataset.of(images, labels, ("a", "b"), splits, Preprocessing("none", {}))
     learned = Learned(images[:8], labels[:8], torch.tensor(0.05))
     settings = EvaluationSettings(augment="none", batch=4, metric=metric)
     network = NetworkSettings(name="mlp", width=4)
-    trial = protocol.Trial(settings, 3, 2, Draws(0, "distill", "validation"))
+    held = training.samples_of(dataset, "validation", torch.device("cpu"), torch.float32)
+    trial = protocol.Trial(held, settings, 3, 2, Draws(0, "distill", "validation"))
     found = protocol.validation_accuracies(learned, network, dataset, trial)
     score = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}[metric]
     for k, value in enumerate(found):

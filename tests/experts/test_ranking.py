@@ -22,7 +22,7 @@ EASY_TO_HARD = [[3, 0, 4, 6], [7, 1, 5, 2]]  # class by class
 
 def dataset() -> Dataset:
     splits = {"train": torch.tensor(TRAIN), "validation": torch.tensor(VALIDATION), "test": torch.tensor([8, 9])}
-    return Dataset(torch.zeros(10, 1, 2, 2), torch.tensor(LABELS), ("a", "b"), splits, Preprocessing("none", {}))
+    return Dataset.of(torch.zeros(10, 1, 2, 2), torch.tensor(LABELS), ("a", "b"), splits, Preprocessing("none", {}))
 
 
 def npy(values: object, dtype: object = None) -> bytes:

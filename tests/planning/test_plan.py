@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from padray.data import whitening
 from padray.distill.loop import student
 from padray.errors import InputError
 from tests.conftest import Run
@@ -92,22 +94,36 @@ def test_the_bytes_of_every_shard_are_exact(settings, tmp_path, overrides):
 @pytest.mark.parametrize(
     "override",
     ["distill.labels.kind=hard", "distill.importance.granularity=channel", "distill.ema_decay=0.5",
-     "data.preprocessing=zca", "distill.validation.seeds=0"],
+     "data.preprocessing=zca", "data.preprocessing=zca #large", "distill.validation.seeds=0"],
 )  # fmt: skip
-def test_the_bytes_of_dataset_and_set_are_exact(settings, tmp_path, override):
+def test_the_bytes_of_dataset_and_set_are_exact(settings, tmp_path, monkeypatch, override):
+    override, _, large = override.partition(" #")
+    if large:
+        monkeypatch.setattr(whitening, "LARGE", 1)
     quick = ("distill.init=real", "distill.iterations=5", "experts.count=1", override)
     told = plan(settings, tmp_path, *quick)
     make(settings, tmp_path, *quick, until="distill")
-    (dataset,) = (tmp_path / "datasets").rglob("dataset-*.safetensors")
+    dataset = list((tmp_path / "datasets").rglob("*.safetensors"))
     (synthetic,) = (tmp_path / "distilled").rglob("set-000005-*.safetensors")
     (checkpoint,) = (tmp_path / "distilled").rglob("checkpoint-*.safetensors")
-    assert line_of(told, "data")["bytes"] == payload(dataset)
+    assert line_of(told, "data")["bytes"] == sum(map(payload, dataset)) and len(dataset) == (3 if large else 1)
     assert line_of(told, "distill")["bytes"] == payload(synthetic) + payload(checkpoint)
 
 
-def test_the_steps_are_those_of_the_optimiser_and_of_the_students(settings, tmp_path, monkeypatch):
-    import torch
+def test_what_is_large_is_counted_once_for_a_machine_but_on_a_gpu(tmp_path, monkeypatch):
+    """50,000 samples of 3,072 numbers in float32, and 10,000 more, are 737 MB; as bytes, with both matrices, 261 MB."""
+    told = plan("mtt-cifar10-ipc1", tmp_path)
+    for stage, samples in (("experts", 50_000), ("distill", 50_000), ("evaluate", 60_000)):
+        line = line_of(told, stage)
+        assert line["memory_shared"] == pytest.approx(samples * 12_296 + 60_000 * 3_088 + 75.5e6, rel=1e-3)
+    small = plan("digits-ipc1", tmp_path)
+    assert small["total"]["memory_shared"] == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    on_gpu = line_of(plan("mtt-cifar10-ipc1", tmp_path), "experts")
+    assert on_gpu["memory"] - line_of(told, "experts")["memory"] == 50_000 * 12_296, "each has them on its own GPU"
 
+
+def test_the_steps_are_those_of_the_optimiser_and_of_the_students(settings, tmp_path, monkeypatch):
     taken, students, step, draw = [], [], torch.optim.SGD.step, student.draw_steps
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a, **k: taken.append(1) or step(self, *a, **k))
     monkeypatch.setattr(student, "draw_steps", lambda *a: students.append(len(drawn := draw(*a))) or drawn)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from padray import loading
 from padray.config import Config
+from padray.data import whitening
 from padray.data.whitening import Preprocessing
 from padray.distill import synthetic
 from padray.distill.synthetic import SyntheticSet
@@ -178,8 +180,9 @@ def test_command_is_typed_as_it_was_but_for_places() -> None:
 
 
 @pytest.mark.parametrize("soft", [True, False])
-@pytest.mark.parametrize("kind", ["normalize", "zca", "none"])
+@pytest.mark.parametrize("kind", ["normalize", "zca", "none", "zca of its dataset"])
 def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, _, apart = kind.partition(" of its ")
     values = {
         "normalize": {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])},
         "zca": {"mean": torch.rand(16), "whiten": torch.rand(16, 16), "unwhiten": torch.eye(16)},
@@ -187,12 +190,16 @@ def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: 
     }[kind]
     labels = torch.randn(3, 3) if soft else torch.arange(3)
     made = SyntheticSet(Learned(torch.rand(3, 1, 4, 4), labels, torch.tensor(0.02)), Preprocessing(kind, values), {})
+    if apart:
+        monkeypatch.setattr(whitening, "LARGE", 0)
+        named = {f"preprocessing.{name}": value for name, value in values.items()}
+        safetensors.torch.save_file(named, tmp_path / "fitted.safetensors")
     (tmp_path / "set.safetensors").write_bytes(synthetic.encode(made))
     monkeypatch.chdir(tmp_path)
-    override = f"distill.labels.kind={'soft' if soft else 'hard'}"
-    code = words.training_code("set.safetensors", loading.load("digits-ipc1", (override,)).config, kind, 3)
+    config = loading.load("digits-ipc1", (f"distill.labels.kind={'soft' if soft else 'hard'}",)).config
+    fitted = "fitted.safetensors" if apart else None
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(words.training_code("set.safetensors", config, kind, 3, fitted=fitted), names)
     real = torch.rand(5, 1, 4, 4)
     assert names["network"](names["preprocess"](real)).shape == (5, 3)
     assert torch.allclose(names["preprocess"](real), made.preprocessing.apply(real))
