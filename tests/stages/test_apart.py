@@ -141,16 +141,16 @@ def test_what_is_exported_stands_alone(made, plain, layout, tmp_path):
     assert described[0] == described[1]
 
 
-def test_what_is_imported_refers_to_its_dataset_too(made, settings, tmp_path):
-    request = commands.Request(ZCA, str(made.root), "inline")
+def test_what_is_imported_refers_to_its_dataset_too(copy, settings, tmp_path):
+    request = commands.Request(ZCA, str(copy.root), "inline")
     told = commands.bring(str(peer_set(tmp_path / "peer")), "pt", str(settings), Told(), request, Console(as_json=True))
     (path,) = Path(told["artifact"]).glob("set-*.safetensors")
     assert load_file(path).keys() == {"images", "labels", "lr"}
     name = told["use"].split()[-1]
-    taken = commands.take(name, "pt", str(tmp_path / "out"), str(made.root))
+    taken = commands.take(name, "pt", str(tmp_path / "out"), str(copy.root))
     assert "preprocessing.pt" in taken["files"]
-    assert commands.evaluate([name], request, Console(as_json=True))["evaluation"][0]["n"] == 1
-    upkeep.remove(LocalLocation(made.root), name, force=True)
+    again = commands.Request((), str(copy.root), "inline")
+    assert commands.evaluate([name], again, Console(as_json=True))["evaluation"][0]["n"] == 1
 
 
 def test_the_report_s_lines_read_both_files(made, monkeypatch):
@@ -193,7 +193,9 @@ def one_set(one: Made) -> Any:
 
 def test_a_dataset_that_is_gone_is_told_in_a_sentence(copy, tmp_path, run):
     shutil.rmtree(copy.root / "datasets")
-    with pytest.raises(InputError, match=r"preprocessing of this set lies with its dataset, and .* is gone: `padray"):
+    with pytest.raises(
+        InputError, match=r"preprocessing of this set lies with its dataset, and datasets/.* is not in .*: `padray"
+    ):
         _ = copy.load().preprocessing.values["mean"]
     said = run("export", copy.set_name, tmp_path / "out", "--to", "pt", "--storage", copy.root)
     assert said.code == 2 and said.err.count("\n") == 1 and copy.outcome.identities["data"].folder in said.err
@@ -227,7 +229,7 @@ def test_facts_that_name_no_dataset_are_told(copy, facts):
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:-1] + b"~"), Path.unlink])
 def test_a_lost_part_of_a_dataset_is_found_and_made_again(copy, settings, stem, damage):
     before = everything(str(copy.root))
-    damage(copy.object(f"{stem}-*"))
+    damage(next(copy.root.glob(f"datasets/*/{stem}-*")))
     (found,) = inspect(str(copy.root)).values()
     assert found in ("damaged", "missing")
     inspect(str(copy.root), repair=True)

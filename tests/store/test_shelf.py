@@ -143,11 +143,13 @@ def test_who_makes_no_headway_is_not_waited_for(place, monkeypatch):
         os.utime(lock, (time.time() - 60,) * 2)
         stopped = Source()
         assert not is_mapped(take(place, stopped)) and stopped.prepared == 1 and not files(place)
-        going = threading.Timer(0.5, lambda: os.utime(lock, (time.time() - 60,) * 2))
-        os.utime(lock)
-        going.start()
+        os.utime(lock, (time.time() + 60,) * 2)
+        halted = list[bool]()
+        halt = threading.Timer(0.5, lambda: halted.append(True) or os.utime(lock, (time.time() - 60,) * 2))
+        halt.start()
         take(place, Source())
-        assert not going.is_alive(), "as long as it goes on, it is"
+        assert halted, "as long as it goes on, it is"
+        halt.join()
 
 
 # -- what goes wrong
