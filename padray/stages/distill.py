@@ -19,7 +19,7 @@ from padray.distill.state import State
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import DivergedError, InfrastructureError, InputError, Interrupted, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
-from padray.experts.training import Draws, Samples, samples_of
+from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
@@ -233,18 +233,15 @@ class Bench:
 
     def _judge(self, learned: Learned) -> list[float | None]:
         """What `distill.validation.seeds` fresh networks reach on validation, as worker 0 finds it."""
-        found: list[float | None] = self.member.share(lambda: self._accuracies(learned))
-        return found
-
-    def _accuracies(self, learned: Learned) -> list[float | None]:
-        settings, draws = self.config.distill.validation, Draws(self.seed, "distill", "validation")
-        trial = Trial(self.held, self.config.evaluation, settings.epochs, settings.seeds, draws)
-        return validation_accuracies(learned, self.config.network, self.dataset, trial)
+        network, dataset = self.config.network, self.dataset
+        return list(self.member.share(lambda: validation_accuracies(learned, network, dataset, self._trial)))
 
     @cached_property
-    def held(self) -> Samples:
-        """The validation samples, for all judgings."""
-        return samples_of(self.dataset, "validation", self.device, self.numerics.dtype)
+    def _trial(self) -> Trial:
+        """How iterates are judged, and the validation samples, which worker 0 alone asks for, once."""
+        settings, draws = self.config.distill.validation, Draws(self.seed, "distill", "validation")
+        held = samples_of(self.dataset, "validation", self.device, self.numerics.dtype)
+        return Trial(held, self.config.evaluation, settings.epochs, settings.seeds, draws)
 
     def _keep(self, state: State, metrics: Metrics) -> None:
         if self.member.rank == 0:
