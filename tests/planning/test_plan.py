@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from padray.data import whitening
 from padray.distill.loop import student
@@ -110,7 +109,7 @@ def test_the_bytes_of_dataset_and_set_are_exact(settings, tmp_path, monkeypatch,
     assert line_of(told, "distill")["bytes"] == payload(synthetic) + payload(checkpoint)
 
 
-def test_what_is_large_is_counted_once_for_a_machine_but_on_a_gpu(tmp_path, monkeypatch):
+def test_what_is_large_is_counted_once_for_a_machine_but_on_a_gpu(tmp_path):
     """50,000 samples of 3,072 numbers in float32 are 615 MB; all 60,000 as bytes, with both matrices, 261 MB."""
     told = plan("mtt-cifar10-ipc1", tmp_path)
     for stage, samples in (("experts", 50_000), ("distill", 50_000), ("evaluate", 10 + 5_000 + 10_000)):
@@ -118,12 +117,13 @@ def test_what_is_large_is_counted_once_for_a_machine_but_on_a_gpu(tmp_path, monk
         assert line["memory_shared"] == pytest.approx(samples * 12_296 + 60_000 * 3_088 + 75.5e6, rel=1e-3)
     small = plan("digits-ipc1", tmp_path)
     assert small["total"]["memory_shared"] == 0
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    on_gpu = line_of(plan("mtt-cifar10-ipc1", tmp_path), "experts")
+    on_gpu = line_of(plan("mtt-cifar10-ipc1", tmp_path, "compute.device=cuda"), "experts")
     assert on_gpu["memory"] - line_of(told, "experts")["memory"] == 50_000 * 12_296, "each has them on its own GPU"
 
 
 def test_the_steps_are_those_of_the_optimiser_and_of_the_students(settings, tmp_path, monkeypatch):
+    import torch
+
     taken, students, step, draw = [], [], torch.optim.SGD.step, student.draw_steps
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a, **k: taken.append(1) or step(self, *a, **k))
     monkeypatch.setattr(student, "draw_steps", lambda *a: students.append(len(drawn := draw(*a))) or drawn)

@@ -124,13 +124,13 @@ def _raises(error: Exception) -> Any:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples were made ready for networks, each time that some were."""
-    calls, samples = list[int](), Dataset.samples
+    calls, preprocessed = list[int](), Dataset._preprocessed
 
     def spy(self: Dataset, rows: torch.Tensor, *rest: Any) -> Any:
         calls.append(len(rows))
-        return samples(self, rows, *rest)
+        return preprocessed(self, rows, *rest)
 
-    monkeypatch.setattr(Dataset, "samples", spy)
+    monkeypatch.setattr(Dataset, "_preprocessed", spy)
     return calls
 
 
