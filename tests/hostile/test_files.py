@@ -246,7 +246,7 @@ def ranked() -> Dataset:
     """Eight training files of two classes, two of them for validation."""
     splits = {"train": torch.tensor([0, 2, 3, 5, 6, 7]), "validation": torch.tensor([1, 4]), "test": torch.tensor([8])}
     labels = torch.tensor([0, 1, 1, 0, 0, 1, 0, 1, 0])
-    return Dataset(torch.zeros(9, 1, 2, 2), labels, ("a", "b"), splits, Preprocessing("none", {}))
+    return Dataset.of(torch.zeros(9, 1, 2, 2), labels, ("a", "b"), splits, Preprocessing("none", {}))
 
 
 @st.composite
