@@ -16,7 +16,7 @@ from padray.store.artifacts import Folder
 from tests.cluster.conftest import finished_units, make_context
 from tests.scan import files_with
 
-FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=4")
+FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=14")
 SPACE = """
 search:
   space:
