@@ -106,15 +106,15 @@ def _distil(work: DistillWork, share: float) -> Generator[Metrics, None, None]:
     board = _board(work.config)
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
         outcome: list[BaseException] = []
-        thread = threading.Thread(target=_fit, args=(work, share, board, scratch, outcome), daemon=True)
-        thread.start()
+        over = threading.Event()  # not the thread's join: interrupted, Python 3.11 takes a live thread for an ended one
+        trainer = _trainer(work, share, board, scratch)
+        threading.Thread(target=_fit, args=(trainer, outcome, over), daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(_POLL_S)
+            while not over.wait(_POLL_S):
                 yield from ray.get(board.take.remote())
             yield from ray.get(board.take.remote())
         except (KeyboardInterrupt, GeneratorExit):
-            _stop(board, thread)
+            _stop(board, over)
             raise
     reason = ray.get(board.reason.remote())
     ray.kill(board)
@@ -124,13 +124,14 @@ def _distil(work: DistillWork, share: float) -> Generator[Metrics, None, None]:
         raise _explain(outcome[0], work.config)
 
 
-def _stop(board: Any, thread: threading.Thread) -> None:
+def _stop(board: Any, over: threading.Event) -> None:
     """Have worker 0 store its last state; come back when it has, or when nobody answers. The board stays for them."""
     if not ray.get(board.stop.remote()):
         return
     until = time.monotonic() + _PATIENCE_S
-    while thread.is_alive() and time.monotonic() < until and not ray.get(board.kept.remote()):
-        time.sleep(0.1)
+    while time.monotonic() < until and not ray.get(board.kept.remote()):
+        if over.wait(0.1):
+            return
 
 
 def _board(config: Config) -> Any:
@@ -153,12 +154,12 @@ def _explain(error: BaseException, config: Config) -> WorkError:
     )
 
 
-def _fit(work: DistillWork, share: float, board: Any, scratch: str, outcome: list[BaseException]) -> None:
+def _trainer(work: DistillWork, share: float, board: Any, scratch: str) -> TorchTrainer:
     settings = work.config.cluster
     resources = {"CPU": float(settings.cpus_per_worker or work.config.compute.threads)}
     if share:
         resources["GPU"] = share
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _worker,
         train_loop_config={"work": work, "board": board},
         torch_config=TorchConfig(backend="gloo"),  # the same on CPUs and GPUs, for little is exchanged
@@ -174,10 +175,15 @@ def _fit(work: DistillWork, share: float, board: Any, scratch: str, outcome: lis
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def _fit(trainer: TorchTrainer, outcome: list[BaseException], over: threading.Event) -> None:
     try:
         trainer.fit()
     except Exception as error:  # handed to the driver's thread, which explains it
         outcome.append(error)
+    finally:
+        over.set()
 
 
 def _worker(config: dict[str, Any]) -> None:
