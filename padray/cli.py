@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from padray import __version__, interruption
+from padray import __version__, interruption, stdout
 from padray.console import Console
 from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
 from padray.paths import check_text
@@ -301,8 +302,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main(check: Callable[[], None] | None = None) -> None:
     """The entry point: errors become one sentence and an exit code. `check` may refuse the arguments first."""
-    with interruption.listening():
-        _main(Console("--json" in sys.argv[1:]), check)
+    as_json = "--json" in sys.argv[1:]
+    with interruption.listening(), stdout.for_the_result() if as_json else nullcontext():
+        _main(Console(as_json), check)
 
 
 def _main(console: Console, check: Callable[[], None] | None) -> None:

@@ -1,6 +1,6 @@
 """What padray prints: a live line per stage on a terminal and plain lines elsewhere; tables at the end.
 
-Progress and errors go to stderr. With `--json` stdout holds one JSON object and nothing else.
+Progress and errors go to stderr. With `--json` stdout holds one JSON object and nothing else, whoever prints.
 """
 
 import io
@@ -16,11 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from padray import stdout
 from padray.evaluation.table import percent, shows_balanced
+from padray.files import shown
 from padray.planning.page import Page
 from padray.stages.base import Progress
 
 _PLAIN_EVERY_S = 10.0
+_LONGEST = 1000  # characters of a word in an error's sentence: a path may be far longer
 _PIPE_WIDTH = 1000  # columns where nobody sees them: whoever reads a file wants names whole
 
 
@@ -33,12 +36,14 @@ class Console:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character gets its number
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
-        self.out = rich.console.Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self.out = rich.console.Console(
+            file=stdout.result(), width=width, highlight=False, soft_wrap=True, markup=False, emoji=False
+        )
         self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def error(self, sentence: str) -> None:
-        """One sentence on stderr, on one line whatever it quotes, and as the JSON object."""
-        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(sentence.split()))
+        """One sentence on stderr, on one line and not endless whatever it quotes, and as the JSON object."""
+        line = " ".join(shown(word, _LONGEST) for word in sentence.split())
         if self.as_json:
             self._print_json({"error": line})
         self.err.print(f"padray: {line}")
@@ -244,10 +249,10 @@ class Console:
         indent = None if self.as_json else 1
         text = json.dumps(content, indent=indent, ensure_ascii=False)
         try:
-            text.encode(sys.stdout.encoding or "utf-8")
+            text.encode(getattr(self.out.file, "encoding", None) or "utf-8")
         except UnicodeEncodeError:  # JSON has its own way of writing what this terminal cannot
             text = json.dumps(content, indent=indent)
-        sys.stdout.write(f"{text}\n")
+        self.out.file.write(f"{text}\n")
 
 
 def _search(summary: dict[str, Any]) -> str:

@@ -17,11 +17,11 @@ _KINDS = (
 )  # fmt: skip
 
 
-def shown(name: str | os.PathLike[str]) -> str:
+def shown(name: str | os.PathLike[str], most: int = _SHOWN) -> str:
     """A name as a sentence can hold it: on one line, in characters that every terminal and file takes, not endless."""
     text = os.fspath(name)
-    if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[-most // 2 :]}"
     return text if text.isprintable() else repr(text)[1:-1]  # line ends, and bytes that are no UTF-8, are not printable
 
 

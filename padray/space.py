@@ -49,13 +49,14 @@ class SearchSettings(Section):
     """The search: its space by dotted setting, and how a trial is judged on the validation split.
 
     A trial's value is the mean validation accuracy of `seeds` fresh networks trained for `epochs` epochs
-    (default: those of the evaluation) on what the trial distilled in `distill.iterations` iterations.
+    (default: those of the evaluation) on what the trial distilled in `distill.iterations` iterations. `concurrency`:
+    trials at a time on Ray; auto is what the cluster has room for once all its nodes are up.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "concurrency", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
     trials: Units = 20
-    concurrency: Units = 2
+    concurrency: Literal["auto"] | Units = "auto"
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
     epochs: Epochs | None = None
     startup_trials: Count = 10

@@ -83,6 +83,7 @@ class _Reader:
 
     def __init__(self, text: str, source: str) -> None:
         yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False  # YAML lets a later anchor take the place of an earlier one
         self.source, self.root = source, _compose(yaml, text, source)
         self.scalars = {f"{_TAG}{kind}": getattr(yaml.constructor, f"construct_yaml_{kind}") for kind in _KINDS}
         self.read = 0  # values so far

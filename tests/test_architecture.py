@@ -14,7 +14,7 @@ JOBS = ROOT.parent / "jobs"
 
 # From the ground up. A module imports only from lower floors and from its own room.
 FLOORS = (
-    {"errors", "interruption"},
+    {"errors", "interruption", "stdout"},
     {"sections", "draws", "files", "memory"},
     {"space", "trees"},
     {"settings"},

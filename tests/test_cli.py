@@ -254,6 +254,11 @@ def test_a_fault_of_padray_is_not_dressed_up_as_the_users(run, monkeypatch):
         run("run", PRESET)
 
 
+def test_an_error_is_not_endless_whatever_it_quotes(run):
+    said = run("ls", "--storage", "x" * 6000)
+    assert said.code == 2 and len(said.err) < 1200 and "File name too long" in said.err
+
+
 @pytest.mark.parametrize("arguments", [("run", "digits-ipc2"), ("run",), ("show", "x"), ("config", "show", "x")])
 def test_errors_with_json_are_one_json_object(run, root, arguments):
     storage = () if arguments[0] == "config" else ("--storage", str(root))
@@ -269,6 +274,29 @@ def test_a_process_of_its_own_ends_with_the_same_codes_and_streams(root):
     )  # fmt: skip
     assert said.returncode == 2 and list(json.loads(said.stdout)) == ["error"]
     assert said.stderr.startswith("padray: ") and said.stderr.count("\n") == 1 and not root.exists()
+
+
+NOISY = """
+import os, subprocess, sys
+from padray import cli, commands
+listed = commands.list_artifacts
+def noisy(storage):
+    print("a library's line")
+    os.write(1, b"a line of C++\\n")
+    subprocess.run([sys.executable, "-c", "print('a process that was started')"])
+    return listed(storage)
+commands.list_artifacts = noisy
+cli.main()
+"""
+
+
+def test_with_json_stdout_is_one_object_whatever_libraries_and_processes_print(root):
+    line = [sys.executable, "-c", NOISY, "ls", "--storage", str(root)]
+    said = subprocess.run([*line, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == {"artifacts": []}
+    assert sorted(said.stderr.splitlines()) == ["a library's line", "a line of C++", "a process that was started"]
+    plain = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert len(plain.stdout.splitlines()) > 3 and not plain.stderr, "without it nothing is moved"
 
 
 # -- commands that only tell

@@ -147,6 +147,11 @@ def test_aliases_and_sections_that_take_over_others_stay_what_they_mean(written)
     assert config.evaluation.architectures == (config.network,)
 
 
+def test_an_anchor_that_is_given_again_is_what_it_was_given_last(written):
+    config = loading.load(written("experts: {epochs: &n 30, batch: &n 7}\nscores: {batch: *n}\n")).config
+    assert (config.experts.epochs, config.scores.batch) == (30, 7)  # without a warning, which would be an error here
+
+
 # -- --set
 
 

@@ -3,21 +3,18 @@
 import shutil
 import socket
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from padray.cluster import nodes
 from padray.cluster.shares import Gpus
 from padray.errors import InfrastructureError
 
 UNKNOWN_BYTES = 16 * 2**30  # of a GPU where no node can be asked: a T4's, the least that clouds rent out
-_NODE_TYPES = Path.home() / "ray_bootstrap_config.yaml"  # where `ray up` leaves the cluster's settings on its head
 _PATIENCE_S = 20.0  # with a node that is asked
 
 
@@ -50,19 +47,19 @@ class Census:
     def gpus(self) -> Gpus:
         """What there is, and whether more may come."""
         there = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
-        return Gpus(there, False if self.own else _may_come())
+        return Gpus(there, False if self.own else nodes.here().may_have("GPU"))
 
     def smallest(self) -> int:
         """Bytes of the smallest GPU of all nodes that are up."""
-        nodes = {node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("GPU")}
-        asked = {_ask(node): node for node in nodes - self.memory.keys()}
+        having = {node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("GPU")}
+        asked = {_ask(node): node for node in having - self.memory.keys()}
         answered = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S)[0] if asked else []
         for reference in answered:
             try:
                 self.memory[asked[reference]] = ray.get(reference)
             except RayError:  # the node went away meanwhile
                 continue
-        return min((self.memory[node] for node in nodes if node in self.memory), default=UNKNOWN_BYTES)
+        return min((self.memory[node] for node in having if node in self.memory), default=UNKNOWN_BYTES)
 
 
 def of_this_node() -> float:
@@ -74,15 +71,6 @@ def of_this_node() -> float:
 def _nodes() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return found
-
-
-def _may_come() -> bool | None:
-    """Whether a node type of `ray up` has GPUs; None where its settings are not here."""
-    try:
-        settings = YAML(typ="safe", pure=True).load(_NODE_TYPES.read_text(encoding="utf-8"))
-        return any(kind["resources"].get("GPU", 0) > 0 for kind in settings["available_node_types"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError):
-        return None
 
 
 def _ask(node: str) -> Any:

@@ -1,5 +1,6 @@
 """How units fail, told apart: a lost machine is tried again, an error of ours is not."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from padray.stages.base import Done, Make, Unit, Work, make_unit
 LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, LocalRayletDiedError, OutOfMemoryError,
 )  # fmt: skip
+
+
+WAITING = "what no work was given to yet"
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,49 @@ class TooManyLostError(InfrastructureError):
 
 
 class Losses:
-    """Counts what was lost, and ends the stage when that is too much."""
+    """Counts what was lost, and ends the stage when that is too much.
+
+    A node that goes is one loss, however much work it took along, and whatever is finished forgives all losses before
+    it, but for those of the work that is lost again and again: that may be what kills its workers.
+    """
 
     def __init__(self, allowed: int) -> None:
-        self.allowed, self.count = allowed, 0
+        self.allowed = allowed
+        self.nodes = set[str]()  # that lost something since something was last finished
+        self.times = Counter[str]()  # how often each piece of unfinished work was lost
+        self.unplaced = 0
 
-    def add(self, unit: str, reason: BaseException) -> None:
-        """Note a loss. Raises InfrastructureError when there were more than allowed, or a worker cannot even start."""
+    def add(self, unit: str, reason: BaseException, node: str = "") -> None:
+        """Note a loss.
+
+        Args:
+            node: where it was; empty where that was never known.
+
+        Raises:
+            InfrastructureError: more was lost than is allowed, or a worker cannot even start.
+        """
         words = " ".join(str(reason).split())[:300]
         if isinstance(reason, RayActorError) and reason.actor_init_failed:
             raise InfrastructureError(f"a worker cannot start ({words}); do all nodes have the same padray installed?")
-        self.count += 1
-        if self.count > self.allowed:
+        if not node:
+            self.unplaced += 1
+            node = f"unknown {self.unplaced}"
+        self.nodes.add(node)
+        self.times[unit] += 1
+        count, what = len(self.nodes), "nodes lost work and nothing was finished"
+        if self.times[unit] > count:
+            count, what = self.times[unit], "times the same work was lost"
+        if count > self.allowed:
             raise TooManyLostError(
-                f"workers were lost {self.count} times (last with {unit}: {type(reason).__name__}: {words}); finished "
-                f"units are kept, the same command goes on; cluster.max_losses ({self.allowed}) allows more"
+                f"{count} {what} (last {unit}: {type(reason).__name__}: {words}); finished units are kept, the same "
+                f"command goes on; cluster.max_losses ({self.allowed}) allows more"
             )
+
+    def forgive(self, unit: str) -> None:
+        """Note that something was finished."""
+        self.nodes.clear()
+        self.times.pop(unit, None)
+        self.times.pop(WAITING, None)
 
 
 def finish(refused: list[Refused]) -> None:

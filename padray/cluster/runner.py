@@ -8,6 +8,7 @@ import torch
 
 from padray import interruption
 from padray.cluster import session, shares
+from padray.cluster.probe import probing
 from padray.config import Config
 from padray.distill.loop import Metrics
 from padray.errors import InputError
@@ -17,6 +18,8 @@ from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit,
 from padray.stages.cells import EvaluationWork
 from padray.stages.distill import DistillWork
 from padray.store.location import Location
+
+_FEWEST_TRIALS = 2  # at a time, on a cluster that may grow without our knowing
 
 
 class RayRunner:
@@ -40,14 +43,15 @@ class RayRunner:
                 return
             self.startup_s += session.connect()
             interruption.renew()  # Ray has its own answer to SIGTERM, which keeps nothing
-            if session.is_own():
-                session.check_room(self.config)
-            session.check_storage(self.location)
+            from padray.cluster import nodes  # this and what follows imports Ray, whose environment is settled only now
+
+            if session.is_driver():
+                session.check_room(self.config, nodes.here())
             self._count_gpus()
             self.connected = True
 
     def _count_gpus(self) -> None:
-        from padray.cluster import gpus  # this and what follows imports Ray, whose environment is settled only now
+        from padray.cluster import gpus
 
         self.census = gpus.Census(session.is_own())
         told, seen = gpus.of_this_node(), torch.cuda.device_count()
@@ -73,27 +77,52 @@ class RayRunner:
         if not units:
             return iter(())
         self.open()
-        from padray.cluster import experts, sweep
+        return self._map(work, units)
+
+    def _map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
+        from padray.cluster import pool
 
         settings, cpus = self.config.cluster, self.config.compute.threads
         share = self._share_of_cell(work) if isinstance(work, EvaluationWork) else self._share(work.config)
-        if units[0].stage == "evaluate" and not share:
-            return sweep.run(work, units, settings, cpus)
-        return experts.run(work, units, settings, cpus, share)
+        with probing(self.location) as probe:
+            yield from pool.run(work, units, pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe))
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
         assert isinstance(work, DistillWork)
         self.open()
+        return self._distill(work)
+
+    def _distill(self, work: DistillWork) -> Generator[Metrics, None, None]:
         from padray.cluster import trainer
 
-        return trainer.run(work, self._share(work.config))
+        with probing(self.location) as probe:
+            yield from trainer.run(work, probe, self._share(work.config))
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:
         assert isinstance(work, SearchWork)
         self.open()
+        share = self._share(work.config)
+        return self._search(work, share, self._concurrency(work.config, share))
+
+    def _search(self, work: SearchWork, share: float, concurrency: int) -> Iterator[Any]:
         from padray.cluster import tuning
 
-        return tuning.run(work, self._share(work.config))
+        with probing(self.location) as probe:
+            yield from tuning.run(work, tuning.Spread(probe, share, concurrency))
+
+    def _concurrency(self, config: Config, share: float) -> int:
+        """Trials at a time: as many as the cluster has room for once it has grown, where the settings say nothing."""
+        from padray.cluster import nodes
+
+        settings = config.search
+        if not isinstance(settings.concurrency, str):
+            return settings.concurrency
+        cluster = nodes.here()
+        room = cluster.slots({"CPU": config.compute.threads, "GPU": share})
+        chosen = min(settings.trials, max(room, 1 if session.is_own() else _FEWEST_TRIALS))
+        of = "the nodes that are up" if cluster.autoscaler is None else "all nodes that may be started"
+        self.said.append(f"{chosen} trials at a time: {of} have room for {room}; search.concurrency says otherwise")
+        return chosen
 
 
 def _check_workers(config: Config) -> None:

@@ -12,12 +12,14 @@ import logging
 import os
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from padray.cluster import shares
 from padray.config import Config
-from padray.errors import InputError, WorkError
-from padray.store.location import LocalLocation, Location, open_location
+from padray.errors import InputError
+
+if TYPE_CHECKING:
+    from padray.cluster import nodes  # which imports Ray
 
 _HIDING = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 QUIET = {
@@ -28,6 +30,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+NODE_LABEL = "ray.io/node-id"
 AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
 
 
@@ -93,89 +96,63 @@ def refuse_secrets(given: dict[str, str], where: str) -> None:
 
 
 def beside_driver() -> Any:
-    """Where an actor dies only with its driver: on the driver's own node, not on one that comes and goes."""
-    import ray
+    """Where an actor dies only with its driver: on the driver's own node, not on one that comes and goes.
+
+    Not a soft affinity: with that, Ray places an actor that takes no CPU on any node.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return NodeAffinitySchedulingStrategy(this_node()[NODE_LABEL], soft=False)
 
 
-def _nodes() -> list[dict[str, Any]]:
+def this_node() -> dict[str, str]:
+    """The label that this process's node alone bears."""
     import ray
 
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return found
+    return {NODE_LABEL: ray.get_runtime_context().get_node_id()}
 
 
 def is_own() -> bool:
     """Whether this Ray is one that this process started for itself, which never grows."""
+    return "RAY_ADDRESS" not in os.environ and is_driver()
+
+
+def is_driver() -> bool:
+    """Whether this process is a command's or a job's own, and no worker of Ray."""
     import ray
 
-    return "RAY_ADDRESS" not in os.environ and ray.get_runtime_context().worker.mode != ray.WORKER_MODE
+    return bool(ray.get_runtime_context().worker.mode != ray.WORKER_MODE)
 
 
-def check_room(config: Config) -> None:
-    """Refuse what Ray on this machine has no room for: it would wait for ever. For a Ray of our own; others may grow.
+def check_room(config: Config, cluster: "nodes.Cluster") -> None:
+    """Refuse what the cluster has no room for, and never will have: it would wait for ever. Asked by the driver alone.
+
+    A cluster that others started, and that may grow in ways that cannot be read here, is taken to have room.
 
     Raises:
-        InputError: an actor, a worker group or a cell needs more than there is.
+        InputError: an actor, a worker group or a cell needs more than there may be.
     """
-    import ray
-
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpus = shares.Gpus(there.get("GPU", 0.0))
+    if cluster.autoscaler is None and not is_own():
+        return
+    gpus = shares.Gpus(sum(node.get("GPU", 0.0) for node in cluster.up), cluster.may_have("GPU"))
     worker, cell = shares.of_worker(config, gpus), shares.of_cell(config, gpus, lambda: shares.WHOLE)
-    cluster, threads = config.cluster, config.compute.threads
-    fewest = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
-    each = cluster.cpus_per_worker or threads
+    settings, threads = config.cluster, config.compute.threads
+    each = settings.cpus_per_worker or threads
     needs = (
         ("an expert", "CPU", threads, "compute.threads"),
-        (f"{fewest} Train workers", "CPU", fewest * each, "cluster.workers or cluster.cpus_per_worker"),
+        ("a Train worker", "CPU", each, "cluster.cpus_per_worker"),
         ("an expert", "GPU", worker, "cluster.gpus_per_worker or set compute.device=cpu"),
-        (f"{fewest} Train workers", "GPU", fewest * worker, "cluster.workers"),
         ("a cell", "GPU", cell, "cluster.gpus_per_cell or set compute.device=cpu"),
     )
+    where = "Ray on this machine has" if is_own() else "no node of this cluster has, or may have, more than"
     for what, kind, needed, setting in needs:
-        has = there.get(kind, 0.0)
+        has = cluster.largest(kind)
         if needed > has + 1e-9:
-            raise InputError(
-                f"{what} would take {needed:g} {kind}s, but Ray on this machine has {has:g}; lower {setting}"
-            )
-
-
-def check_storage(location: Location) -> None:
-    """Refuse a storage that not all nodes see: a local folder, or a bucket that some of them may not read.
-
-    Raises:
-        InputError: how many do not see it, and what would be right.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = [node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    is_local = isinstance(location, LocalLocation)
-    if len(nodes) < 2 and is_local:
-        return
-    key, text = f".padray-probe-{secrets.token_hex(8)}", secrets.token_hex(16)
-    location.put(key, text.encode())
-
-    @ray.remote(num_cpus=0)
-    def problem(uri: str) -> str:
-        try:
-            return "" if open_location(uri).get(key) == text.encode() else "it holds something else"
-        except (InputError, WorkError) as error:
-            return str(error)
-
-    try:
-        asked = [
-            problem.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(location.uri)
-            for node in nodes
-        ]
-        problems = [found for found in ray.get(asked) if found]
-    finally:
-        location.delete(key)
-    if problems:
-        right = "use a network folder that all nodes share" if is_local else "the workers need the same AWS settings"
+            raise InputError(f"{what} would take {needed:g} {kind}s, but {where} {has:g}; lower {setting}")
+    fewest = settings.workers if isinstance(settings.workers, int) else settings.workers[0]
+    room = cluster.slots({"CPU": each, "GPU": worker})
+    if fewest > room:
+        takes = f"{each:g} CPUs" + (f" and {worker:g} GPUs" if worker else "")
         raise InputError(
-            f"{len(problems)} of {len(nodes)} Ray nodes do not see the storage {location.uri}; {right} ({problems[0]})"
+            f"{fewest} Train workers would take {takes} each, but there is room for {room}; lower cluster.workers"
         )

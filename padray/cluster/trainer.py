@@ -9,27 +9,26 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import ray
 import ray.train
-import torch
 import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from padray.cluster import gpus, shares
-from padray.cluster.lost import LOST, Losses
+from padray.cluster import shares
+from padray.cluster.gather import PeerLostError, from_first, gather
+from padray.cluster.pool import place
+from padray.cluster.probe import Probe
 from padray.cluster.session import beside_driver
-from padray.config import Config
-from padray.distill.loop import Contribution, Metrics
+from padray.distill.loop import Metrics
 from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
-from padray.matching.student import Gradient
 from padray.stages.distill import Bench, DistillWork, Member
 
-T = TypeVar("T")
 _POLL_S = 0.5
 _PATIENCE_S = 30.0  # of a driver that was told to stop; `ray job stop` itself has 3 s
 
@@ -39,7 +38,8 @@ class Board:
     """What driver and workers tell each other while they distil.
 
     Worker 0 pins up metrics, and any worker the reason if padray itself gives up. The driver asks for a stop, and
-    worker 0, once it looks for that, answers when its last state is stored.
+    worker 0, once it looks for that, answers when its last state is stored. A board that dies comes back empty: what
+    it held is for show, but for a stop, which is asked for again, and a refusal, which the storage tells too.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Board:
         return self.is_stopped or self.refusal is not None
 
 
-def run(work: DistillWork, share: float = 0.0) -> Generator[Metrics, None, None]:
+def run(work: DistillWork, probe: Probe, share: float = 0.0) -> Generator[Metrics, None, None]:
     """Distil on Ray Train workers; yield the metrics as they come in. Interrupted or closed, it has a state stored.
 
     Where a GPU that others share is full, workers with a whole one each go on from the last checkpoint.
@@ -95,20 +95,56 @@ def run(work: DistillWork, share: float = 0.0) -> Generator[Metrics, None, None]
     """
     for taken in (share, shares.WHOLE):
         try:
-            yield from _distil(work, taken)
+            yield from _distil(Task(work, probe, taken))
             return
         except GpuFullError as error:
             if not shares.is_shared(taken):
                 raise shares.alone(error) from None
 
 
-def _distil(work: DistillWork, share: float) -> Generator[Metrics, None, None]:
-    board = _board(work.config)
+@dataclass(frozen=True)
+class Task:
+    """What a group of workers is to do; `share`: of a GPU that each takes."""
+
+    work: DistillWork
+    probe: Probe
+    share: float
+
+
+def _distil(task: Task) -> Generator[Metrics, None, None]:
+    """Groups of workers, one after another for as long as each gets further than the one before."""
+    settings = task.work.config.cluster
+    board = Board.options(  # type: ignore[attr-defined]
+        scheduling_strategy=beside_driver(), max_restarts=-1, max_task_retries=-1
+    ).remote()
+    reached = -1
+    while True:
+        before: int = reached
+        error: Exception | None = None
+        try:
+            with closing(_fitted(task, board)) as told:
+                for metrics in told:
+                    reached = max(reached, int(metrics["iteration"]))
+                    yield metrics
+        except Exception as failed:  # Ray Train's own, or Ray's
+            error = failed
+        reason = ray.get(board.reason.remote())
+        if reason is None and error is not None and reached > before:
+            continue
+        ray.kill(board)  # not where this is interrupted: the workers still ask it
+        if reason is not None:
+            raise reason
+        if error is not None:
+            raise _explain(error, settings.max_losses)
+        return
+
+
+def _fitted(task: Task, board: Any) -> Generator[Metrics, None, None]:
+    """One run of Ray Train, which starts its workers again `cluster.max_losses` times. Raises what ended it."""
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
-        outcome: list[BaseException] = []
+        outcome: list[Exception] = []
         over = threading.Event()  # not the thread's join: interrupted, Python 3.11 takes a live thread for an ended one
-        trainer = _trainer(work, share, board, scratch)
-        threading.Thread(target=_fit, args=(trainer, outcome, over), daemon=True).start()
+        threading.Thread(target=_fit, args=(_trainer(task, board, scratch), outcome, over), daemon=True).start()
         try:
             while not over.wait(_POLL_S):
                 yield from ray.get(board.take.remote())
@@ -116,12 +152,8 @@ def _distil(work: DistillWork, share: float) -> Generator[Metrics, None, None]:
         except (KeyboardInterrupt, GeneratorExit):
             _stop(board, over)
             raise
-    reason = ray.get(board.reason.remote())
-    ray.kill(board)
-    if reason is not None:
-        raise reason
     if outcome:
-        raise _explain(outcome[0], work.config)
+        raise outcome[0]
 
 
 def _stop(board: Any, over: threading.Event) -> None:
@@ -134,42 +166,31 @@ def _stop(board: Any, over: threading.Event) -> None:
             return
 
 
-def _board(config: Config) -> Any:
-    """A board that is there: while a dead node is not yet known for dead, Ray may give it to that one."""
-    losses = Losses(config.cluster.max_losses)
-    while True:
-        board = Board.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
-        try:
-            ray.get(board.take.remote())
-            return board
-        except LOST as error:
-            losses.add("the board", error)
-
-
-def _explain(error: BaseException, config: Config) -> WorkError:
+def _explain(error: Exception, allowed: int) -> InfrastructureError:
     words = " ".join(str(error).split())[:400]
     return InfrastructureError(
         f"distilling on Ray Train failed ({type(error).__name__}: {words}); the last checkpoint is kept and the same "
-        f"command goes on from it; cluster.max_losses ({config.cluster.max_losses}) allows more lost workers"
+        f"command goes on from it; cluster.max_losses ({allowed}) allows more lost workers without an iteration done"
     )
 
 
-def _trainer(work: DistillWork, share: float, board: Any, scratch: str) -> TorchTrainer:
-    settings = work.config.cluster
-    resources = {"CPU": float(settings.cpus_per_worker or work.config.compute.threads)}
-    if share:
-        resources["GPU"] = share
+def _trainer(task: Task, board: Any, scratch: str) -> TorchTrainer:
+    config = task.work.config
+    settings = config.cluster
+    resources = {"CPU": float(settings.cpus_per_worker or config.compute.threads)}
+    if task.share:
+        resources["GPU"] = task.share
     return TorchTrainer(
         _worker,
-        train_loop_config={"work": work, "board": board},
+        train_loop_config={"work": task.work, "probe": task.probe, "board": board},
         torch_config=TorchConfig(backend="gloo"),  # the same on CPUs and GPUs, for little is exchanged
         scaling_config=ScalingConfig(
             num_workers=settings.workers,  # type: ignore[arg-type]  # V2 also takes (fewest, most)
-            use_gpu=bool(share),
+            use_gpu=bool(task.share),
             resources_per_worker=resources,
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # V2's, not the V1 class that a type checker sees
-            name=f"{work.identity.name}-{uuid.uuid4().hex}",
+            name=f"{task.work.identity.name}-{uuid.uuid4().hex}",
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=settings.max_losses),
             logging_config=LoggingConfig(log_level="ERROR"),
@@ -177,10 +198,10 @@ def _trainer(work: DistillWork, share: float, board: Any, scratch: str) -> Torch
     )
 
 
-def _fit(trainer: TorchTrainer, outcome: list[BaseException], over: threading.Event) -> None:
+def _fit(trainer: TorchTrainer, outcome: list[Exception], over: threading.Event) -> None:
     try:
         trainer.fit()
-    except Exception as error:  # handed to the driver's thread, which explains it
+    except Exception as error:  # handed to the driver's thread
         outcome.append(error)
     finally:
         over.set()
@@ -192,10 +213,11 @@ def _worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
     count = work.config.distill.trajectories
-    member = Member(rank, size, lambda own: _gather(own, count, size), _from_first) if size > 1 else Member()
+    member = Member(rank, size, lambda own: gather(own, count, size), from_first) if size > 1 else Member()
     try:
-        if (unusable := gpus.require(work.config.compute.device)) is not None:
-            raise unusable
+        placed = place(work.config.compute.device, config["probe"])
+        if isinstance(placed, Failure):
+            raise placed
         bench = work.open(member)
         with closing(bench.run()) as iterations, _watching(board, bench) as stop:
             for metrics in iterations:
@@ -205,7 +227,7 @@ def _worker(config: dict[str, Any]) -> None:
                     break
         if stop.is_set():
             _leave()
-    except _PeerLostError:
+    except PeerLostError:
         if not ray.get(board.over.remote()):
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
@@ -254,60 +276,3 @@ def _told(error: Exception) -> Failure:
         return error
     trace = "".join(traceback.format_exception(error))
     return WorkError(f"distilling met an error that padray does not know; the last state is kept\n{trace}")
-
-
-class _PeerLostError(Exception):
-    """Another worker is gone, as far as this one can see."""
-
-
-@contextmanager
-def _exchanging() -> Iterator[None]:
-    """What fails in here fails because another worker does not answer."""
-    try:
-        yield
-    except RuntimeError as error:  # what torch.distributed raises
-        raise _PeerLostError(str(error)) from error
-
-
-def _from_first(make: Callable[[], T]) -> T:
-    """What worker 0 makes, on every worker."""
-    held: list[Any] = [make() if dist.get_rank() == 0 else None]
-    with _exchanging():
-        dist.broadcast_object_list(held, src=0)
-    found: T = held[0]
-    return found
-
-
-def _gather(own: list[Contribution], count: int, size: int) -> list[Contribution]:
-    """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
-    share = -(-count // size)
-    like = own[0]
-    packed = torch.stack([_pack(item) for item in own] + [torch.zeros_like(_pack(like))] * (share - len(own))).cpu()
-    parts = [torch.empty_like(packed) for _ in range(size)]
-    with _exchanging():
-        dist.all_gather(parts, packed)
-    held = [len(Member(rank, size).trajectories(count)) for rank in range(size)]
-    return [_unpack(row.to(like.loss.device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
-
-
-def _tensors(item: Contribution) -> list[torch.Tensor]:
-    gradient = item.gradient
-    found = [item.loss, gradient.images, gradient.labels, gradient.lr, item.weights, item.layers]
-    return [tensor for tensor in found if tensor is not None]
-
-
-def _pack(item: Contribution) -> torch.Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in _tensors(item)])
-
-
-def _unpack(row: torch.Tensor, like: Contribution) -> Contribution:
-    shapes = _tensors(like)
-    parts = iter(
-        part.view(shape.shape)
-        for part, shape in zip(torch.split(row, [s.numel() for s in shapes]), shapes, strict=True)
-    )
-    loss, images = next(parts), next(parts)
-    labels = next(parts) if like.gradient.labels is not None else None
-    lr = next(parts)
-    weights = next(parts) if like.weights is not None else None
-    return Contribution(loss, Gradient(images, labels, lr), weights, next(parts))

@@ -183,7 +183,9 @@ def _search(context: Context, work: SearchWork) -> None:
     context.notify(Progress("search", done, total))
     name = work.identity.folder
     trials.publish(work.config.search, list(records.values()), name)  # also: a bad address is told before any work
-    for record in context.runner.search(work, context):
+    made = context.runner.search(work, context)
+    context.pass_on()
+    for record in made:
         records[record.number] = record
         trials.publish(work.config.search, list(records.values()), name)
         done += 1

@@ -131,9 +131,12 @@ def frozen(record: TrialRecord, space: dict[str, ParameterSpec]) -> FrozenTrial:
 
 
 def sampler(settings: SearchSettings, seed: int, so_far: int) -> optuna.samplers.TPESampler:
-    """The sampler after `so_far` trials; a fixed seed would repeat its suggestions after every restart."""
+    """The sampler after `so_far` trials; a fixed seed would repeat its suggestions after every restart.
+
+    It takes running trials for bad ones (constant liar), so that several at a time are not all alike.
+    """
     chosen = seed_for(seed, "search", "sampler", so_far) % 2**32
-    return optuna.samplers.TPESampler(n_startup_trials=settings.startup_trials, seed=chosen)
+    return optuna.samplers.TPESampler(n_startup_trials=settings.startup_trials, seed=chosen, constant_liar=True)
 
 
 def study(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -> optuna.Study:

@@ -26,15 +26,16 @@ class ClusterSettings(Section):
     take `compute.threads` CPUs (a Train worker `cpus_per_worker` where that is set) and the share of a GPU named here.
     A share of `auto` is 0 where `compute.device` is cpu, or is auto on a cluster that has no GPUs and, as far as can
     be read, starts none; else a worker takes a whole GPU, and a cell as much of one as its memory needs
-    (cluster/gpus.py). What takes 0 sees no GPU and works on the CPU. `max_experts`: actors at a time, which are also
-    those that make cells on GPUs.
+    (cluster/gpus.py). What takes 0 sees no GPU and works on the CPU. `max_actors`: those that make experts, scoring
+    networks or cells at a time, waiting ones included. `max_losses`: nodes that may go without anything finished in
+    between, and times that the same work may be lost.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset(
-        {"workers", "max_experts", "cpus_per_worker", "gpus_per_worker", "gpus_per_cell", "max_losses"}
+        {"workers", "max_actors", "cpus_per_worker", "gpus_per_worker", "gpus_per_cell", "max_losses"}
     )
     workers: Units | tuple[Units, Units] = 1
-    max_experts: Units = 64
+    max_actors: Units = 256
     cpus_per_worker: Positive | None = None
     gpus_per_worker: GpuShare = "auto"
     gpus_per_cell: GpuShare = "auto"

@@ -25,7 +25,7 @@ from padray import commands, pipeline
 from padray.config import DataSettings
 from padray.data import datasets, whitening
 from padray.data.datasets import Dataset
-from padray.stages import stored
+from padray.stages import facts, stored
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation
 from tests.benchmarks.serving import machine
@@ -94,7 +94,8 @@ def store(dataset: Dataset, root: Path, *, apart: bool) -> None:
             whitening.Preprocessing.from_tensors(dataset.preprocessing.meta(), dataset.preprocessing.tensors()),
         )  # fmt: skip
         objects = [folder.put(stem, "safetensors", part) for stem, part in stored.encode_dataset(plain).items()]
-        folder.commit(Manifest(PLACE[1], "data", {}, {}, {}, tuple(objects)))
+        told = facts.plain(facts.facts_of(dataset, {}))
+        folder.commit(Manifest(PLACE[1], "data", {}, {}, {}, tuple(objects), told))
     finally:
         whitening.LARGE = large
 

@@ -60,17 +60,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(more: dict[str, str]) -> Iterator[Head]:
+def started(more: dict[str, str], options: tuple[str, ...] = ("--num-cpus=2",), port: int = 0) -> Iterator[Head]:
     """`ray start --head`, ended by its process ids: `ray stop` would end every Ray on this machine.
 
     Args:
         more: environment variables of the node, which those that submit jobs to it do not have.
+        options: of `ray start`.
+        port: where the cluster is reached; 0 for any that is free.
     """
     temporary = Path("/tmp") / f"padray-{secrets.token_hex(4)}"  # short: Ray's sockets lie below it
-    port, dashboard = free_port(), free_port()
+    port, dashboard = port or free_port(), free_port()
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "RAY_"))} | quiet
-    line = [RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
+    line = [RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", *options]
     line += ["--object-store-memory=200000000", f"--temp-dir={temporary}"]
     line += [f"--dashboard-agent-listen-port={free_port()}"]  # the default one may be another Ray's
     process = subprocess.Popen(

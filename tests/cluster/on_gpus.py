@@ -12,15 +12,19 @@ from typing import Any
 
 from padray import pipeline
 from padray.cluster import session
-from padray.config import ClusterSettings, Config
+from padray.config import Config
 from padray.errors import WorkError
 from padray.stages.base import Done, Make, Unit
 from padray.store.artifacts import StoredObject
+from padray.store.location import LocalLocation
 from tests.cluster.conftest import make_context
 
 session.settle_environment()
 import ray  # noqa: E402
 import torch  # noqa: E402
+
+from padray.cluster import pool  # noqa: E402
+from padray.cluster.probe import probing  # noqa: E402
 
 BESIDE = ("cluster.gpus_per_worker=0", "cluster.gpus_per_cell=0")
 
@@ -46,16 +50,17 @@ class Looking:
         return make
 
 
-def looked(notes: Path, run: Any, device: str, ids: list[str], *share: float) -> dict[str, Any]:
+def looked(notes: Path, device: str, ids: list[str], share: float) -> dict[str, Any]:
     """What became of units, and what each attempt at them held and saw."""
     notes.mkdir()
     work = Looking(notes, Config.model_validate({"compute": {"device": device}}))
     units = [Unit("evaluate", id, "f") for id in ids]
     told, error = [], ""
     try:
-        for item in run(work, units, ClusterSettings(), 1, *share):
-            told.append([type(item).__name__, item.unit.id])
-            assert not isinstance(item, Done) or item.numerics["device"] == "cpu"
+        with probing(LocalLocation(notes.parent / "probed")) as probe:
+            for item in pool.run(work, units, pool.Demand(1, share, 64, 10, probe)):
+                told.append([type(item).__name__, item.unit.id])
+                assert not isinstance(item, Done) or item.numerics["device"] == "cpu"
     except WorkError as refusal:
         error = f"{type(refusal).__name__}: {refusal}"
     attempts = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in notes.iterdir()}
@@ -74,15 +79,13 @@ def chained(settings: Path, root: Path, *overrides: str) -> dict[str, Any]:
 
 
 def main(settings: Path, folder: Path) -> None:
-    from padray.cluster import experts, sweep
-
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     ray.init(address="local", num_cpus=2, num_gpus=2, object_store_memory=100_000_000, **quiet)
     print(json.dumps({
         "chain": chained(settings, folder / "runs"),
         "beside": chained(settings, folder / "runs", *BESIDE),
-        "none": looked(folder / "none", sweep.run, "auto", ["one"]),
-        "shared": looked(folder / "shared", experts.run, "cpu", ["one", "crowded", "huge"], 0.25),
+        "none": looked(folder / "none", "auto", ["one"], 0),
+        "shared": looked(folder / "shared", "cpu", ["one", "crowded", "huge"], 0.25),
     }))  # fmt: skip
     ray.shutdown()
 

@@ -13,9 +13,10 @@ import torch
 
 from padray.cluster import shares
 from padray.config import ComputeSettings
-from padray.errors import GpuFullError, InfrastructureError
+from padray.errors import GpuFullError, InfrastructureError, InputError
 from padray.numerics import decide, within_memory
 from padray.planning import footprint
+from padray.search import trials
 from padray.stages import data
 from padray.stages.base import Inputs
 from tests.cluster.conftest import make_context
@@ -94,6 +95,8 @@ def test_a_gpu_is_required_only_where_one_was_given_and_is_meant(given):
 
 
 NODE_TYPES = """
+max_workers: 5
+head_node_type: head
 available_node_types:
   head: {{resources: {{CPU: 0}}}}
   worker: {{resources: {{CPU: 8{gpus}}}, max_workers: 4}}
@@ -106,15 +109,66 @@ available_node_types:
      (None, None), ("available_node_types: [1]", None), ("{", None), ("nothing", None)],
 )  # fmt: skip
 def test_what_an_autoscaler_may_start_is_read_where_ray_up_leaves_it(monkeypatch, tmp_path, text, expected):
-    from padray.cluster import gpus
+    from padray.cluster import gpus, nodes
 
     path = tmp_path / "ray_bootstrap_config.yaml"
     if text is not None:
         path.write_text(text)
-    monkeypatch.setattr(gpus, "_NODE_TYPES", path)
+    monkeypatch.setattr(nodes, "_SETTINGS", path)
+    monkeypatch.setattr(nodes, "up", lambda: ({"CPU": 2.0},))
     monkeypatch.setattr(gpus.ray, "cluster_resources", lambda: {"CPU": 2.0})
     assert gpus.Census(own=False).gpus() == shares.Gpus(0.0, expected)
     assert gpus.Census(own=True).gpus() == shares.Gpus(0.0, False)
+
+
+HEAD = {"node:__internal_head__": 1.0, "CPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    "types, most, takes, slots",
+    [
+        ([], 9, {"CPU": 1}, 2),  # the head alone
+        ([({"CPU": 4}, 3)], 9, {"CPU": 1}, 14),
+        ([({"CPU": 4}, 3)], 2, {"CPU": 1}, 10),  # two nodes in all
+        ([({"CPU": 4}, 3), ({"CPU": 16}, 1)], 2, {"CPU": 1}, 22),  # the larger ones first
+        ([({"CPU": 8, "GPU": 2}, 4)], 9, {"CPU": 1, "GPU": 1}, 8),
+        ([({"CPU": 8, "GPU": 2}, 4)], 9, {"CPU": 1, "GPU": 0.25}, 32),
+        ([({"CPU": 1, "GPU": 8}, 4)], 9, {"CPU": 1, "GPU": 0}, 6),
+        ([({"CPU": 4}, 3)], 9, {"CPU": 8}, 0),
+    ],
+)
+def test_a_cluster_s_room_is_that_of_all_nodes_that_may_be_started(types, most, takes, slots):
+    from padray.cluster.nodes import Autoscaler, Cluster, NodeType
+
+    up = (HEAD, {"CPU": 4.0})  # a node that was started already counts once
+    kinds = tuple(NodeType(resources, count) for resources, count in types)
+    assert Cluster(up, Autoscaler(kinds, most)).slots(takes) == slots
+    assert Cluster(up).slots({"CPU": 1}) == 6, "without an autoscaler, what is up"
+
+
+@pytest.mark.parametrize(
+    "overrides, told",
+    [
+        ((), None),
+        (("compute.threads=5",), "an expert would take 5 CPUs, but no node of this cluster has, or may have, more"),
+        (("compute.device=cuda",), "an expert would take 1 GPUs, but no node of this cluster has, or may have, more"),
+        (("distill.trajectories=99", "cluster.workers=13"), "13 Train workers would take 1 CPUs each, but there is"),
+    ],
+)
+def test_what_no_node_will_ever_hold_is_refused_by_the_driver(monkeypatch, overrides, told):
+    from padray import loading
+    from padray.cluster import session
+    from padray.cluster.nodes import Autoscaler, Cluster, NodeType
+
+    monkeypatch.setattr(session, "is_own", lambda: False)
+    config, head = loading.load("digits-ipc1", overrides).config, {"node:__internal_head__": 1.0, "CPU": 0.0}
+    session.check_room(config, Cluster((head,)))  # nothing is known of what may be started
+    cluster = Cluster((head,), Autoscaler((NodeType({"CPU": 4.0}, 3),), 3))
+    if told is None:
+        return session.check_room(config, cluster)
+    with pytest.raises(InputError) as caught:
+        session.check_room(config, cluster)
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -137,35 +191,33 @@ def test_a_distillation_that_finds_a_shared_gpu_full_goes_on_with_a_whole_one(mo
 
     taken = []
 
-    def full(work, share):
-        taken.append(share)
+    def full(task):
+        taken.append(task.share)
         yield {"iteration": len(taken)}
         raise GpuFullError("distilling does not fit")
 
     monkeypatch.setattr(trainer, "_distil", full)
     told = []
     with pytest.raises(GpuFullError, match="it had a GPU to itself"):
-        for metrics in trainer.run(None, share):
+        for metrics in trainer.run(None, None, share):
             told.append(metrics["iteration"])
     assert taken == shares_taken and told == list(range(1, len(taken) + 1))
 
 
 def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(monkeypatch, settings):
     from padray import loading
-    from padray.cluster import tuning
+    from padray.cluster.owner import Owner
 
     config, taken = loading.load(str(settings)).config, []
 
-    def task(settings, share):
+    def attempt(config, share, number, parameters):
         taken.append(share)
-        answer = tuning.TrialRecord(0, {}, "finished", value=0.5) if share == 1 else GpuFullError("too large")
-        return SimpleNamespace(remote=lambda *_: answer)
+        return trials.TrialRecord(0, {}, "finished", value=0.5) if share == 1 else GpuFullError("too large")
 
-    monkeypatch.setattr(tuning, "_task", task)
-    monkeypatch.setattr(tuning.ray, "get", lambda answer: answer)
-    work = SimpleNamespace(fitting=lambda parameters: config)
-    owner = SimpleNamespace(experts=SimpleNamespace(remote=lambda config: None))
-    assert tuning._made(work, 0, {}, owner, 0.5).value == 0.5 and taken == [0.5, 1.0]
+    work = SimpleNamespace(config=config, records=dict, begun=dict)
+    made = Owner(work, None, 0.5)
+    monkeypatch.setattr(made, "_attempt", attempt)
+    assert made._distilled(config, 0, {}).value == 0.5 and taken == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def losses(monkeypatch) -> list[str]:
 
     lost, add = [], Losses.add
 
-    def noting(self, unit, reason):
+    def noting(self, unit, reason, node=""):
         lost.append(unit)
-        add(self, unit, reason)
+        add(self, unit, reason, node)
 
     monkeypatch.setattr(Losses, "add", noting)
     return lost
@@ -64,7 +64,7 @@ def test_an_expert_s_actor_killed_costs_its_unit_alone(local_ray, chain, undistu
         stamps.update({path: path.stat().st_mtime_ns for path in root.rglob("expert-*.safetensors")})
         return stamps
 
-    thread, killed = kill_when(one_is_there, "ray::Maker")
+    thread, killed = kill_when(one_is_there, "ray::Worker")
     context, _ = chain(root, "ray", *LONGER, until="experts")
     thread.join()
     assert len(killed) == 1 and len(losses) == 1, (killed, losses)
@@ -105,25 +105,19 @@ distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
 """
 
 
-def test_a_board_that_ray_gave_to_a_dead_node_is_made_again(local_ray, monkeypatch):
-    """Ray learns late that a node is dead, and until then may place an actor there, which then never begins."""
-    from padray.cluster import trainer
+def test_a_board_that_is_killed_comes_back_and_the_set_is_the_same(local_ray, settings, undisturbed, tmp_path):
+    from padray import pipeline
+    from tests.cluster.conftest import make_context
 
-    asked, get = [], trainer.ray.get
-
-    def flaky(reference):
-        asked.append(reference)
-        if len(asked) < 3:
-            raise trainer.ray.exceptions.ActorDiedError
-        return get(reference)
-
-    monkeypatch.setattr(trainer.ray, "get", flaky)
-    board = trainer._board(loading.load("digits-ipc1").config)
-    assert get(board.take.remote()) == [] and len(asked) == 3
-    asked.clear()
-    with pytest.raises(trainer.WorkError, match=r"workers were lost 2 times \(last with the board: ActorDiedError"):
-        trainer._board(loading.load("digits-ipc1", ("cluster.max_losses=1",)).config)
-    trainer.ray.kill(board)
+    root, told = tmp_path / "runs", []
+    shutil.copytree(undisturbed[0], root, ignore=shutil.ignore_patterns("distilled", "events"))
+    context = make_context(settings, root, "ray", LONGER)
+    context.notify = lambda progress: told.append(progress.done) if progress.stage == "distill" else None
+    thread, killed = kill_when(lambda: len(told) > 5, "ray::Board", newcomer=True)
+    outcome = pipeline.run(context, "distill")
+    thread.join()
+    assert len(killed) == 2, "another board came in its place"
+    assert outcome.set_digest == undisturbed[1].set_digest
 
 
 @pytest.mark.chaos  # a minute and a half

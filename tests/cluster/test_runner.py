@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from padray.config import ClusterSettings, Config
+from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.stages.base import Done, Lost, Make, Unit
 from padray.store.artifacts import StoredObject
+from padray.store.location import LocalLocation
 from tests.cluster.conftest import events, finished_units, make_context, objects
 
 pytestmark = pytest.mark.ray
@@ -55,19 +56,20 @@ def test_more_workers_than_trajectories_is_refused_before_any_work(settings, tmp
 @pytest.mark.parametrize(
     "override, told",
     [("compute.threads=3", "an expert would take 3 CPUs, but Ray on this machine has 2; lower compute.threads"),
-     ("cluster.workers=[3, 4]", None),
-     ("cluster.cpus_per_worker=2.5", "1 Train workers would take 2.5 CPUs"),
+     ("cluster.workers=[3,4]", None),
+     ("cluster.cpus_per_worker=2.5", "a Train worker would take 2.5 CPUs"),
+     ("cluster.cpus_per_worker=0.9 cluster.workers=[3,4]", "3 Train workers would take 0.9 CPUs each"),
      ("cluster.gpus_per_cell=0.25", "a cell would take 0.25 GPUs, but Ray on this machine has 0")],
 )  # fmt: skip
 def test_what_would_wait_for_ever_is_refused(local_ray, settings, tmp_path, override, told):
-    from padray.cluster import session
+    from padray.cluster import nodes, session
 
-    config = make_context(settings, tmp_path, "ray", (override,)).config
+    config = make_context(settings, tmp_path, "ray", tuple(override.split())).config
     if told is None:
-        session.check_room(config)
+        session.check_room(config, nodes.here())
         return
     with pytest.raises(InputError) as caught:
-        session.check_room(config)
+        session.check_room(config, nodes.here())
     assert str(caught.value).startswith(told)
 
 
@@ -124,11 +126,14 @@ def attempts(notes: Path) -> dict[str, int]:
     return {path.name: len(path.read_text()) for path in notes.iterdir()}
 
 
-@pytest.fixture(params=["experts", "sweep"])
-def spread(request, local_ray):
-    from padray.cluster import experts, sweep
+@pytest.fixture
+def spread(local_ray, tmp_path_factory):
+    """Units made on actors, up to `max_losses` losses."""
+    from padray.cluster import pool
+    from padray.cluster.probe import probing
 
-    return {"experts": experts.run, "sweep": sweep.run}[request.param]
+    with probing(LocalLocation(tmp_path_factory.mktemp("probed"))) as probe:
+        yield lambda work, units, losses=10: pool.run(work, units, pool.Demand(1, 0, 64, losses, probe))
 
 
 UNITS = [Unit("evaluate", f"unit-{k}", "f") for k in range(4)]
@@ -137,7 +142,7 @@ UNITS = [Unit("evaluate", f"unit-{k}", "f") for k in range(4)]
 def test_a_unit_that_padray_gives_up_is_tried_once_and_the_others_are_made(spread, tmp_path):
     made = []
     with pytest.raises(WorkError, match="lower that setting"):
-        for done in spread(failing_work(tmp_path, "unit-1", "refuse"), UNITS, ClusterSettings(), 1):
+        for done in spread(failing_work(tmp_path, "unit-1", "refuse"), UNITS):
             made.append(done.unit.id)
     assert sorted(made) == ["unit-0", "unit-2", "unit-3"]
     assert attempts(tmp_path) == dict.fromkeys(("unit-0", "unit-1", "unit-2", "unit-3"), 1)
@@ -145,12 +150,12 @@ def test_a_unit_that_padray_gives_up_is_tried_once_and_the_others_are_made(sprea
 
 def test_an_error_that_nobody_thought_of_is_not_tried_again(spread, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        list(spread(failing_work(tmp_path, "unit-0", "bug"), UNITS, ClusterSettings(), 1))
+        list(spread(failing_work(tmp_path, "unit-0", "bug"), UNITS))
     assert attempts(tmp_path)["unit-0"] == 1
 
 
 def test_a_unit_whose_process_dies_goes_to_another(spread, tmp_path):
-    told = list(spread(failing_work(tmp_path, "unit-1", "once"), UNITS, ClusterSettings(), 1))
+    told = list(spread(failing_work(tmp_path, "unit-1", "once"), UNITS))
     assert [item.unit.id for item in told if isinstance(item, Lost)] == ["unit-1"]
     done = [item for item in told if isinstance(item, Done)]
     assert sorted(item.unit.id for item in done) == ["unit-0", "unit-1", "unit-2", "unit-3"]
@@ -160,6 +165,6 @@ def test_a_unit_whose_process_dies_goes_to_another(spread, tmp_path):
 
 def test_processes_that_always_die_end_the_stage(spread, tmp_path):
     work = failing_work(tmp_path, "unit-0", "die")
-    with pytest.raises(WorkError, match=r"workers were lost 2 times \(last with unit-0.*cluster\.max_losses \(1\)"):
-        list(spread(work, UNITS[:1], ClusterSettings(max_losses=1), 1))
+    with pytest.raises(WorkError, match=r"2 times the same work was lost \(last unit-0: .*cluster\.max_losses \(1\)"):
+        list(spread(work, UNITS[:1], 1))
     assert attempts(tmp_path) == {"unit-0": 2}

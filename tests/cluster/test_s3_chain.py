@@ -4,11 +4,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from padray import pipeline
-from padray.errors import InputError
+from padray.config import Config
+from padray.errors import InfrastructureError
+from padray.stages.base import Unit, Work
 from padray.store.location import open_location
 from tests.cluster.conftest import command, make_context, objects
 from tests.roots import different, stored, units
@@ -74,12 +78,13 @@ def test_a_job_that_was_given_secrets_is_refused(s3, settings, local_ray):
 
 
 @pytest.mark.ray
-def test_workers_that_lack_the_aws_settings_are_found_before_any_work(s3, local_ray):
-    from padray.cluster import session
+def test_a_worker_that_lacks_the_aws_settings_is_named_where_it_runs(s3, local_ray):
+    from padray.cluster import pool
+    from padray.cluster.probe import probing
 
     assert "AWS_ACCESS_KEY_ID" not in local_ray or os.environ["AWS_ACCESS_KEY_ID"] != local_ray["AWS_ACCESS_KEY_ID"]
-    location = s3.location()
-    told = r"1 of 1 Ray nodes do not see the storage s3://.*; the workers need the same AWS settings \(cannot read"
-    with pytest.raises(InputError, match=told):
-        session.check_storage(location)
-    assert location.keys("") == []
+    location, work = s3.location(), cast(Work, SimpleNamespace(config=Config()))  # no unit gets as far as being made
+    told = r"the node \S+ does not see the storage s3://\S+; its workers need the same AWS settings as this process \("
+    with pytest.raises(InfrastructureError, match=told), probing(location) as probe:
+        list(pool.run(work, [Unit("experts", "one", "f")], pool.Demand(1, 0, 1, 10, probe)))
+    assert location.keys("") == [], "the probe is taken away"

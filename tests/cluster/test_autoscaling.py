@@ -1,0 +1,56 @@
+"""From zero nodes: every stage brings nodes up, what waits stays with the driver, and idle nodes go."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.autoscaled import Autoscaled, autoscaled
+from tests.cluster.conftest import command, finished_units, wait_for
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.ray
+SPACE = """
+schedule.initial_ratio: {type: choice, choices: [0.5, 1.0]}
+distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
+"""
+FEW = ("search.trials=3", "search.epochs=10", "evaluation.seeds=1", "cluster.workers=[1, 2]")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Autoscaled]:
+    with autoscaled(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    path.write_text(TINY)
+    path.with_name("space.yaml").write_text(SPACE)
+    return path
+
+
+def test_a_search_from_zero_nodes_brings_them_up_and_what_waits_stays_with_the_driver(cluster, settings, tmp_path):
+    root, before = tmp_path / "runs", cluster.seen()
+    assert before["alive"] == [before["head"]], "there is none at the beginning"
+    arguments = ["tune", settings, "--space", settings.with_name("space.yaml"), "--storage", root, "--json"]
+    run = command(*arguments, *(part for text in FEW for part in ("--set", text)), environment=cluster.environment)
+    out, err = run.communicate(timeout=500)
+    assert run.returncode == 0, err
+    result = json.loads(out)  # stdout is that object alone, whatever Ray says of what cannot be placed yet
+    assert result["trials"]["finished"] == 3 and len(list(root.rglob("trial-*.json"))) == 3
+    assert "3 trials at a time: all nodes that may be started have room for 3" in err
+    assert "Traceback" not in err and "Warning" not in err
+    after = cluster.seen()
+    places = {name: {node for kind, node, _ in after["actors"] if kind == name} for name in ("Trials", "ImplicitFunc")}
+    assert places == {"Trials": {after["head"]}, "ImplicitFunc": {after["head"]}}
+    boards = [node for kind, node, _ in after["actors"] if kind == "Board"]
+    assert boards and set(boards) == {after["head"]}
+    workers = {node for kind, node, _ in after["actors"] if kind in ("Worker", "TrialWorker") and node}
+    assert workers and after["head"] not in workers
+    units = finished_units(root, "experts")
+    assert len(units) == len(set(units)), "experts that trials share were made once"
+    assert not [kind for kind, _, state in after["actors"] if state == "ALIVE"]
+    wait_for("the nodes to go", lambda: cluster.seen()["alive"] == [after["head"]], 60)
