@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test chaos lint format benchmarks
+.PHONY: setup demo test chaos lint format benchmarks image
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -32,3 +32,8 @@ format: setup
 benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.adjoint_memory
 	$(BIN)/python -m tests.benchmarks.snapshots
+
+image:
+	@test -n "$(IMAGE)" || { echo "make image IMAGE=REGISTRY/padray:VERSION"; exit 2; }
+	docker build --platform linux/amd64 --tag $(IMAGE) .
+	docker push $(IMAGE)
