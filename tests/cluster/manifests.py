@@ -1,19 +1,24 @@
 """What a description of a cluster must say beyond its schema, and how to say anything else in its place."""
 
 import copy
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from padray import __version__
+from padray import __version__, loading
+from padray.cluster.session import AWS_SECRETS
+from padray.paths import check_paths
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"REGISTRY/padray:{__version__}"  # a name that no registry takes until it is filled in
 STORAGE = "/mnt/padray"
 USER, GROUP = 1000, 100  # of Ray's image
+COMMANDS = frozenset({"run", "experts", "distill", "evaluate", "tune", "study"})
 GONE = object()
 Place = tuple[str | int, ...]
 
@@ -26,7 +31,8 @@ def pinned(name: str) -> str:
 
 
 def read(path: str) -> dict:
-    return YAML(typ="safe").load((ROOT / path).read_text())
+    """A description, with a copy wherever it says something again by an anchor."""
+    return json.loads(json.dumps(YAML(typ="safe").load((ROOT / path).read_text())))
 
 
 def broken(described: dict, place: Place, value: Any) -> dict:
@@ -145,3 +151,60 @@ def _check_node(node: dict) -> None:
     assert disk["Ebs"]["VolumeSize"] >= 100, "room for the image, as it comes and unpacked"
     assert set(node["IamInstanceProfile"]) == {"Name"} and "KeyName" not in node
     assert re.fullmatch(r"[a-z][a-z0-9]*\.\d*x?large", node["InstanceType"])
+
+
+# -- jobs/kuberay.yaml
+
+
+def check_rayjob(manifest: dict) -> None:
+    """Refuse a RayJob that KubeRay would take and that would not work, cost too much or tell a secret."""
+    spec, cluster = manifest["spec"], manifest["spec"]["rayClusterSpec"]
+    assert set(manifest["metadata"]) == {"generateName"}, "one name can be submitted once"
+    assert spec["submissionMode"] == "K8sJobMode" and spec["backoffLimit"] >= 1
+    assert spec["shutdownAfterJobFinishes"] is True and 0 < spec["ttlSecondsAfterFinished"] <= 3600
+    assert "runtimeEnvYAML" not in spec, "Ray writes what it holds to its logs"
+    _check_entrypoint(spec["entrypoint"])
+    assert cluster["rayVersion"] == pinned("ray")
+    assert cluster["authOptions"] == {"mode": "token", "secretName": "padray-token"}
+    assert cluster["enableInTreeAutoscaling"] is True
+    scaling = cluster["autoscalerOptions"]
+    assert scaling["version"] == "v2" and scaling["upscalingMode"] != "Conservative"
+    assert scaling["idleTimeoutSeconds"] >= 120
+    head, (worker,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert head["rayStartParams"] == {"num-cpus": "0"}, "the head does no work"
+    assert worker["minReplicas"] == worker["replicas"] == 0 < worker["maxReplicas"], "from zero workers"
+    assert worker["groupName"] == "gpu" and worker["rayStartParams"] == {}
+    ports = {port["name"]: port["containerPort"] for port in head["template"]["spec"]["containers"][0]["ports"]}
+    assert ports == {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
+    for group, name, gpus in ((head, "ray-head", None), (worker, "ray-worker", "1")):
+        _check_pod(group["template"]["spec"], name, gpus)
+    toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    assert worker["template"]["spec"]["tolerations"] == [toleration]
+
+
+def _check_entrypoint(line: str) -> None:
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "padray.job"], "what is installed, no checkout"
+    command, config, *options = words[3:]
+    assert command in COMMANDS and config in loading.preset_names()
+    check_paths(options)
+    assert options[options.index("--storage") + 1].startswith("s3://"), "no folder is shared here"
+    loading.load(config, tuple(options[place + 1] for place, word in enumerate(options) if word == "--set"))
+    assert "compute.device=cuda" in options
+
+
+def _check_pod(pod: dict, name: str, gpus: str | None) -> None:
+    (container,) = pod["containers"]
+    assert container["name"] == name and container["image"] == IMAGE
+    assert pod["securityContext"] == {"runAsUser": USER, "runAsGroup": GROUP, "fsGroup": GROUP}
+    resources = container["resources"]
+    assert resources["requests"] == resources["limits"], "Ray counts limits, Kubernetes requests"
+    assert {"cpu", "memory"} <= set(resources["limits"]) and resources["limits"].get("nvidia.com/gpu") == gpus
+    assert int(resources["limits"]["memory"].removesuffix("Gi")) >= 16 and int(resources["limits"]["cpu"]) >= 2
+    wanted = {"AWS_SHARED_CREDENTIALS_FILE": "/etc/padray/credentials", "RAY_USAGE_STATS_ENABLED": "0"}
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert wanted.items() <= given.items() and not AWS_SECRETS & given.keys(), "secrets by reference"
+    assert set(given) == {*wanted, "AWS_REGION"} and re.fullmatch(r"[a-z]+-[a-z]+-\d", given["AWS_REGION"])
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    assert mount == {"name": volume["name"], "mountPath": "/etc/padray", "readOnly": True}
+    assert volume["secret"] == {"secretName": "padray-aws", "defaultMode": 0o440}
