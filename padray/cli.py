@@ -156,24 +156,21 @@ def import_(
     console.exchanged(commands.bring(source, kind, config, Told(labels, lr), request, console))
 
 
-@app.command("submit")
+@app.command("submit", context_settings={"ignore_unknown_options": True})
 def submit(
-    config: ConfigName,
+    line: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="run, tune, study …, as typed without Ray.")],
     address: Annotated[str, typer.Option("--address", metavar="URL", help="The cluster's dashboard.")],
-    storage: Storage = None,
-    overrides: Overrides = None,
-    space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space: a search.")] = None,
     variables: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The whole chain, or a search, as a Ray job on a cluster; its log is followed, its exit code is this one's."""
-    from padray import commands
+    """A command that computes as a Ray job on a cluster; its log is followed, its exit code is this one's."""
+    from padray import commands, lines
 
-    console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, space=space)
-    told = commands.submit(config, request, address, tuple(variables or ()), None if no_wait else console)
+    console, asked = Console(as_json), lines.parse(typer.main.get_command(app), tuple(line))
+    told = commands.submit(asked, address, tuple(variables or ()), None if no_wait else console)
     console.submitted(told)
     if told["exit_code"]:
         sys.exit(told["exit_code"])

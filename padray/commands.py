@@ -13,6 +13,7 @@ from padray.data.sources import source_digest
 from padray.errors import INTERRUPTED, InputError
 from padray.exchange import incoming, outgoing
 from padray.exchange.sets import Told
+from padray.lines import Line
 from padray.loading import Loaded
 from padray.planning import plan as planning
 from padray.recipe import text as recipe
@@ -136,31 +137,35 @@ def take(name: str, layout: str, destination: str, storage: str | None) -> dict[
     return outgoing.export_set(location, sweep.named(name, location), layout, destination)
 
 
-def submit(
-    name: str, request: Request, address: str, variables: tuple[str, ...], console: Console | None
-) -> dict[str, Any]:
-    """Send the chain, or with a space a search, to a cluster and follow it; what `--json` prints.
+def submit(line: Line, address: str, variables: tuple[str, ...], console: Console | None) -> dict[str, Any]:
+    """Send a command to a cluster, unless it is at it already, and follow it; what `--json` prints.
 
     Args:
         console: where the job's log goes; without one the job is not followed.
     """
     from padray.cluster import submit as jobs  # Ray is imported where it is asked for, and only there
+    from padray.cluster.work import of_line
 
-    work = jobs.work(name, request.storage, request.overrides, request.space, variables)
+    work = of_line(line, variables)
     cluster = jobs.Cluster(address)
-    job = cluster.submit(work)
-    told = {
-        "job": job, "address": cluster.address, "entrypoint": work.entrypoint, "status": "SUBMITTED", "exit_code": None,
-        "message": cluster.note, **cluster.commands(job),
+    running = cluster.running(work)
+    job = running or cluster.submit(work)
+    how = "runs already" if running else f"sent with {len(work.files)} files, {work.size:,} bytes"
+    told: dict[str, Any] = {
+        "job": job, "address": cluster.address, "entrypoint": work.entrypoint, "metadata": work.metadata,
+        "uploaded_bytes": 0 if running else work.size, "status": "RUNNING" if running else "SUBMITTED",
+        "exit_code": None, "message": "; ".join(filter(None, (cluster.note, how))), "log_tail": [],
+        **cluster.commands(job),
     }  # fmt: skip
     if console is None:
         return told
-    console.log(f"{told['message']}\n" * bool(told["message"]) + f"job {job} at {cluster.address}\n")
+    console.log(f"{cluster.note}\n" * bool(cluster.note) + f"job {job} at {cluster.address}: {how}\n")
     try:
         ended = cluster.follow(job, console.log)
     except KeyboardInterrupt:
         return {**told, "exit_code": INTERRUPTED}
-    return {**told, "status": ended.status, "exit_code": ended.code, "message": ended.message}
+    end = {"status": ended.status, "exit_code": ended.code, "message": ended.message, "log_tail": list(ended.tail)}
+    return {**told, **end}
 
 
 def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> dict[str, Any]:

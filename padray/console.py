@@ -122,7 +122,7 @@ class Console:
             return self._print_json(told)
         note = f" ({told['message']})" if told["message"] else ""
         self.out.print(f"job {told['job']}: {told['status']}{note}")
-        if told["status"] == "SUBMITTED":
+        if told["status"] in ("SUBMITTED", "RUNNING"):
             self.out.print(f"it goes on; follow it: {told['follow']}")
             self.out.print(f"stop it: {told['stop']}")
         return None

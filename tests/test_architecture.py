@@ -19,7 +19,7 @@ FLOORS = (
     {"space", "trees"},
     {"settings"},
     {"config"},
-    {"numerics", "fingerprint", "loading", "paths", "store"},
+    {"numerics", "fingerprint", "loading", "lines", "paths", "store"},
     {"data", "networks"},
     {"experts", "matching"},
     {"distill"},

@@ -1,9 +1,6 @@
-"""The chain as a Ray job: sent to a cluster's dashboard, followed, and told how it ended.
+"""A command as a Ray job: sent to a cluster's dashboard, followed, and told how it ended.
 
-What travels: the command line, and a settings or space file in a working directory made for it; never a folder of the
-user's. padray and the data are on the nodes already. Of this process's environment nothing travels but the variables
-that the user names, and none that is a secret (see session.py). What Ray says on the way is not shown, its errors are
-told in one sentence.
+What travels is in work.py. What Ray says on the way is not shown, its errors are told in one sentence.
 """
 
 import asyncio
@@ -22,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padray import loading
 from padray.cluster import session
+from padray.cluster.work import Work
 from padray.errors import InfrastructureError, InputError, WorkError
-from padray.paths import check_paths, check_settings
 
 _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
@@ -35,23 +31,10 @@ _SILENT = (
     "ray._private.authentication",
 )  # fmt: skip
 _OURS = frozenset({0, 2, 3, 130})
+_SAYS = "padray: "  # how the sentence begins that says why
+_TAIL_LINES, _TAIL_CHARS = 20, 10_000
 
 Write = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a job is to do: `arguments` as a job script takes them, files by their name in the working directory."""
-
-    command: str
-    arguments: tuple[str, ...]
-    files: dict[str, Path]
-    variables: dict[str, str]
-
-    @property
-    def entrypoint(self) -> str:
-        """The job's command line: the package that is installed on the cluster, no checkout."""
-        return shlex.join(["python", "-m", "padray.job", self.command, *self.arguments])
 
 
 @dataclass(frozen=True)
@@ -61,43 +44,7 @@ class Ended:
     status: str
     code: int
     message: str
-
-
-def work(
-    name: str, storage: str | None, overrides: tuple[str, ...], space: str | None, variables: tuple[str, ...]
-) -> Work:
-    """The job for `padray run`, or with a space for `padray tune`.
-
-    Args:
-        variables: environment variables for the job, NAME=VALUE, or NAME with its value from this process.
-
-    Raises:
-        InputError: settings that do not hold, a path that is relative, a variable that is a secret or not there.
-    """
-    given = _variables(variables)
-    options = [f"--storage={storage}"] if storage is not None else []
-    options += [f"--set={override}" for override in overrides]
-    check_paths(options)
-    check_settings(loading.settings_of(name, overrides, space).config)
-    files, config = {}, name
-    if name not in loading.preset_names():
-        config = f"settings/{Path(name).name}"
-        files[config] = Path(name)
-    if space is None:
-        return Work("run", (config, *options), files, given)
-    place = f"space/{Path(space).name}"
-    return Work("tune", (config, "--space", place, *options), {**files, place: Path(space)}, given)
-
-
-def _variables(variables: tuple[str, ...]) -> dict[str, str]:
-    given = {}
-    for variable in variables:
-        name, equals, value = variable.partition("=")
-        if not name or not (equals or name in os.environ):
-            raise InputError(f"--env {variable}: write it as NAME=VALUE, or NAME for a variable that is set here")
-        given[name] = value if equals else os.environ[name]
-    session.refuse_secrets(given, "--env")
-    return given
+    tail: tuple[str, ...] = ()  # the last lines of the log of a job that failed
 
 
 class Cluster:
@@ -136,10 +83,20 @@ class Cluster:
             if work.variables:
                 runtime["env_vars"] = work.variables
             try:
-                return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime))
+                told = work.metadata
+                return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime, metadata=told))
             except (OSError, RuntimeError, ValueError) as error:
                 reason = " ".join(str(error).split())[:300]
                 raise InfrastructureError(f"the cluster at {self.address} did not take the job: {reason}") from None
+
+    def running(self, work: Work) -> str | None:
+        """The submission id of a job that does this work now. Two would do no harm, but everything twice."""
+        try:
+            jobs = self.client.list_jobs()
+        except (OSError, RuntimeError, ValueError):
+            return None  # to send it is to see what is wrong
+        same = (job for job in jobs if (job.metadata or {}).get("digest") == work.metadata["digest"])
+        return next((job.submission_id for job in same if not job.status.is_terminal()), None)
 
     def follow(self, job: str, write: Write) -> Ended:
         """Write the job's log as it grows, until the job ends; a broken connection is made again.
@@ -161,7 +118,8 @@ class Cluster:
                     ) from None
             else:
                 if details.status.is_terminal():
-                    return _ended(str(details.status.value), details.driver_exit_code, str(details.message or ""))
+                    self._rest(log, job)
+                    return _ended(details, log)
             time.sleep(_AGAIN_S)
 
     def _tail(self, log: "_Log", job: str) -> None:
@@ -177,6 +135,12 @@ class Cluster:
         while thread.is_alive():
             thread.join(_LISTEN_S)
 
+    def _rest(self, log: "_Log", job: str) -> None:
+        """What the stream broke off before: the reason is the last that a job says."""
+        if not log.complete:
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
+                log.take_all(self.client.get_job_logs(job))
+
     def commands(self, job: str) -> dict[str, str]:
         """What to type to follow a job and to stop it."""
         there = shlex.join(["--address", self.address])
@@ -187,14 +151,25 @@ class _Log:
     """A log that is read from its beginning each time, and written once."""
 
     def __init__(self, write: Write) -> None:
-        self.write, self.written = write, 0
+        self.write, self.written, self.complete, self.end = write, 0, False, ""
 
     async def tail(self, client: Any, job: str) -> None:
-        skip = self.written
+        skip, self.complete = self.written, False
         async for text in client.tail_job_logs(job):
             fresh, skip = text[skip:], max(0, skip - len(text))
-            self.written += len(fresh)
-            self.write(fresh)
+            self._take(fresh)
+        self.complete = True
+
+    def take_all(self, text: str) -> None:
+        self._take(text[self.written :])
+
+    def _take(self, fresh: str) -> None:
+        self.written += len(fresh)
+        self.end = (self.end + fresh)[-_TAIL_CHARS:]
+        self.write(fresh)
+
+    def tail_lines(self) -> tuple[str, ...]:
+        return tuple(self.end.splitlines()[-_TAIL_LINES:])
 
 
 def _checked(address: str) -> str:
@@ -229,12 +204,15 @@ def _without(names: tuple[str, ...]) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def _ended(status: str, code: int | None, message: str) -> Ended:
+def _ended(details: Any, log: _Log) -> Ended:
+    status, code, message = str(details.status.value), details.driver_exit_code, str(details.message or "")
     if status == "SUCCEEDED":
         return Ended(status, 0, "")
+    tail = log.tail_lines()
     if code is None:  # stopped, or it never began
-        return Ended(status, WorkError.exit_code, message)
+        return Ended(status, WorkError.exit_code, message, tail)
     if code in _OURS:
-        return Ended(status, code, "")
+        said = [line for line in tail if line.startswith(_SAYS)]
+        return Ended(status, code, said[-1].removeprefix(_SAYS) if said else "", tail)
     told = f"its driver ended with exit code {code}, which is none of padray's; is padray installed on the nodes?"
-    return Ended(status, code if code > 0 else 128 - code, told)
+    return Ended(status, code if code > 0 else 128 - code, told, tail)

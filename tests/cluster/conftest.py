@@ -55,6 +55,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A settings file in a folder with something that is nobody's business."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/private.txt").write_text("secret")
+    path = tmp_path / "mine/tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
 Run = Callable[..., tuple[Context, Outcome]]
 
 

@@ -42,11 +42,18 @@ class Head:
 
     def exit_codes(self) -> list[int | None]:
         """The exit codes of all jobs' drivers, oldest first."""
+        return self._of_jobs("driver_exit_code")
+
+    def metadata(self) -> list[dict[str, str]]:
+        """What every job was sent with, oldest first."""
+        return self._of_jobs("metadata")
+
+    def _of_jobs(self, field: str) -> list:
         ask = f"""
 import json
 from ray.job_submission import JobSubmissionClient
 jobs = sorted(JobSubmissionClient("{self.dashboard}").list_jobs(), key=lambda job: job.start_time)
-print(json.dumps([job.driver_exit_code for job in jobs if job.submission_id]))
+print(json.dumps([job.{field} for job in jobs if job.submission_id]))
 """
         line = [sys.executable, "-c", ask]
         done = subprocess.run(line, env=self.environment, capture_output=True, text=True, check=True)

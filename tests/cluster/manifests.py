@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,32 @@ def unbroken(described: dict, tried: set[Place], free: set[Place]) -> list[Place
     """The places that nobody breaks and nobody calls a matter of taste."""
     known = tried | free
     return [place for place in places(described) if not any(place[: len(end)] == end for end in known)]
+
+
+def prepared(described: dict) -> dict:
+    """As Ray fills it in; its reader refuses what does not fit its schema."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(copy.deepcopy(described))
+    validate_config(config)
+    return config
+
+
+def launched(described: dict, available: dict[str, float], gpus: int) -> Counter[str]:
+    """The nodes that Ray's autoscaler starts for tasks of one GPU, when some node types were not to be had lately."""
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+    config = AutoscalingConfig(prepared(described), skip_content_hash=True)
+    types = {name: node for name, node in config.get_node_type_configs().items() if name != "head"}
+    request = SchedulingRequest(
+        disable_launch_config_check=True, node_type_configs=types, max_num_nodes=config.get_max_num_nodes(),
+        resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1, "CPU": 1})] * gpus),
+        recoverable_resource_availabilities=available,
+    )  # fmt: skip
+    reply = ResourceDemandScheduler(None).schedule(request)
+    return Counter({launch.instance_type: launch.count for launch in reply.to_launch})
 
 
 # -- cluster.yaml

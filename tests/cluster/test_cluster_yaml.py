@@ -1,15 +1,24 @@
 """cluster.yaml, checked without credentials by Ray's own reader and by what that does not notice."""
 
-import copy
 import os
 import re
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.manifests import GONE, ROOT, STORAGE, broken, check_cluster, pinned, read, unbroken
+from tests.cluster.manifests import (
+    GONE,
+    ROOT,
+    STORAGE,
+    broken,
+    check_cluster,
+    launched,
+    pinned,
+    prepared,
+    read,
+    unbroken,
+)
 
 TYPES = "available_node_types"
 NODES = ("head", "gpu_spot", "gpu_on_demand")
@@ -70,14 +79,6 @@ def described() -> dict:
     return read("cluster.yaml")
 
 
-def prepared(described: dict) -> dict:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = prepare_config(copy.deepcopy(described))
-    validate_config(config)
-    return config
-
-
 def test_ray_accepts_it_and_so_do_we(described):
     config = prepared(described)
     check_cluster(described)
@@ -103,23 +104,6 @@ def test_every_field_is_one_that_is_checked(described):
 
 
 # -- what Ray and a shell make of it
-
-
-def launched(described: dict, available: dict[str, float], gpus: int) -> Counter[str]:
-    """The nodes that Ray's autoscaler starts for tasks of one GPU, when some node types were not to be had lately."""
-    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-    from ray.autoscaler.v2.utils import ResourceRequestUtil
-
-    config = AutoscalingConfig(prepared(described), skip_content_hash=True)
-    types = {name: node for name, node in config.get_node_type_configs().items() if name != "head"}
-    request = SchedulingRequest(
-        disable_launch_config_check=True, node_type_configs=types, max_num_nodes=config.get_max_num_nodes(),
-        resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1, "CPU": 1})] * gpus),
-        recoverable_resource_availabilities=available,
-    )  # fmt: skip
-    reply = ResourceDemandScheduler(None).schedule(request)
-    return Counter({launch.instance_type: launch.count for launch in reply.to_launch})
 
 
 def test_spot_comes_first_and_what_is_bought_where_there_is_no_spot(described):

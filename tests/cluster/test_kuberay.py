@@ -7,8 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from padray.errors import InputError
-from tests.cluster.manifests import GONE, ROOT, broken, check_rayjob, read, unbroken
-from tests.cluster.test_cluster_yaml import launched
+from tests.cluster.manifests import GONE, ROOT, broken, check_rayjob, launched, read, unbroken
 
 SPEC = ("spec",)
 CLUSTER = ("spec", "rayClusterSpec")

@@ -1,4 +1,4 @@
-"""`padray submit`: what is refused before anything is sent, and on a real head the chain as a job, followed."""
+"""`padray submit`: a dashboard that is none, one that fails as dashboards do, and on a real head jobs, followed."""
 
 import asyncio
 import contextlib
@@ -15,24 +15,11 @@ from pathlib import Path
 import pytest
 
 from padray.cluster import submit
-from padray.errors import InputError, WorkError
-from tests.cluster.conftest import command, wait_for
+from padray.errors import WorkError
+from tests.cluster.conftest import command, finished_units, wait_for
 from tests.cluster.heads import Head, started
+from tests.cluster.sending import NOWHERE, SPACE, sent
 from tests.conftest import TINY, Run
-
-NOWHERE = "http://127.0.0.1:9"
-SPACE = "distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n"
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """A settings file in a folder with something that is nobody's business."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/private.txt").write_text("secret")
-    path = tmp_path / "mine/tiny.yaml"
-    path.write_text(TINY)
-    return path
-
 
 # -- refused before anything is sent
 
@@ -60,13 +47,6 @@ def test_what_cannot_work_is_told_in_one_sentence_and_nothing_is_sent(run: Run, 
 def test_an_address_that_is_no_dashboard_s_is_told(run: Run, address):
     said = run("submit", "demo", "--address", address, "--storage", "/s")
     assert said.code == 2 and f"--address {address} is no URL of a dashboard" in said.err
-
-
-@pytest.mark.parametrize("key", ["data: {dataset: own, path: here}", "storage: {cache: here}"])
-def test_relative_paths_in_a_settings_file_are_refused_too(tmp_path, key):
-    (tmp_path / "mine.yaml").write_text(key)
-    with pytest.raises(InputError, match=r"(data\.path|storage\.cache) here is relative"):
-        submit.work(str(tmp_path / "mine.yaml"), "s3://b/p", (), None, ())
 
 
 @pytest.fixture
@@ -112,30 +92,6 @@ def test_another_version_of_ray_is_noted(stranger):
     assert submit.Cluster(stranger).note.startswith("note: the cluster has Ray 2.9.0, and this is ")
 
 
-# -- what travels
-
-
-def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store:9000")
-    space = tmp_path / "my space.yaml"
-    space.write_text(SPACE)
-    plain = submit.work("demo", "/s", ("experts.count=3",), None, ())
-    assert plain.entrypoint == "python -m padray.job run demo --storage=/s --set=experts.count=3"
-    assert not plain.files and not plain.variables
-    work = submit.work(str(mine), "s3://b/p", (), str(space), ("AWS_ENDPOINT_URL_S3", "A=b=c"))
-    assert work.entrypoint == (
-        "python -m padray.job tune settings/tiny.yaml --space 'space/my space.yaml' --storage=s3://b/p"
-    )
-    assert work.files == {"settings/tiny.yaml": mine, "space/my space.yaml": space}
-    assert work.variables == {"AWS_ENDPOINT_URL_S3": "http://store:9000", "A": "b=c"}
-
-
-def test_a_ranking_on_the_cluster_need_not_be_here():
-    ranked = ("scores.method=file", "scores.path=/shared/order.npy")
-    assert submit.work("digits-ipc1", "/s", ranked, None, ()).command == "run"
-
-
 # -- following, with a dashboard that fails as dashboards do
 
 
@@ -151,14 +107,19 @@ class Details:
 class Dashboard:
     """Cuts the log off after each part, and answers from a list."""
 
-    def __init__(self, logs: list[str], answers: list[Details | Exception]) -> None:
-        self.logs, self.answers = logs, answers
+    def __init__(self, logs: list[str], answers: list[Details | Exception], whole: str | None = None) -> None:
+        self.logs, self.answers, self.whole = logs, answers, whole
 
     async def tail_job_logs(self, job):
         log = self.logs.pop(0) if self.logs else ""
         for place in range(0, len(log), 4):
             yield log[place : place + 4]
         raise RuntimeError("WebSocket connection closed unexpectedly")
+
+    def get_job_logs(self, job):
+        if self.whole is None:
+            raise RuntimeError("no log")
+        return self.whole
 
     def get_job_info(self, job):
         return self.answers.pop(0) if isinstance(self.answers[0], Details) else self._fail()
@@ -179,9 +140,9 @@ def listening() -> Iterator[None]:
 def follow(monkeypatch):
     monkeypatch.setattr(submit, "_AGAIN_S", 0.0)
 
-    def call(logs, answers):
+    def call(logs, answers, whole=None):
         cluster = object.__new__(submit.Cluster)
-        cluster.address, cluster.client = NOWHERE, Dashboard(logs, answers)
+        cluster.address, cluster.client = NOWHERE, Dashboard(logs, answers, whole)
         written: list[str] = []
         return cluster.follow("job_1", written.append), "".join(written)
 
@@ -231,9 +192,97 @@ def test_the_driver_s_exit_code_is_ours(follow, details, code, part):
     assert (ended.status, ended.code) == (details[0], code) and part in ended.message
 
 
+def test_a_failure_is_told_by_the_last_that_the_job_said(follow):
+    log = "padray: the first\n" + "".join(f"line {number}\n" for number in range(40))
+    ended, written = follow([log], [Details("FAILED", 3, "exit code 3")], f"{log}padray: the disk is full\n")
+    assert written == f"{log}padray: the disk is full\n", "what the stream broke off before, and nothing twice"
+    assert (ended.code, ended.message) == (3, "the disk is full")
+    assert len(ended.tail) == 20 and ended.tail[0] == "line 21" and ended.tail[-1] == "padray: the disk is full"
+    ended, written = follow([log], [Details("FAILED", 1)], None)
+    assert written == log and ended.code == 1 and ended.tail[-1] == "line 39"
+
+
 def test_a_cluster_that_is_gone_is_told_with_how_to_follow_again(follow):
     with pytest.raises(WorkError, match=r"does not answer any more; job job_1 may go on, and `ray job logs"):
         follow([], [ConnectionError("gone")])
+
+
+# -- the whole command, with a cluster that is not there
+
+
+class Jobs(Dashboard):
+    """A job client that takes jobs down, and ends each as it is told."""
+
+    def __init__(self, log: str, end: Details, before: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__([log], [end], log)
+        self.sent: list[dict] = []
+        self.before = [(Details(status), digest) for status, digest in before]
+
+    def list_jobs(self):
+        for number, (details, digest) in enumerate(self.before):
+            details.metadata, details.submission_id = {"digest": digest}, f"raysubmit_{number}"
+        return [details for details, _ in self.before]
+
+    def submit_job(self, **given):
+        folder = Path(given["runtime_env"].get("working_dir", "/nowhere"))
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        self.sent.append({**given, "files": files})
+        return "raysubmit_new"
+
+
+@pytest.fixture
+def clustered(monkeypatch):
+    """`padray submit` meets this client."""
+
+    def put(client: Jobs) -> Jobs:
+        def connect(cluster, address):
+            cluster.address, cluster.client, cluster.note = address, client, ""
+
+        monkeypatch.setattr(submit.Cluster, "__init__", connect)
+        return client
+
+    return put
+
+
+def test_a_job_is_sent_with_its_files_and_metadata_and_its_size_is_printed(run: Run, clustered, mine, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE)
+    jobs = clustered(Jobs("search 2/2\n", Details("SUCCEEDED", 0)))
+    said = run("submit", "tune", mine, "--space", space, "--address", NOWHERE, "--storage=/s", "--env", "A=b")
+    assert said.code == 0 and "search 2/2" in said.out
+    assert said.out.splitlines()[0] == f"job raysubmit_new at {NOWHERE}: sent with 2 files, {len(TINY + SPACE):,} bytes"
+    (given,) = jobs.sent
+    assert given["files"] == ["settings/tiny.yaml", "space/space.yaml"]
+    assert given["runtime_env"]["env_vars"] == {"A": "b"}
+    assert given["metadata"] == sent("tune", mine, "--space", space, "--storage=/s", variables=("A=b",)).metadata
+
+
+def test_a_job_that_failed_ends_with_its_code_and_the_tail_of_its_log(run: Run, clustered):
+    clustered(Jobs("distill 3/12\npadray: the storage is full\n", Details("FAILED", 3)))
+    said = run("submit", "distill", "demo", "--address", NOWHERE, "--storage=/s", "--json")
+    told = said.json
+    assert said.code == 3 and told["exit_code"] == 3 and told["status"] == "FAILED"
+    assert told["message"] == "the storage is full" and told["log_tail"][-1] == "padray: the storage is full"
+    assert told["uploaded_bytes"] == 0 and told["metadata"]["command"] == "distill"
+    clustered(Jobs("distill 3/12\npadray: the storage is full\n", Details("FAILED", 3)))
+    said = run("submit", "distill", "demo", "--address", NOWHERE, "--storage=/s")
+    assert said.code == 3 and said.out.splitlines()[-1] == "job raysubmit_new: FAILED (the storage is full)"
+
+
+def test_submitted_again_it_is_followed_while_it_runs_and_goes_on_when_it_has_ended(run: Run, clustered):
+    digest = sent("run", "demo", "--storage=/s").metadata["digest"]
+    line = ("submit", "demo", "--address", NOWHERE, "--storage=/s")
+    before = (("FAILED", digest), ("RUNNING", "another"), ("RUNNING", digest))
+    jobs = clustered(Jobs("distill 4/12\n", Details("SUCCEEDED", 0), before))
+    said = run(*line)
+    assert said.code == 0 and not jobs.sent
+    assert said.out.splitlines()[0] == f"job raysubmit_2 at {NOWHERE}: runs already"
+    told = run(*line, "--no-wait", "--json").json
+    assert (told["job"], told["status"], told["exit_code"]) == ("raysubmit_2", "RUNNING", None)
+    jobs = clustered(Jobs("distill 12/12\n", Details("SUCCEEDED", 0), before[:2]))
+    assert run(*line).code == 0 and len(jobs.sent) == 1, (
+        "what has ended is no reason: the storage knows how far it came"
+    )
 
 
 # -- on a real head
@@ -265,7 +314,10 @@ def test_a_job_that_is_refused_says_why_and_so_does_a_wrong_token(head, mine, tm
     code, out, err = ended(submitted(head, mine, *options))
     assert code == 2 and err == "", err
     assert f"padray: data.path '{tmp_path}/nowhere' does not exist" in out, "the log came through"
-    assert "settings/tiny.yaml" in out and "FAILED" in out.splitlines()[-1] and out.startswith("job raysubmit_")
+    assert "settings/tiny.yaml" in out and out.startswith("job raysubmit_")
+    assert f"sent with 1 files, {mine.stat().st_size:,} bytes" in out.splitlines()[0]
+    assert f"FAILED (data.path '{tmp_path}/nowhere' does not exist" in out.splitlines()[-1]
+    assert head.metadata() == [sent(mine, *options).metadata]
     code, out, err = ended(submitted(head, mine, *options, RAY_AUTH_TOKEN="0" * 64))
     assert code == 2 and not out and "asks for a token, and this process has none or another one" in err
     assert len(err.splitlines()) == 1, err
@@ -305,7 +357,14 @@ def test_control_c_ends_the_following_and_not_the_job(head, mine, tmp_path, list
     assert code == 130 and "Traceback" not in err, err
     assert f"ray job logs --address {head.dashboard} --follow {job}" in out
     assert f"ray job stop --address {head.dashboard} {job}" in out
-    wait_for("the end of the job", lambda: list((tmp_path / "runs").rglob("report.html")), 200)
+    again = submitted(head, mine, "--storage", tmp_path / "runs")
+    code, out, err = ended(again)
+    assert code == 0 and out.startswith(f"job {job} at {head.dashboard}: runs already"), out + err
+    assert list((tmp_path / "runs").rglob("report.html")), "the job went on, and was followed to its end"
+    code, out, err = ended(submitted(head, "experts", mine, "--storage", tmp_path / "runs", "--json"))
+    told = json.loads(out)
+    assert code == 0 and told["job"] != job and told["metadata"]["command"] == "experts", err
+    assert len(finished_units(tmp_path / "runs", "experts")) == 3, "what is there is not made again"
 
 
 @pytest.mark.chaos
