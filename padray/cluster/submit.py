@@ -66,7 +66,7 @@ class Cluster:
         except AuthenticationError:
             raise InputError(
                 f"the Ray cluster at {self.address} asks for a token, and this process has none or another one; set "
-                f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+                f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH unless the token is in Ray's own file"
             ) from None
         except (OSError, RuntimeError, ValueError, KeyError):  # other servers answer in many ways
             raise _no_dashboard(self.address, "what answers there is none") from None
