@@ -46,7 +46,8 @@ def parse(commands: Any, words: tuple[str, ...]) -> Line:
     Raises:
         InputError: a command that computes nothing. typer raises its own errors for what it cannot read.
     """
-    first, rest = words[0], list(words[1:])
+    place = 0 if not words[0].startswith("-") else next((at for at, word in enumerate(words) if word in COMMANDS), 0)
+    first, rest = words[place], [*words[:place], *words[place + 1 :]]
     if first not in COMMANDS:
         if first in commands.commands:
             raise InputError(f"padray {first} is no work for a cluster; there are {', '.join(COMMANDS)}")

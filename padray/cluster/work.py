@@ -12,11 +12,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from padray import __version__, loading
+from padray import __version__, loading, pipeline
 from padray.cluster import session
 from padray.errors import InputError
 from padray.lines import Line
 from padray.paths import check_paths, check_settings
+from padray.search import study as search
 from padray.studies import study
 from padray.studies.plan import Changes
 from padray.studies.study import Asked
@@ -88,6 +89,9 @@ def _configured(line: Line, files: dict[str, Path]) -> tuple[str, list[str]]:
         return ", ".join(line.names), list(line.names)
     loaded = loading.settings_of(name, line.overrides, line.space)
     check_settings(loaded.config)
+    pipeline.check(loaded.config)
+    if line.command == "tune":
+        search.check(loaded.config)
     return loaded.name, [name if is_preset else _carried(files, "settings", name)]
 
 

@@ -39,6 +39,7 @@ def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
         (("demo", "--fresh"), "run demo --fresh"),
         (("experts", "--fresh", "demo", "--set", "seed=1"), "experts demo --set=seed=1 --fresh"),
         (("tune", "demo"), "tune demo"),
+        (("--set", "seed=1", "scores", "demo"), "scores demo --set=seed=1"),
         (("evaluate", "some-set", "another"), "evaluate some-set another"),
         (("evaluate", "some-set", "--set", "evaluation.seeds=2"), "evaluate some-set --set=evaluation.seeds=2"),
         (("study", STUDY, "--profile", "small"), "study study/study_iadd_teachers.yaml --profile=small"),
@@ -74,6 +75,8 @@ def test_a_space_alone_means_a_search(tmp_path):
         (("evaluate", "a-set", "another", "--storage=runs"), "--storage runs is relative"),
         (("study", "nowhere.yaml", "--storage=/s"), "cannot read the study nowhere.yaml"),
         (("study", STUDY, "--set", "data.path=here", "--storage=/s"), "--set data.path here is relative"),
+        (("run", "digits-ipc1", "--set", "data.validation=0", "--storage=/s"), "needs a validation split"),
+        (("tune", "digits-ipc1", "--storage=/s"), "there is nothing to search: give --space"),
         (("tune", "demo", "--set", "cluster.workers=0", "--storage=/s"), "cluster.workers"),
     ],
 )
