@@ -193,13 +193,13 @@ def test_the_driver_s_exit_code_is_ours(follow, details, code, part):
 
 
 def test_a_failure_is_told_by_the_last_that_the_job_said(follow):
-    log = "padray: the first\n" + "".join(f"line {number}\n" for number in range(40))
+    log = "".join(f"line {number}\n" for number in range(39)) + "padray: tried again\n"
     ended, written = follow([log], [Details("FAILED", 3, "exit code 3")], f"{log}padray: the disk is full\n")
     assert written == f"{log}padray: the disk is full\n", "what the stream broke off before, and nothing twice"
     assert (ended.code, ended.message) == (3, "the disk is full")
-    assert len(ended.tail) == 20 and ended.tail[0] == "line 21" and ended.tail[-1] == "padray: the disk is full"
+    assert len(ended.tail) == 20 and ended.tail[0] == "line 20" and ended.tail[-1] == "padray: the disk is full"
     ended, written = follow([log], [Details("FAILED", 1)], None)
-    assert written == log and ended.code == 1 and ended.tail[-1] == "line 39"
+    assert written == log and ended.code == 1 and ended.tail[-1] == "padray: tried again"
 
 
 def test_a_cluster_that_is_gone_is_told_with_how_to_follow_again(follow):
