@@ -197,7 +197,7 @@ def test_a_failure_is_told_by_the_last_that_the_job_said(follow):
     ended, written = follow([log], [Details("FAILED", 3, "exit code 3")], f"{log}padray: the disk is full\n")
     assert written == f"{log}padray: the disk is full\n", "what the stream broke off before, and nothing twice"
     assert (ended.code, ended.message) == (3, "the disk is full")
-    assert len(ended.tail) == 20 and ended.tail[0] == "line 20" and ended.tail[-1] == "padray: the disk is full"
+    assert len(ended.tail) == 20 and ended.tail[0] == "line 21" and ended.tail[-1] == "padray: the disk is full"
     ended, written = follow([log], [Details("FAILED", 1)], None)
     assert written == log and ended.code == 1 and ended.tail[-1] == "padray: tried again"
 
