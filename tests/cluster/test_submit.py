@@ -285,6 +285,13 @@ def test_submitted_again_it_is_followed_while_it_runs_and_goes_on_when_it_has_en
     )
 
 
+def test_a_cluster_that_cannot_list_its_jobs_may_take_one_all_the_same(run: Run, clustered, monkeypatch):
+    jobs = clustered(Jobs("", Details("SUCCEEDED", 0)))
+    monkeypatch.setattr(jobs, "list_jobs", lambda: jobs._fail())
+    jobs.answers.insert(0, RuntimeError("no list"))
+    assert run("submit", "demo", "--address", NOWHERE, "--storage=/s").code == 0 and len(jobs.sent) == 1
+
+
 # -- on a real head
 
 
