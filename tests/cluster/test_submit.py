@@ -311,7 +311,10 @@ def submitted(head: Head, *arguments: object, **more: str) -> subprocess.Popen[s
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()  # it may have been given up
     return process.returncode, out, err
 
 
@@ -354,7 +357,8 @@ def test_a_search_as_a_job(head, mine, tmp_path):
 
 @pytest.mark.chaos
 def test_control_c_ends_the_following_and_not_the_job(head, mine, tmp_path, listening):
-    process = submitted(head, mine, "--storage", tmp_path / "runs")
+    longer = ("--storage", tmp_path / "runs", "--set", "distill.iterations=300")
+    process = submitted(head, mine, *longer)
     assert process.stdout
     first = process.stdout.readline()
     job = first.split()[1]
@@ -364,7 +368,7 @@ def test_control_c_ends_the_following_and_not_the_job(head, mine, tmp_path, list
     assert code == 130 and "Traceback" not in err, err
     assert f"ray job logs --address {head.dashboard} --follow {job}" in out
     assert f"ray job stop --address {head.dashboard} {job}" in out
-    again = submitted(head, mine, "--storage", tmp_path / "runs")
+    again = submitted(head, mine, *longer)
     code, out, err = ended(again)
     assert code == 0 and out.startswith(f"job {job} at {head.dashboard}: runs already"), out + err
     assert list((tmp_path / "runs").rglob("report.html")), "the job went on, and was followed to its end"
