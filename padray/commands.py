@@ -150,7 +150,8 @@ def submit(line: Line, address: str, variables: tuple[str, ...], console: Consol
     cluster = jobs.Cluster(address)
     running = cluster.running(work)
     job = running or cluster.submit(work)
-    how = "runs already" if running else f"sent with {len(work.files)} files, {work.size:,} bytes"
+    files = f"{len(work.files)} file{'s' * (len(work.files) != 1)}, {work.size:,} bytes"
+    how = "runs already" if running else f"sent with {files}"
     told: dict[str, Any] = {
         "job": job, "address": cluster.address, "entrypoint": work.entrypoint, "metadata": work.metadata,
         "uploaded_bytes": 0 if running else work.size, "status": "RUNNING" if running else "SUBMITTED",

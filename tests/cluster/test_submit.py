@@ -325,7 +325,7 @@ def test_a_job_that_is_refused_says_why_and_so_does_a_wrong_token(head, mine, tm
     assert code == 2 and err == "", err
     assert f"padray: data.path '{tmp_path}/nowhere' does not exist" in out, "the log came through"
     assert "settings/tiny.yaml" in out and out.startswith("job raysubmit_")
-    assert f"sent with 1 files, {mine.stat().st_size:,} bytes" in out.splitlines()[0]
+    assert f"sent with 1 file, {mine.stat().st_size:,} bytes" in out.splitlines()[0]
     assert f"FAILED (data.path '{tmp_path}/nowhere' does not exist" in out.splitlines()[-1]
     assert head.metadata() == [sent(mine, *options).metadata]
     code, out, err = ended(submitted(head, mine, *options, RAY_AUTH_TOKEN="0" * 64))
