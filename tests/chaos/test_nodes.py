@@ -1,4 +1,4 @@
-"""A Ray of several nodes on this machine, one of which is killed while it works; and storage that not all see."""
+"""A Ray of several nodes on this machine, one of which is killed while it works."""
 
 import os
 import shutil
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from padray.errors import InputError
-from padray.store.location import LocalLocation
 from tests.cluster.conftest import command, finished_units, objects, wait_for
 from tests.conftest import TINY
 
@@ -70,8 +68,8 @@ def busy_node(title: str, workers: list) -> object:
 @pytest.mark.parametrize(
     "stage, title, pattern, keep",
     [
-        ("experts", "ray::Maker.make", "expert-*.safetensors", ("experts", "distilled", "evaluations", "events")),
-        ("evaluate", "ray::_cell", "cell-*.json", ("evaluations", "events")),
+        ("experts", "ray::Worker.make", "expert-*.safetensors", ("experts", "distilled", "evaluations", "events")),
+        ("evaluate", "ray::Worker.make", "cell-*.json", ("evaluations", "events")),
     ],
 )
 def test_a_node_killed_at_work_costs_its_units_alone(nodes, undisturbed, tmp_path, stage, title, pattern, keep):
@@ -91,25 +89,3 @@ def test_a_node_killed_at_work_costs_its_units_alone(nodes, undisturbed, tmp_pat
     assert len(units) == len(set(units))
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "finished units are not made again"
     assert objects(root) == objects(straight)
-
-
-def test_storage_that_all_nodes_see_passes_and_another_is_refused(nodes, tmp_path, monkeypatch):
-    cluster, _, _ = nodes
-    import ray
-
-    from padray.cluster import session
-
-    ray.init(address=cluster.address, logging_level="WARNING", log_to_driver=False)
-    try:
-        session.check_storage(LocalLocation(tmp_path))
-        assert list(tmp_path.iterdir()) == [], "the probe is taken away"
-
-        class Elsewhere(LocalLocation):
-            """A folder that lies where the nodes do not look."""
-
-            def put(self, key: str, content: bytes) -> None: ...
-
-        with pytest.raises(InputError, match=r"2 of 2 Ray nodes do not see the storage .*; use a network folder"):
-            session.check_storage(Elsewhere(tmp_path))
-    finally:
-        ray.shutdown()

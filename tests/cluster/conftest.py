@@ -133,7 +133,7 @@ def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0) -> o
 
 
 def ray_processes(title: str) -> list[int]:
-    """The processes of this test run's Ray that bear a title, e.g. `ray::Maker`; others may run a Ray beside us."""
+    """The processes of this test run's Ray that bear a title, e.g. `ray::Worker`; others may run a Ray beside us."""
     token = os.environ["RAY_AUTH_TOKEN"].encode()
     found = []
     for folder in Path("/proc").iterdir():
