@@ -179,7 +179,7 @@ def main() -> None:
     for task, rule, seed in missing:
         if asked.seconds and time.monotonic() - began > asked.seconds:
             print(f"{len(found)} are there; the same command goes on")
-            return
+            break
         one = as_right(found, task, rule, seed) or run(asked.folder, task, rule, seed, asked.data)
         found[f"{task}/{rule}/{seed}"] = one
         kept.write_text(json.dumps(found))
