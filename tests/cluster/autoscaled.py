@@ -74,7 +74,7 @@ def autoscaled(home: Path, nodes: int = 3, cpus: int = 1) -> Iterator[Autoscaled
     variables = {
         "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID, "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
-        "RAY_NODE_TYPE_NAME": _HEAD_TYPE, "RAY_worker_niceness": "0", "HOME": str(home),
+        "RAY_NODE_TYPE_NAME": _HEAD_TYPE, "HOME": str(home),
     }  # fmt: skip
     with started(variables, ("--num-cpus=0", f"--autoscaling-config={config}"), port) as head:
         yield Autoscaled(head, {**head.environment, "RAY_ADDRESS": address, "HOME": str(home)})

@@ -36,6 +36,7 @@ def local_ray() -> Iterator[dict[str, str]]:
     from padray.cluster import session
 
     session.settle_environment()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would leave workers waiting for whatever else is done here
     import ray
 
     quiet = {"logging_level": "WARNING", "log_to_driver": False, "ignore_reinit_error": True}  # two folders share it

@@ -77,13 +77,14 @@ def started(more: dict[str, str], options: tuple[str, ...] = ("--num-cpus=2",), 
     """
     temporary = Path("/tmp") / f"padray-{secrets.token_hex(4)}"  # short: Ray's sockets lie below it
     port, dashboard = port or free_port(), free_port()
+    prompt = {"RAY_worker_niceness": "0"}  # 15 would leave them waiting for whatever else this machine does
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "RAY_"))} | quiet
     line = [RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", *options]
     line += ["--object-store-memory=200000000", f"--temp-dir={temporary}"]
     line += [f"--dashboard-agent-listen-port={free_port()}"]  # the default one may be another Ray's
     process = subprocess.Popen(
-        list(map(str, line)), env=environment | more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        list(map(str, line)), env=environment | prompt | more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
