@@ -17,7 +17,7 @@ from padray.config import Config, ImportanceSettings, ScheduleSettings, ScoreSet
 
 PAPERS = Path(__file__).parent / "papers"
 NAMES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "TinyImageNet": "tiny"}
-CLASSES = {"cifar10": 10, "cifar100": 100, "tiny": 200, "digits": 10, "xray": 3}
+CLASSES = {"cifar10": 10, "cifar100": 100, "tiny": 200, "digits": 10}
 DEPTHS = {"cifar10": 3, "cifar100": 3, "tiny": 4}
 
 
@@ -176,7 +176,7 @@ def test_what_is_not_in_datms_files_is_marked(name):
 def test_mtt_and_iadd_come_for_three_datasets_at_three_sizes_and_mtt_for_what_pads_table_1_prints():
     sets = {f"{data}-ipc{ipc}" for data in DEPTHS for ipc in (1, 10, 50)}
     assert set(family("mtt")) == {f"mtt-{name}" for name in sets | {"cifar100-ipc100"}}
-    assert set(family("iadd")) == {f"iadd-{name}" for name in sets | {"xray-ipc10"}}
+    assert set(family("iadd")) == {f"iadd-{name}" for name in sets}
 
 
 def test_mtt_at_a_size_that_its_authors_published_nothing_for_says_so():
@@ -210,7 +210,7 @@ def test_mtts_published_example():
     assert config("mtt-cifar100-ipc1").data.preprocessing == "zca"
 
 
-@pytest.mark.parametrize("name", [name for name in family("iadd") if "xray" not in name])
+@pytest.mark.parametrize("name", family("iadd"))
 def test_iadd_is_mtt_with_weights(name):
     found, mtt = config(name), config(name.replace("iadd", "mtt"))
     importance = found.distill.importance
@@ -218,14 +218,6 @@ def test_iadd_is_mtt_with_weights(name):
     assert not importance.weighted_denominator, "IADD divides by the plain distance"
     off = found.distill.model_copy(update={"importance": ImportanceSettings()})
     assert found.model_copy(update={"distill": off}) == mtt
-
-
-def test_iadd_on_xrays_is_made_for_unbalanced_classes_and_two_cores():
-    found = config("iadd-xray-ipc10")
-    assert found.distill.ipc == 10 and found.distill.importance.enabled
-    assert found.evaluation.metric == "balanced_accuracy"
-    assert "flip" not in f"{found.experts.augment}_{found.distill.augment}_{found.evaluation.augment}"
-    assert found.network.width <= 32 and found.data.size <= 64
 
 
 @pytest.mark.parametrize("name", family("iadd"))
@@ -261,7 +253,7 @@ def test_a_papers_preset_says_which_iterate_it_keeps(name):
 
 
 def test_presets_of_the_papers_hold_no_split():
-    assert [name for name in PUBLISHED if config(name).data.validation] == ["iadd-xray-ipc10"]
+    assert not [name for name in PUBLISHED if config(name).data.validation]
 
 
 @pytest.mark.parametrize("name", family("pad"))
