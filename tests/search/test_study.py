@@ -104,8 +104,8 @@ def test_a_report_means_its_search_too(again, monkeypatch) -> None:
     assert len(list((search.root / "reports").iterdir())) == len(reports) + 1
 
 
-def test_tune_json_holds_the_best_and_the_counts(again, run) -> None:
-    search = again()
+def test_tune_json_holds_the_best_and_the_counts(again, run, finished) -> None:
+    search, outcome = again(), finished[2]
     said = run("tune", search.settings, "--storage", search.root, "--runner", "inline", "--json").json
     assert said["config"] == "tiny" and set(said["seconds"]) >= {"search", "distill", "evaluation", "report"}
     assert set(said["reused"]) >= {"data", "search", "experts", "distill", "evaluation", "report"}
@@ -118,7 +118,8 @@ def test_tune_json_holds_the_best_and_the_counts(again, run) -> None:
         "std",
         "n",
     }
-    assert said["evaluation"][0]["values"] != said["default"][0]["values"]
+    assert said["evaluation"] == outcome.tested.rows and said["default"] == outcome.default.rows
+    assert said["set"]["sha256"] == outcome.best.set_sha256 != outcome.default.set_digest
 
 
 # -- going on
