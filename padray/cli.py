@@ -198,17 +198,21 @@ def plan(
     overrides: Overrides = None,
     space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space.")] = None,
     storage: Storage = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the seconds on this device.")] = False,
-    price: Annotated[float | None, typer.Option("--price", metavar="PER_HOUR", help="Of one device.")] = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure here what was never run.")] = False,
+    price: Annotated[
+        str | None, typer.Option("--price", "--prices", metavar="PER_HOUR|FILE", help="Of one device, or a table.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", metavar="N", help="Wall hours on so many nodes.")] = None,
     as_json: Json = False,
 ) -> None:
     """What a run would take: units, what of them is there, hours, bytes, memory, money. Runs and writes nothing."""
     from padray import commands
     from padray.planning.page import page
+    from padray.planning.plan import Asked
 
     console = Console(as_json)
     request = commands.Request(tuple(overrides or ()), storage, "inline", space=space)
-    told = commands.plan(config, request, calibrate, price, console)
+    told = commands.plan(config, request, Asked(calibrate, price, nodes), console)
     console.plan(told, page(told))
 
 

@@ -177,13 +177,13 @@ def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...])
     return {**found.summary(), "file": file, "next": [f"padray config show {typed}", f"padray run {typed}"]}
 
 
-def plan(name: str, request: Request, calibrated: bool, price: float | None, console: Console) -> dict[str, Any]:
+def plan(name: str, request: Request, asked: planning.Asked, console: Console) -> dict[str, Any]:
     """What a run would take; what `--json` prints. Raises InputError as the run would before its first unit."""
     loaded = loading.load(name, request.overrides, request.space)
     location = _location(request.storage, loaded.config)  # without the cache, which is written to
     context = Context(loaded.name, loaded.config, location, InlineRunner(), overrides=request.overrides)
     with console.progress() as context.notify:
-        return planning.plan(context, calibrated=calibrated, price=price)
+        return planning.plan(context, asked)
 
 
 def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:

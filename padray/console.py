@@ -150,6 +150,11 @@ class Console:
         table.add_section()
         table.add_row(*page.total)
         self.out.print(table)
+        if page.clusters is not None:
+            types = Table(*page.clusters.head, title=page.clusters.title)
+            for row in page.clusters.rows:
+                types.add_row(*row)
+            self.out.print(types)
         for sentence in page.sentences:
             self.out.print(sentence)
         return None

@@ -95,7 +95,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one unit, and how they are known."""
+    """Seconds of one unit, and how they are known. `seen`: of each unit that was measured, where units were."""
 
     seconds: float
     source: str
+    seen: tuple[float, ...] = ()

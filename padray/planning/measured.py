@@ -42,4 +42,4 @@ def pace(line: Line, events: list[Event]) -> Pace | None:
     if not timed:
         return None
     hosts = len({event.host for event in alike})
-    return Pace(statistics.median(timed), f"{len(timed)} finished, on {hosts} host{'s' * (hosts > 1)}")
+    return Pace(statistics.median(timed), f"{len(timed)} finished, on {hosts} host{'s' * (hosts > 1)}", tuple(timed))

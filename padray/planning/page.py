@@ -3,22 +3,33 @@
 from typing import Any, NamedTuple
 
 _HEAD = ("stage", "unit", "units", "there", "to do", "seconds each", "known from", "time", "bytes", "memory")
+_CLUSTER_HEAD = ("node", "workers each", "wall time", "stages", "money", "useful", "limit", "lost")
+
+
+class Clusters(NamedTuple):
+    """A second table: a row for each type of node."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[list[str]]
 
 
 class Page(NamedTuple):
-    """A title, a table whose last row is the sum, and sentences."""
+    """A title, a table whose last row is the sum, the types of nodes where they were asked for, and sentences."""
 
     title: str
     head: tuple[str, ...]
     rows: list[list[str]]
     total: list[str]
+    clusters: Clusters | None
     sentences: list[str]
 
 
 def page(told: dict[str, Any]) -> Page:
     """What `--json` prints, in words. What is about right has a tilde, what nobody has measured a question mark."""
     rows = [_row(line) for line in told["stages"]]
-    return Page(f"padray plan {told['config']}", _HEAD, rows, _total(told["total"]), _sentences(told))
+    title, clusters = f"padray plan {told['config']}", _clusters(told["cluster"])
+    return Page(title, _HEAD, rows, _total(told["total"]), clusters, _sentences(told))
 
 
 def _row(line: dict[str, Any]) -> list[str]:
@@ -37,6 +48,40 @@ def _total(total: dict[str, Any]) -> list[str]:
     return ["total", "", *counts, "", "", time, f"~{_size(total['bytes'])}", f"~{_size(total['memory'])}"]
 
 
+def _clusters(told: dict[str, Any] | None) -> Clusters | None:
+    if told is None:
+        return None
+    rows = [_cluster(row, told["currency"]) for row in told["types"]]
+    return Clusters(f"on at most {told['nodes']} nodes", _CLUSTER_HEAD, rows)
+
+
+def _cluster(row: dict[str, Any], currency: str) -> list[str]:
+    name = f"{row['node']} (spot)" if row["spot"] else row["node"]
+    if row["hours"] is None:
+        return [name, str(row["workers"]), "?", "", "?", "", "", ""]
+    parts = ", ".join(f"{part['stage']} {_time(part['hours'])}" for part in row["stages"])
+    money = "" if row["money"] is None else f"{row['money']:,.2f} {currency}".strip()
+    lost = f"{row['nodes_lost']} nodes, {row['units_lost']} units" if row["nodes_lost"] else ""
+    useful = f"{100 * row['efficiency']:.0f} %"
+    return [name, str(row["workers"]), _time(row["hours"]), parts, money, useful, row["limit"], lost]
+
+
+def _of_clusters(told: dict[str, Any] | None) -> list[str]:
+    """What a reader must know of the second table."""
+    if told is None:
+        return []
+    found = [f"not used: {name} {why}" for name, why in told["unfit"].items()]
+    found.append(
+        "wall time is simulated: stages, starting, losses and storage as padray goes about them; useful is the share "
+        "of the paid time in which units that were kept were made; limit is what would shorten it most"
+    )
+    if endless := [row["node"] for row in told["types"] if row["spot"] and not row["hours_to_loss"]]:
+        found.append(f"no losses are counted without hours_to_loss: {', '.join(endless)}")
+    if told["priced"]:
+        found.append(f"prices: {told['source']}, as of {told['as_of']}; storage and traffic are not in them")
+    return found
+
+
 def _sentences(told: dict[str, Any]) -> list[str]:
     data, total = told["data"], told["total"]
     counts = ", ".join(f"{data[split]:,} {split}" for split in ("train", "validation", "test"))
@@ -53,6 +98,7 @@ def _sentences(told: dict[str, Any]) -> list[str]:
     if total["price_per_hour"] is not None:
         money = "unknown, as the time is" if total["money"] is None else f"{total['money']:,.2f}"
         found.append(f"price: {money}, with an hour of one device at {total['price_per_hour']:g}")
+    found += _of_clusters(told["cluster"])
     return found + [f"note: {note}" for note in told["notes"]]
 
 

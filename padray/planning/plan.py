@@ -1,44 +1,51 @@
 """`padray plan`: what a run would take. Nothing is written, and nothing is asked for outside the storage."""
 
-import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from padray import fingerprint, pipeline
 from padray.errors import InputError
-from padray.planning import calibrate, costs, measured, search
+from padray.planning import calibrate, costs, measured, prices, search, wall
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.outline import NOWHERE, digest_of, know
+from padray.planning.prices import PriceTable
 from padray.stages import data
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 
 
-def plan(context: Context, *, calibrated: bool = False, price: float | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """What a plan is to say.
+
+    Attributes:
+        calibrated: measure here what no finished unit says; otherwise those seconds are unknown.
+        price: of one device for one hour, or a price table's file.
+        nodes: also say the wall hours on so many nodes.
+    """
+
+    calibrated: bool = False
+    price: str | None = None
+    nodes: int | None = None
+
+
+def plan(context: Context, asked: Asked) -> dict[str, Any]:
     """What `--json` prints: the stages' lines, their sum, and what is worth knowing of them.
 
-    Args:
-        calibrated: measure the seconds here; otherwise they are those of finished units, or unknown.
-        price: of one device for one hour.
-
     Raises:
-        InputError: settings, data or storage cannot be used, as the run itself would say.
+        InputError: settings, data or storage cannot be used, as the run itself would say; no price or price table.
     """
-    if price is not None and not 0 < price < math.inf:
-        raise InputError(f"--price is what a device costs for an hour, a number above 0 (got {price:g})")
+    price = prices.read(asked.price)
+    if isinstance(price, PriceTable) and asked.nodes is None:
+        raise InputError("a price table is for a number of nodes: add --nodes N")
     pipeline.check(context.config)
     chain = _open(context)
-    lines = costs.lines(chain)
-    if context.config.search.space:
-        lines += search.lines(chain)
-    if calibrated:
-        paces = calibrate.measure(context.config, chain.known, lines, context.notify)
-        timed = [(line, calibrate.pace(line, paces)) for line in lines]
-    else:
-        events = measured.read(context.location)
-        timed = [(line, measured.pace(line, events)) for line in lines]
-    known = chain.known
+    own = costs.lines(chain)
+    more = search.lines(chain) if context.config.search.space else []
+    timed, calibrated = _timed(chain, own + more, asked.calibrated)
+    lines = wall.Lines(timed[: len(own)], timed[len(own) :])
+    per_hour, known = price if isinstance(price, float) else None, chain.known
     return {
         "config": context.name, "storage": context.location.uri,
         "data": {
@@ -46,9 +53,26 @@ def plan(context: Context, *, calibrated: bool = False, price: float | None = No
             "validation": known.validation, "test": known.test,
         },
         "device": calibrate.device_name(context.config) if calibrated else None,
-        "stages": [line.told(pace) for line, pace in timed], "total": _total(timed, price),
+        "stages": [line.told(pace) for line, pace in timed], "total": _total(timed, per_hour),
+        "cluster": None if asked.nodes is None else _cluster(chain, lines, asked.nodes, price),
         "notes": _notes(chain, timed, calibrated),
     }  # fmt: skip
+
+
+def _timed(chain: Chain, lines: list[Line], calibrated: bool) -> tuple[list[tuple[Line, Pace | None]], bool]:
+    """The lines with their seconds: of finished units, or else measured here; and whether anything was."""
+    events = measured.read(chain.context.location)
+    timed = [(line, measured.pace(line, events)) for line in lines]
+    unknown = [line for line, pace in timed if pace is None and line.left and line.parts]
+    if not (calibrated and unknown):
+        return timed, False
+    paces = calibrate.measure(chain.config, chain.known, unknown, chain.context.notify)
+    return [(line, pace or calibrate.pace(line, paces)) for line, pace in timed], True
+
+
+def _cluster(chain: Chain, lines: wall.Lines, nodes: int, price: prices.Price | None) -> dict[str, Any]:
+    table = price if isinstance(price, PriceTable) else prices.one_device(chain.config, price or 0.0)
+    return wall.told(chain, lines, nodes, table, price is not None)
 
 
 def _open(context: Context) -> Chain:

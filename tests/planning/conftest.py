@@ -9,12 +9,14 @@ import pytest
 
 from padray import commands, pipeline
 from padray.console import Console
+from padray.planning.plan import Asked
 
 
 def plan(settings: object, root: Path, *overrides: str, **asked: Any) -> dict[str, Any]:
     """What `padray plan --json` prints."""
     request = commands.Request(overrides, str(root), "inline")
-    return commands.plan(str(settings), request, asked.get("calibrated", False), asked.get("price"), Console(True))
+    price = asked.pop("price", None)
+    return commands.plan(str(settings), request, Asked(price=price and str(price), **asked), Console(True))
 
 
 def make(settings: object, root: Path, *overrides: str, until: str = "evaluate") -> pipeline.Outcome:
