@@ -1,0 +1,201 @@
+"""The simulation against real local runs on Ray, and the efficiency curves that it gives for 1 to 1,000 workers.
+
+python -m tests.benchmarks.simulation              # both: some 10 minutes, of which Ray waits most
+python -m tests.benchmarks.simulation --curves     # the curves alone
+python -m tests.benchmarks.simulation --validate   # the runs on Ray alone
+
+What a machine with few cores can validate: who works when, what a worker's start takes, what the driver adds. So the
+units of the validation wait instead of computing, for as many seconds as was drawn for each, on 1, 2 and 4 of Ray's
+CPUs; they are made by padray's own actors (cluster/experts.py) and tasks (cluster/sweep.py), one of each a stage.
+An actor's start is measured beside, with as many at once, for processes that start together share the cores.
+Losses, autoscaling and storage bandwidth are held against closed forms in tests/planning/simulation, not against Ray.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from padray import loading
+from padray.config import ClusterSettings, Config
+from padray.planning.plan import Asked, plan
+from padray.planning.prices import WORKER_START_S
+from padray.planning.simulation.fleet import Fleet
+from padray.planning.simulation.model import DRIVER_S, Setting, drawn, limit, simulate
+from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Tasks, Trial, Unit
+from padray.stages import base
+from padray.store.artifacts import StoredObject
+from padray.store.location import open_location
+from tests.benchmarks.record import RESULTS
+from tests.benchmarks.serving import machine
+
+RECIPE = "cifar10-narrow-ipc1"
+FILE = RESULTS / "simulation.json"
+WORKERS = (1, 2, 4)
+KINDS = ("experts", "evaluate")
+LENGTHS_S = (0.5, 1.0, 1.5, 2.0, 3.0)
+UNITS = 20
+REPEATS = 3
+CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+GOAL = 0.1
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Work whose units wait for the seconds that their names say."""
+
+    config: Config
+
+    def prepare(self) -> base.Make:
+        def make(unit: base.Unit) -> StoredObject:
+            time.sleep(float(unit.id.split("-")[-1]))
+            return StoredObject(f"{unit.id}.json", 0, "0" * 64)
+
+        return make
+
+
+def took(kind: str, seconds: Sequence[float]) -> float:
+    """Seconds that padray's own stage takes for units of these lengths, on the Ray that is there."""
+    from padray.cluster import experts, sweep
+
+    config, settings = loading.load("demo").config, ClusterSettings()
+    units = [base.Unit(kind, f"unit-{place}-{each}", "") for place, each in enumerate(seconds)]
+    work, began = Waiting(config), time.monotonic()
+    outcomes: Iterator[Any] = (experts if kind == "experts" else sweep).run(work, units, settings, 1)
+    made = [outcome for outcome in outcomes if isinstance(outcome, base.Done)]
+    assert len(made) == len(units)
+    return time.monotonic() - began
+
+
+def simulated(kind: str, seconds: Sequence[float], workers: int, start_s: float) -> float:
+    units = tuple(Unit(each) for each in seconds)
+    stage: Stage = Actors(kind, units, 64, Start(start_s)) if kind == "experts" else Tasks(kind, units, Start(start_s))
+    return simulate([stage], Setting(Fleet(workers))).seconds
+
+
+def on_ray(workers: int) -> list[dict[str, Any]]:
+    """Both kinds of stages on a Ray of its own with so many CPUs: measured and simulated."""
+    from padray.cluster import session
+
+    session.settle_environment()
+    import ray
+
+    starts: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    real: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for repeat in range(REPEATS):
+        ray.init(address="local", num_cpus=workers, log_to_driver=False, logging_level="ERROR")
+        try:
+            for kind in KINDS:
+                starts[kind].append(took(kind, [0.0] * workers))
+                real[kind].append(took(kind, lengths(repeat)))
+        finally:
+            ray.shutdown()
+    return [compared(kind, workers, starts[kind], real[kind]) for kind in KINDS]
+
+
+def lengths(repeat: int) -> list[float]:
+    return [unit.seconds for unit in drawn(LENGTHS_S, UNITS, seed=repeat)]
+
+
+def compared(kind: str, workers: int, starts: list[float], real: list[float]) -> dict[str, Any]:
+    """One line of the validation. Tasks find the processes ready that the measurement of the start has left."""
+    start_s = statistics.median(starts) if kind == "experts" else 0.0
+    modelled = [simulated(kind, lengths(repeat), workers, start_s) for repeat in range(REPEATS)]
+    ratio = statistics.median(model / seen for model, seen in zip(modelled, real, strict=True))
+    line = {
+        "stage": kind, "workers": workers, "start_s": [round(s, 2) for s in starts],
+        "real_s": [round(s, 2) for s in real], "simulated_s": [round(s, 2) for s in modelled],
+        "ratio_median": round(ratio, 3), "within_goal": abs(ratio - 1) <= GOAL,
+    }  # fmt: skip
+    print(json.dumps(line), file=sys.stderr, flush=True)
+    return line
+
+
+# -- curves
+
+
+def constants(start_s: float) -> dict[str, Any]:
+    """Seconds and bytes of units as they were measured on this machine, and what is assumed beside them."""
+    recorded = json.loads((RESULTS / f"{RECIPE}.json").read_text())["seconds"]
+    context = base.Context(RECIPE, loading.load(RECIPE).config, open_location("./runs"), base.InlineRunner())
+    lines = {line["stage"]: line for line in plan(context, Asked())["stages"]}
+    experts, cells = lines["experts"], lines["evaluate"]
+    return {
+        "from": f"results/{RECIPE}.json: seconds of a stage by its units; units and bytes as `padray plan` counts them",
+        "expert_s": recorded["experts"] / experts["units"], "expert_bytes": experts["bytes"] / experts["to_do"],
+        "cell_s": recorded["evaluation"] / cells["units"],
+        "trial_s": recorded["distill"], "dataset_bytes": lines["data"]["bytes"],
+        "worker_start_s": start_s, "driver_s": DRIVER_S,
+        "assumed": {
+            "bandwidth": "500 MB/s", "node": "one worker, 240 s to come, idle for 300 s, spot lasts 10 h on average",
+            "spread": "each unit 0.8 to 1.25 times these seconds",
+        },
+    }  # fmt: skip
+
+
+def stages(known: dict[str, Any], size: int) -> dict[str, Stage]:
+    """Experts, a sweep and a search of `size` units; a search needs 4 sets of 6 experts."""
+    start = Start(known["worker_start_s"], 0.0, known["dataset_bytes"])
+
+    def units(seconds: float, count: int, bytes_: float, seed: int) -> tuple[Unit, ...]:
+        return drawn([seconds * share for share in (0.8, 0.9, 1.0, 1.1, 1.25)], count, bytes_, seed)
+
+    sets = tuple(
+        (Actors(f"experts {k}", units(known["expert_s"], 6, known["expert_bytes"], k), 64, start),) for k in range(4)
+    )
+    numbered = enumerate(units(known["trial_s"], size, 0, 9))
+    trials = tuple(Trial(Group("search", unit, 1, 60.0, start), place % 4) for place, unit in numbered)
+    return {
+        "experts": Actors("experts", units(known["expert_s"], size, known["expert_bytes"], 0), 1000, start),
+        "evaluate": Tasks("evaluate", units(known["cell_s"], size, 450, 1), start),
+        "search": Search("search", trials, 64, sets),
+    }  # fmt: skip
+
+
+def curves(known: dict[str, Any]) -> list[dict[str, Any]]:
+    """For every kind, size and number of workers: time, efficiency, what limits; on nodes that stay, and on spot."""
+    found = []
+    fleets = {"always up": {}, "spot, from zero": {"delay_s": 240.0, "idle_s": 300.0, "life_s": 36_000.0}}
+    for size in (100, 1_000, 10_000):
+        for kind, stage in stages(known, size).items():
+            for name, given in fleets.items():
+                points = []
+                for workers in CURVE:
+                    setting = Setting(Fleet(workers, 1, **given), 500e6)
+                    outcome = simulate([stage], setting)
+                    points.append({
+                        "workers": workers, "hours": round(outcome.seconds / 3600, 4),
+                        "efficiency": round(outcome.efficiency, 3), "limit": limit([stage], setting, outcome),
+                        "nodes_lost": outcome.nodes_lost,
+                    })  # fmt: skip
+                found.append({"stage": kind, "units": size, "nodes": name, "points": points})
+                print(size, kind, name, [point["efficiency"] for point in points], file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    before = json.loads(FILE.read_text()) if FILE.exists() else {}
+    if "--curves" in sys.argv:
+        validation = before.get("validation", [])
+    else:
+        validation = [line for workers in WORKERS for line in on_ray(workers)]
+    start_s = validation[0]["start_s"] if validation else [WORKER_START_S]
+    if "--validate" in sys.argv:
+        FILE.write_text(json.dumps({**before, "machine": machine(), "validation": validation}, indent=1) + "\n")
+        return
+    known = constants(statistics.median(start_s))
+    result = {
+        "command": "python -m tests.benchmarks.simulation",
+        "machine": machine() if "--curves" not in sys.argv else before.get("machine"),
+        "validation": validation,
+        "constants": known,
+        "curves": curves(known),
+    }
+    FILE.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
