@@ -1,15 +1,17 @@
 """`padray plan --nodes N`: the plan's hours spread over nodes, in order, and what that costs by a price table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from padray.errors import InputError
-from padray.planning import prices
+from padray.planning import measured, prices
 from padray.planning.simulation.model import DRIVER_S
+from padray.store.location import Location
 from tests.conftest import Run
-from tests.planning.conftest import events, line_of, plan
+from tests.planning.conftest import line_of, plan
 
 ROOT = Path(__file__).parents[2]
 HEAD = 'as_of: "2026-11-21"\nsource: a test\ncurrency: EUR\n'
@@ -51,19 +53,33 @@ def test_one_worker_takes_the_hours_of_the_plan(settings, tmp_path, quick, overr
     assert row["money"] == pytest.approx(2 * row["hours"])
 
 
-def test_seconds_come_from_finished_units_and_only_what_never_ran_is_measured(settings, finished, quick):
+def test_seconds_come_from_finished_units_and_only_what_never_ran_is_measured(settings, finished, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: asked.append(task.kind) or 1.0)
     told = plan(settings, finished, *MORE, calibrated=True, nodes=1)
     assert line_of(told, "experts")["measured"] == "3 finished, on 1 host"
     assert line_of(told, "distill")["measured"] == "calibrated", "other experts, another distillation"
+    assert "iteration" in asked and "experts" not in asked
     known = plan(settings, finished, "distill.iterations=24", nodes=1)
     assert known["device"] is None and rows(known)["one device"]["hours"] > 0
 
 
-def test_units_are_as_different_as_those_that_were_measured(settings, finished, tmp_path, quick):
-    file = table(tmp_path, "one: {cpus: 1, per_hour: 1}")
-    told = plan(settings, finished, "experts.count=23", calibrated=True, nodes=64, price=file)
-    slowest = max(event["seconds"] for event in events(finished) if event["stage"] == "experts")
-    assert stage(rows(told)["one"], "experts") == pytest.approx(slowest, abs=44 * DRIVER_S)
+def test_units_are_as_different_as_those_that_were_measured(settings, finished, tmp_path, quick, monkeypatch):
+    """Of experts that took 1, 10 and 100 s: 20 on as many nodes end with a slow one, and on one node take their sum."""
+    read = measured.read
+
+    def spread(location: Location) -> list[measured.Event]:
+        lengths = iter((1.0, 10.0, 100.0))
+        return [replace(event, seconds=next(lengths)) if "expert" in event.unit else event for event in read(location)]
+
+    monkeypatch.setattr(measured, "read", spread)
+    file, asked = table(tmp_path, "one: {cpus: 1, per_hour: 1}"), ("experts.count=23",)
+    many = plan(settings, finished, *asked, calibrated=True, nodes=64, price=file)
+    alone = plan(settings, finished, *asked, calibrated=True, nodes=1, price=file)
+    assert line_of(many, "experts")["seconds"] == 10.0
+    assert stage(rows(many)["one"], "experts") == pytest.approx(100.0, abs=44 * DRIVER_S)
+    whole = stage(rows(alone)["one"], "experts")
+    assert whole > 300 and round(whole) % 9 == 20 % 9, "20 of 1, 10 or 100 s, each of which is 1 more than nines"
 
 
 def test_nodes_are_paid_and_so_is_the_drivers_machine(settings, tmp_path, quick):
