@@ -137,7 +137,8 @@ def limit(chain: Sequence[Stage], setting: Setting, outcome: Outcome | None = No
     """What the time depends on most: that without which, or with twice of which, it would be shortest.
 
     One of "workers", "storage", "driver", "starting" (of nodes and workers), "losses", "settings" (cluster.max_experts
-    or search.concurrency), or "longest unit": nothing but shorter units would help.
+    or search.concurrency), "workers and settings" where only both together help, or "longest unit": nothing but shorter
+    units would.
     """
     fleet, now = setting.fleet, (outcome or simulate(chain, setting)).seconds
     better: dict[str, Callable[[], tuple[Sequence[Stage], Setting]]] = {
@@ -150,7 +151,10 @@ def limit(chain: Sequence[Stage], setting: Setting, outcome: Outcome | None = No
     }
     saved = {name: now - simulate(*changed()).seconds for name, changed in better.items()}
     best = max(saved, key=lambda name: saved[name])
-    return best if saved[best] > _NOTICED * now else "longest unit"
+    if saved[best] > _NOTICED * now:
+        return best
+    both = simulate([_wider(stage) for stage in chain], replace(setting, fleet=replace(fleet, nodes=2 * fleet.nodes)))
+    return "workers and settings" if now - both.seconds > _NOTICED * now else "longest unit"
 
 
 def _there(fleet: Fleet) -> Fleet:

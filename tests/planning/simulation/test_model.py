@@ -232,6 +232,7 @@ def test_a_groups_workers_start_together():
         (Actors("a", alike(4, 600.0), 64), free(4, life_s=600.0), "losses"),
         (Actors("a", alike(1000, 10.0), 8), free(100), "settings"),
         (search(40, 2, 1), free(100), "settings"),
+        (search(40, 4, 1), free(4), "workers and settings"),
         (Tasks("a", (*alike(1000, 1.0), Unit(500.0))), free(1000), "longest unit"),
     ],
 )
