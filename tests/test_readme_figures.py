@@ -80,3 +80,19 @@ def test_the_error_of_teslas_gradient():
         f"comes out "
         f"{few['lr_gradient_ratio']:.1f} and {many['lr_gradient_ratio']:.1f} times too large"
     ) in README
+
+
+def test_the_efficiency_of_many_workers():
+    found = result("simulation")["curves"]
+    for stage, units in (("experts", 100), ("experts", 1_000), ("evaluate", 10_000), ("search", 1_000)):
+        (curve,) = [c for c in found if (c["stage"], c["units"], c["nodes"]) == (stage, units, "always up")]
+        points = {point["workers"]: point for point in curve["points"]}
+        cells = [f"{100 * points[n]['efficiency']:.0f} %, {points[n]['limit']}" for n in (8, 64, 256, 1000)]
+        assert table_row(f"{units:,} of `{stage}`", *cells) in README
+
+
+def test_how_near_the_simulation_comes():
+    validation = result("simulation")["validation"]
+    worst, most = max(abs(line["ratio_median"] - 1) for line in validation), max(line["workers"] for line in validation)
+    assert f"within {100 * worst:.1f} % (medians)" in README
+    assert f"{most} local worker" in README
