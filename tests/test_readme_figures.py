@@ -94,5 +94,5 @@ def test_the_efficiency_of_many_workers():
 def test_how_near_the_simulation_comes():
     validation = result("simulation")["validation"]
     worst, most = max(abs(line["ratio_median"] - 1) for line in validation), max(line["workers"] for line in validation)
-    assert f"within {100 * worst:.1f} % (medians)" in README
+    assert f"within {100 * worst:.1f} % (three runs" in README
     assert f"{most} local worker" in README
