@@ -74,7 +74,7 @@ def _of_clusters(told: dict[str, Any] | None) -> list[str]:
     found.append(
         "wall time is simulated: stages, starting, losses and storage as padray goes about them; useful is the share "
         "of the paid time in which units that were kept were made; limit is what would shorten it most (settings: "
-        "cluster.max_experts or search.concurrency)"
+        "cluster.max_actors or search.concurrency)"
     )
     if endless := [row["node"] for row in told["types"] if row["spot"] and not row["hours_to_loss"]]:
         found.append(f"no losses are counted without hours_to_loss: {', '.join(endless)}")

@@ -13,7 +13,7 @@ from padray.planning.lines import Line, Pace
 from padray.planning.prices import NodeType, PriceTable
 from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import Outcome, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Tasks, Trial, Unit
+from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
 
 MOST_NODES = 10_000
 _RUNS = 5  # with other moments of loss; the one in the middle is told
@@ -146,7 +146,7 @@ class _Run:
         cells = [*own, *((line, pace) for line, pace in self.lines.search if line.left and pace)]
         teachers = [one for one in cells if one[0].stage == "evaluate" and one[0].amount("teacher")]
         others = [one for one in cells if one[0].stage == "evaluate" and not one[0].amount("teacher")]
-        return [*found, *(self._cells(part) for part in (teachers, others) if part)]
+        return [*found, *(self._made("evaluate", part) for part in (teachers, others) if part)]
 
     @property
     def _start(self) -> Start:
@@ -163,14 +163,7 @@ class _Run:
 
     def _made(self, stage: str, lines: Timed) -> Actors:
         alike = [one for one in lines if one[0].stage == stage]
-        return Actors(stage, self._units(alike), self.chain.config.cluster.max_experts, self._start)
-
-    def _cells(self, lines: Timed) -> Stage:
-        """Tasks on CPUs; on GPUs actors."""
-        units = self._units(lines)
-        if self.site.on_gpus:
-            return Actors("evaluate", units, self.chain.config.cluster.max_experts, self._start)
-        return Tasks("evaluate", units, self._start)
+        return Actors(stage, self._units(alike), self.chain.config.cluster.max_actors, self._start)
 
     def _group(self, line: Line, pace: Pace, stage: str) -> Group:
         """A distillation: its workers share the trajectories, so the one that has most of them sets the pace."""
@@ -204,4 +197,5 @@ class _Run:
         sets = sets or [own]
         group = self._group(line, pace, "search")
         chosen = tuple(Trial(group, number % len(sets)) for number in range(math.ceil(line.left)))
-        return Search("search", chosen, config.search.concurrency, tuple(sets))
+        asked = config.search.concurrency
+        return Search("search", chosen, asked if isinstance(asked, int) else None, tuple(sets))

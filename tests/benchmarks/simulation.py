@@ -6,7 +6,8 @@ python -m tests.benchmarks.simulation --validate   # the runs on Ray alone
 
 What a machine with few cores can validate: who works when, what a worker's start takes, what the driver adds. So the
 units of the validation wait instead of computing, for as many seconds as was drawn for each, on 1, 2 and 4 of Ray's
-CPUs; they are made by padray's own actors (cluster/experts.py) and tasks (cluster/sweep.py), one of each a stage.
+CPUs; they are made by padray's own actors (cluster/pool.py): few long ones, as experts are, and many short ones, as
+cells of an evaluation are, of which the driver has more to do.
 The start of a worker depends on how busy the cores are, so it is taken from the same run: units say when they began.
 Losses, autoscaling and storage bandwidth are held against closed forms in tests/planning/simulation, not against Ray.
 """
@@ -15,8 +16,9 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from padray.planning.plan import Asked, plan
 from padray.planning.prices import WORKER_START_S
 from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import DRIVER_S, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Tasks, Trial, Unit
+from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
 from padray.stages import base
 from padray.store.artifacts import StoredObject
 from padray.store.location import open_location
@@ -36,9 +38,9 @@ from tests.benchmarks.serving import machine
 RECIPE = "cifar10-narrow-ipc1"
 FILE = RESULTS / "simulation.json"
 WORKERS = (1, 2, 4)
-KINDS = ("experts", "evaluate")
-LENGTHS_S = (0.5, 1.0, 1.5, 2.0, 3.0)
-UNITS = 16
+LENGTHS_S = {"experts": (0.5, 1.0, 1.5, 2.0, 3.0), "evaluate": (0.05, 0.1, 0.15, 0.2, 0.3)}
+UNITS = {"experts": 16, "evaluate": 96}
+MOST = 1000  # actors of the curves: cluster.max_actors
 REPEATS = 3
 CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 GOAL = 0.1
@@ -60,33 +62,38 @@ class Waiting:
 
 
 class Run(NamedTuple):
-    """Seconds of a stage, and of them those until a worker's first unit began (of its workers, the median)."""
+    """Seconds of a stage, of them those until a worker's first unit began (the workers' median), and how busy the
+    machine was when it began (processes that ran or waited to, over the last minute)."""
 
     seconds: float
     start_s: float
+    load: float
 
 
 def took(kind: str, seconds: Sequence[float]) -> Run:
     """What padray's own stage takes for units of these lengths, on the Ray that is there."""
-    from padray.cluster import experts, sweep
+    from padray.cluster import pool
+    from padray.cluster.probe import probing
 
     config, settings = loading.load("demo").config, ClusterSettings()
     units = [base.Unit(kind, f"unit-{place}-{each}", "") for place, each in enumerate(seconds)]
-    work, began = Waiting(config), time.time()
-    outcomes: Iterator[Any] = (experts if kind == "experts" else sweep).run(work, units, settings, 1)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="padray-simulation-") as folder, probing(open_location(folder)) as probe:
+        demand = pool.Demand(1, 0, settings.max_actors, settings.max_losses, probe)
+        began = time.time()
+        outcomes = list(pool.run(Waiting(config), units, demand))
+        ended = time.time()
     made = [outcome.object for outcome in outcomes if isinstance(outcome, base.Done)]
-    ended = time.time()
     assert len(made) == len(units)
     firsts: dict[int, float] = {}
     for item in sorted(made, key=lambda item: float(item.extra["began"])):
         firsts.setdefault(item.extra["process"], item.extra["began"])
-    return Run(ended - began, statistics.median(first - began for first in firsts.values()))
+    return Run(ended - began, statistics.median(first - began for first in firsts.values()), load)
 
 
 def simulated(kind: str, seconds: Sequence[float], workers: int, start_s: float) -> float:
     units = tuple(Unit(each) for each in seconds)
-    stage: Stage = Actors(kind, units, 64, Start(start_s)) if kind == "experts" else Tasks(kind, units, Start(start_s))
-    return simulate([stage], Setting(Fleet(workers))).seconds
+    return simulate([Actors(kind, units, MOST, Start(start_s))], Setting(Fleet(workers))).seconds
 
 
 def on_ray(workers: int) -> list[dict[str, Any]]:
@@ -96,24 +103,24 @@ def on_ray(workers: int) -> list[dict[str, Any]]:
     session.settle_environment()
     import ray
 
-    runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
+    runs: dict[str, list[Run]] = {kind: [] for kind in UNITS}
     for repeat in range(REPEATS):
         ray.init(address="local", num_cpus=workers, log_to_driver=False, logging_level="ERROR")
         try:
-            for kind in KINDS:
-                runs[kind].append(took(kind, lengths(repeat)))
+            for kind in UNITS:
+                runs[kind].append(took(kind, lengths(kind, repeat)))
         finally:
             ray.shutdown()
-    return [compared(kind, workers, runs[kind]) for kind in KINDS]
+    return [compared(kind, workers, runs[kind]) for kind in UNITS]
 
 
-def lengths(repeat: int) -> list[float]:
-    return [unit.seconds for unit in drawn(LENGTHS_S, UNITS, seed=repeat)]
+def lengths(kind: str, repeat: int) -> list[float]:
+    return [unit.seconds for unit in drawn(LENGTHS_S[kind], UNITS[kind], seed=repeat)]
 
 
 def compared(kind: str, workers: int, runs: list[Run]) -> dict[str, Any]:
     """One line of the validation: the whole stage, and what of it comes after the start."""
-    modelled = [simulated(kind, lengths(repeat), workers, run.start_s) for repeat, run in enumerate(runs)]
+    modelled = [simulated(kind, lengths(kind, repeat), workers, run.start_s) for repeat, run in enumerate(runs)]
     pairs = list(zip(modelled, runs, strict=True))
     ratio = statistics.median(model / run.seconds for model, run in pairs)
     after = statistics.median((model - run.start_s) / (run.seconds - run.start_s) for model, run in pairs)
@@ -121,6 +128,7 @@ def compared(kind: str, workers: int, runs: list[Run]) -> dict[str, Any]:
         "stage": kind, "workers": workers, "start_s": [round(run.start_s, 2) for run in runs],
         "real_s": [round(run.seconds, 2) for run in runs], "simulated_s": [round(s, 2) for s in modelled],
         "ratio_median": round(ratio, 3), "ratio_without_start": round(after, 3),
+        "load": [round(run.load, 1) for run in runs],
         "within_goal": max(abs(ratio - 1), abs(after - 1)) <= GOAL,
     }  # fmt: skip
     print(json.dumps(line), file=sys.stderr, flush=True)
@@ -144,6 +152,7 @@ def constants() -> dict[str, Any]:
         "worker_start_s": WORKER_START_S, "driver_s": DRIVER_S,
         "assumed": {
             "bandwidth": "500 MB/s", "node": "one worker, 240 s to come, idle for 300 s, spot lasts 10 h on average",
+            "settings": f"cluster.max_actors={MOST}, search.concurrency=auto",
             "spread": "each unit 0.8 to 1.25 times these seconds",
         },
     }  # fmt: skip
@@ -157,14 +166,14 @@ def stages(known: dict[str, Any], size: int) -> dict[str, Stage]:
         return drawn([seconds * share for share in (0.8, 0.9, 1.0, 1.1, 1.25)], count, bytes_, seed)
 
     sets = tuple(
-        (Actors(f"experts {k}", units(known["expert_s"], 6, known["expert_bytes"], k), 64, start),) for k in range(4)
+        (Actors(f"experts {k}", units(known["expert_s"], 6, known["expert_bytes"], k), MOST, start),) for k in range(4)
     )
     numbered = enumerate(units(known["trial_s"], size, 0, 9))
     trials = tuple(Trial(Group("search", unit, 1, 60.0, start), place % 4) for place, unit in numbered)
     return {
-        "experts": Actors("experts", units(known["expert_s"], size, known["expert_bytes"], 0), 1000, start),
-        "evaluate": Tasks("evaluate", units(known["cell_s"], size, 450, 1), start),
-        "search": Search("search", trials, 64, sets),
+        "experts": Actors("experts", units(known["expert_s"], size, known["expert_bytes"], 0), MOST, start),
+        "evaluate": Actors("evaluate", units(known["cell_s"], size, 450, 1), MOST, start),
+        "search": Search("search", trials, None, sets),
     }  # fmt: skip
 
 
@@ -190,23 +199,14 @@ def curves(known: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    found: dict[str, Any] = {"command": "python -m tests.benchmarks.simulation"}
+    if "--curves" not in sys.argv:
+        found |= {"machine": machine(), "validation": [line for workers in WORKERS for line in on_ray(workers)]}
+    if "--validate" not in sys.argv:
+        known = constants()
+        found |= {"constants": known, "curves": curves(known)}
     before = json.loads(FILE.read_text()) if FILE.exists() else {}
-    if "--curves" in sys.argv:
-        validation = before.get("validation", [])
-    else:
-        validation = [line for workers in WORKERS for line in on_ray(workers)]
-    if "--validate" in sys.argv:
-        FILE.write_text(json.dumps({**before, "machine": machine(), "validation": validation}, indent=1) + "\n")
-        return
-    known = constants()
-    result = {
-        "command": "python -m tests.benchmarks.simulation",
-        "machine": machine() if "--curves" not in sys.argv else before.get("machine"),
-        "validation": validation,
-        "constants": known,
-        "curves": curves(known),
-    }
-    FILE.write_text(json.dumps(result, indent=1) + "\n")
+    FILE.write_text(json.dumps({**before, **found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Link:
         transfer.call()
 
 
-class Desk:
+class Driver:
     """The driver: it sees to one message after the other, each for so many seconds."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:

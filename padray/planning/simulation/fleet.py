@@ -49,12 +49,11 @@ class Tenant(Protocol):
 
 @dataclass(eq=False)
 class Slot:
-    """Room for one worker on a node. `process`: what the process that waits here for tasks has loaded."""
+    """Room for one worker on a node."""
 
     place: tuple[int, int]
     node: "Node"
     tenant: Tenant | None = None
-    process: str | None = None
 
     def __lt__(self, other: "Slot") -> bool:
         return self.place < other.place
@@ -70,7 +69,7 @@ class Node:
     leaving: Event | None = None
 
 
-class Pool:
+class Cluster:
     """Hands out the slots of the nodes that are there, and asks for more nodes while anybody waits.
 
     The node that came first is filled first. Paid is from asking for a node to its end.

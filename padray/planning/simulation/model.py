@@ -10,13 +10,13 @@ import torch
 from padray.draws import generator
 from padray.errors import InputError
 from padray.planning.simulation import stages
-from padray.planning.simulation.clock import Clock, Desk, Link
-from padray.planning.simulation.fleet import Fleet, Pool
-from padray.planning.simulation.work import Actors, Group, Ledger, Search, Stage, Start, Tasks, Trial, Unit, World
+from padray.planning.simulation.clock import Clock, Driver, Link
+from padray.planning.simulation.fleet import Cluster, Fleet
+from padray.planning.simulation.work import Actors, Group, Ledger, Search, Stage, Start, Trial, Unit, World
 
-DRIVER_S = 0.003  # of the driver for a unit (measured: 2.0 ms of 2,000 cells, 3.3 ms of 10,000)
+DRIVER_S = 0.003  # of the driver for a unit (measured: 2.0 ms of 2,000 cells, 3.3 ms of 10,000, when cells were tasks)
 MOST_LOST = 100_000  # nodes, after which a simulation is given up
-_Part = TypeVar("_Part", bound=Actors | Tasks | Group)
+_Part = TypeVar("_Part", bound=Actors | Group)
 _NOTICED = 0.02  # of the time: what shortens it by less limits nothing
 
 
@@ -90,23 +90,23 @@ def simulate(chain: Sequence[Stage], setting: Setting) -> Outcome:
     """
     _check(chain, setting.fleet)
     clock = Clock()
-    pool, link = Pool(clock, setting.fleet, setting.seed), Link(clock, setting.bandwidth, setting.each)
-    world = World(clock, pool, link, Desk(clock, setting.driver_s), Ledger())
+    cluster, link = Cluster(clock, setting.fleet, setting.seed), Link(clock, setting.bandwidth, setting.each)
+    world = World(clock, cluster, link, Driver(clock, setting.driver_s), Ledger())
     spans: list[Span] = []
     begun = [0.0, 0.0]
 
     def next_stage() -> None:
         if len(spans) < len(chain):
-            begun[:] = clock.now, pool.paid_s
+            begun[:] = clock.now, cluster.paid_s
             stages.begin(world, chain[len(spans)], ended)
 
     def ended() -> None:
-        spans.append(Span(chain[len(spans)].name, begun[0], clock.now, pool.paid_s - begun[1]))
+        spans.append(Span(chain[len(spans)].name, begun[0], clock.now, cluster.paid_s - begun[1]))
         next_stage()
 
     next_stage()
-    clock.run(lambda: len(spans) == len(chain) or pool.lost > MOST_LOST)
-    if pool.lost > MOST_LOST:
+    clock.run(lambda: len(spans) == len(chain) or cluster.lost > MOST_LOST)
+    if cluster.lost > MOST_LOST:
         raise InputError(
             f"{MOST_LOST:,} nodes were taken away before the work was done: nodes that last "
             f"{setting.fleet.life_s:,.0f} s on average go too soon for units as long as these"
@@ -114,11 +114,11 @@ def simulate(chain: Sequence[Stage], setting: Setting) -> Outcome:
     assert len(spans) == len(chain), "nothing is left to happen, but not all is done"
     seconds = clock.now
     if setting.fleet.delay_s is not None:
-        clock.run(lambda: pool.is_empty)  # the nodes that have nothing left to do go when they have been idle
+        clock.run(lambda: cluster.is_empty)  # the nodes that have nothing left to do go when they have been idle
     ledger, workers = world.ledger, setting.fleet.workers
     return Outcome(
-        seconds, pool.paid_s, pool.paid_s * workers, ledger.useful, ledger.starting, ledger.storage, ledger.lost,
-        tuple(spans), ledger.made, pool.lost, ledger.lost_units,
+        seconds, cluster.paid_s, cluster.paid_s * workers, ledger.useful, ledger.starting, ledger.storage, ledger.lost,
+        tuple(spans), ledger.made, cluster.lost, ledger.lost_units,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def _check(chain: Sequence[Stage], fleet: Fleet) -> None:
 def limit(chain: Sequence[Stage], setting: Setting, outcome: Outcome | None = None) -> str:
     """What the time depends on most: that without which, or with twice of which, it would be shortest.
 
-    One of "workers", "storage", "driver", "starting" (of nodes and workers), "losses", "settings" (cluster.max_experts
+    One of "workers", "storage", "driver", "starting" (of nodes and workers), "losses", "settings" (cluster.max_actors
     or search.concurrency), "workers and settings" where only both together help, or "longest unit": nothing but shorter
     units would.
     """
@@ -180,7 +180,7 @@ def _wider(stage: Stage) -> Stage:
         return replace(stage, most=2 * stage.most)
     if isinstance(stage, Search):
         sets = tuple(tuple(replace(part, most=2 * part.most) for part in parts) for parts in stage.sets)
-        return replace(stage, concurrency=2 * stage.concurrency, sets=sets)
+        return replace(stage, concurrency=stage.concurrency and 2 * stage.concurrency, sets=sets)
     return stage
 
 

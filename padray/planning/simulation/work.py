@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from padray.planning.simulation.clock import Call, Clock, Desk, Event, Link, Transfer
-from padray.planning.simulation.fleet import Pool
+from padray.planning.simulation.clock import Call, Clock, Driver, Event, Link, Transfer
+from padray.planning.simulation.fleet import Cluster
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Actors:
-    """A stage whose units are made by at most so many actors: experts, scoring networks, on GPUs also cells."""
+    """A stage whose units are made by at most so many actors: experts, scoring networks, cells."""
 
     name: str
     units: tuple[Unit, ...]
     most: int
-    start: Start = Start()
-
-
-@dataclass(frozen=True)
-class Tasks:
-    """A stage whose units are all handed over at once, each to run anywhere: cells on CPUs."""
-
-    name: str
-    units: tuple[Unit, ...]
     start: Start = Start()
 
 
@@ -71,16 +62,17 @@ class Search:
     """Trials, so many at a time; each set of experts (and what it needs) is made once, by the first that asks for it.
 
     Attributes:
+        concurrency: None: as many as all nodes have room for.
         sets: of each, the stages that make it, in their order; none where it is there already.
     """
 
     name: str
     trials: tuple[Trial, ...]
-    concurrency: int
+    concurrency: int | None
     sets: tuple[tuple[Actors, ...], ...] = ((),)
 
 
-Stage = Actors | Tasks | Group | Search
+Stage = Actors | Group | Search
 
 
 @dataclass
@@ -103,9 +95,9 @@ class World:
     """What all stages of a simulation share."""
 
     clock: Clock
-    pool: Pool
+    cluster: Cluster
     link: Link
-    desk: Desk
+    driver: Driver
     ledger: Ledger
 
 
@@ -128,7 +120,7 @@ def making(unit: Unit) -> list[Step]:
     return [("useful", unit.seconds, 0.0), ("storage", 0.0, unit.bytes)]
 
 
-class Labour:
+class Activity:
     """Steps, one after the other, on `width` workers at once; `done` is called after the last one."""
 
     def __init__(self, world: World, steps: Sequence[Step], done: Call, width: int = 1) -> None:

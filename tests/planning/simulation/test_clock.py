@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from padray.planning.simulation.clock import Clock, Desk, Link
+from padray.planning.simulation.clock import Clock, Driver, Link
 
 
 def arrivals(sizes: list[tuple[float, float]], total: float, each: float = math.inf) -> list[float]:
@@ -56,8 +56,8 @@ def test_what_is_stopped_leaves_its_share_to_the_others():
 
 def test_the_driver_sees_to_one_message_after_the_other():
     clock, heard = Clock(), []
-    desk = Desk(clock, 0.5)
+    driver = Driver(clock, 0.5)
     for start in (0, 0, 0.25, 9):
-        clock.after(start, lambda: desk.handle(lambda: heard.append(clock.now)))
+        clock.after(start, lambda: driver.handle(lambda: heard.append(clock.now)))
     clock.run(lambda: False)
     assert heard == [0.5, 1.0, 1.5, 9.5]

@@ -9,7 +9,7 @@ import pytest
 from padray.errors import InputError
 from padray.planning.simulation.fleet import Fleet, life
 from padray.planning.simulation.model import Outcome, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Start, Tasks, Trial, Unit
+from padray.planning.simulation.work import Actors, Group, Search, Start, Trial, Unit
 
 NOTHING = Start()
 SPREAD = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0)  # measured seconds of units that are not alike
@@ -24,8 +24,9 @@ def free(nodes: int, workers: int = 1, **fleet: float) -> Setting:
     return Setting(Fleet(nodes, workers, **fleet), driver_s=0.0)
 
 
-def both(units: tuple[Unit, ...], start: Start = NOTHING) -> list[Actors | Tasks]:
-    return [Actors("experts", units, 10_000, start), Tasks("evaluate", units, start)]
+def many(units: tuple[Unit, ...], start: Start = NOTHING, name: str = "a") -> Actors:
+    """A stage that asks for as many actors as it has units."""
+    return Actors(name, units, 10_000, start)
 
 
 def once(outcome: Outcome, count: int) -> bool:
@@ -38,15 +39,14 @@ def once(outcome: Outcome, count: int) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7, 64, 99, 100, 1000])
 def test_equal_units_take_whole_rounds(workers):
-    for stage in both(alike(100, 10.0)):
-        outcome = simulate([stage], free(workers))
-        assert outcome.seconds == pytest.approx(math.ceil(100 / workers) * 10.0)
-        assert outcome.useful == pytest.approx(1000.0)
-        assert outcome.efficiency == pytest.approx(1000.0 / (workers * outcome.seconds))
+    outcome = simulate([many(alike(100, 10.0))], free(workers))
+    assert outcome.seconds == pytest.approx(math.ceil(100 / workers) * 10.0)
+    assert outcome.useful == pytest.approx(1000.0)
+    assert outcome.efficiency == pytest.approx(1000.0 / (workers * outcome.seconds))
 
 
 def test_a_node_holds_several_workers_and_is_paid_as_one():
-    outcome = simulate([Tasks("evaluate", alike(96, 5.0))], free(6, 4))
+    outcome = simulate([many(alike(96, 5.0))], free(6, 4))
     assert (outcome.seconds, outcome.nodes_s, outcome.paid) == pytest.approx((20.0, 120.0, 480.0))
 
 
@@ -54,36 +54,32 @@ def test_no_more_actors_than_the_settings_allow():
     assert simulate([Actors("experts", alike(12, 5.0), 3)], free(50)).seconds == pytest.approx(20.0)
 
 
-def test_a_worker_starts_once_and_an_actor_for_every_stage():
-    """Cells find the process that others left, and load what their own stage needs; actors begin anew."""
+def test_an_actor_starts_once_for_every_stage():
     start, units = Start(process_s=3.0, prepare_s=1.0), alike(8, 10.0)
-    cells = simulate([Tasks("a", units, start), Tasks("b", units, start)], free(2))
-    assert cells.seconds == pytest.approx((3 + 1 + 40) + (1 + 40))
-    actors = simulate([Actors("a", units, 64, start), Actors("b", units, 64, start)], free(2))
-    assert actors.seconds == pytest.approx(2 * (3 + 1 + 40))
-    assert actors.starting == pytest.approx(2 * 2 * 4)
+    outcome = simulate([many(units, start, "a"), many(units, start, "b")], free(2))
+    assert outcome.seconds == pytest.approx(2 * (3 + 1 + 40))
+    assert outcome.starting == pytest.approx(2 * 2 * 4)
 
 
 @pytest.mark.parametrize("workers", [4, 16, 100])
 def test_storage_bound_work_takes_bytes_by_bandwidth(workers):
-    for stage in both(alike(100, 0.0, 1e6)):
-        assert simulate([stage], Setting(Fleet(workers), 1e7, driver_s=0.0)).seconds == pytest.approx(100 * 1e6 / 1e7)
+    moving = simulate([many(alike(100, 0.0, 1e6))], Setting(Fleet(workers), 1e7, driver_s=0.0))
+    assert moving.seconds == pytest.approx(100 * 1e6 / 1e7)
     start = Start(prepare_bytes=5e8)
-    loading = simulate([Tasks("evaluate", alike(workers, 1.0), start)], Setting(Fleet(workers), 1e8, driver_s=0.0))
+    loading = simulate([many(alike(workers, 1.0), start)], Setting(Fleet(workers), 1e8, driver_s=0.0))
     assert loading.seconds == pytest.approx(workers * 5e8 / 1e8 + 1.0)
 
 
 def test_a_driver_that_is_slower_than_the_workers_sets_the_time():
-    outcome = simulate([Tasks("evaluate", alike(1000, 1.0))], Setting(Fleet(500), driver_s=0.01))
-    assert outcome.seconds == pytest.approx(1.0 + 1000 * 0.01)
-    handing = simulate([Actors("experts", alike(1000, 1.0), 500)], Setting(Fleet(500), driver_s=0.01))
-    assert handing.seconds == pytest.approx((500 + 1000) * 0.01)
+    """It hears of each actor once, and of each unit."""
+    outcome = simulate([Actors("experts", alike(1000, 1.0), 500)], Setting(Fleet(500), driver_s=0.01))
+    assert outcome.seconds == pytest.approx((500 + 1000) * 0.01)
 
 
 def test_nodes_come_after_a_delay_and_go_when_idle():
     """From nothing: 30 s until both nodes are there, 20 s of work, 60 s until the nodes are given back."""
     fleet = Fleet(8, 1, delay_s=30.0, idle_s=60.0)
-    outcome = simulate([Tasks("evaluate", alike(2, 20.0))], Setting(fleet, driver_s=0.0))
+    outcome = simulate([many(alike(2, 20.0))], Setting(fleet, driver_s=0.0))
     assert (outcome.seconds, outcome.nodes_s) == pytest.approx((50.0, 2 * (30 + 20 + 60)))
 
 
@@ -94,7 +90,7 @@ def test_an_idle_node_goes_while_another_works():
 
 
 def test_the_next_stage_uses_the_nodes_that_are_still_there():
-    chain = [Tasks("a", alike(4, 20.0)), Tasks("b", alike(2, 100.0))]
+    chain = [many(alike(4, 20.0)), many(alike(2, 100.0), name="b")]
     outcome = simulate(chain, Setting(Fleet(4, 1, 30.0, 50.0), driver_s=0.0))
     assert [span.seconds for span in outcome.spans] == pytest.approx([50.0, 100.0])
     assert outcome.nodes_s == pytest.approx(2 * (30 + 20 + 50) + 2 * (30 + 20 + 100 + 50))
@@ -108,14 +104,13 @@ def test_work_of_any_lengths_stays_within_the_bounds_of_list_scheduling(workers)
     """Graham: at least the mean load and the longest unit, at most the load without the longest, and the longest."""
     units = drawn(SPREAD, 200, seed=workers)
     work, longest = sum(unit.seconds for unit in units), max(unit.seconds for unit in units)
-    for stage in both(units):
-        seconds = simulate([stage], free(workers)).seconds
-        assert max(work / workers, longest) <= seconds + 1e-9
-        assert seconds <= work / workers + (1 - 1 / workers) * longest + 1e-9
+    seconds = simulate([many(units)], free(workers)).seconds
+    assert max(work / workers, longest) <= seconds + 1e-9
+    assert seconds <= work / workers + (1 - 1 / workers) * longest + 1e-9
 
 
 def test_more_workers_are_never_slower_and_never_more_efficient():
-    stage = Tasks("evaluate", alike(720, 10.0), Start(3.0))
+    stage = many(alike(720, 10.0), Start(3.0))
     outcomes = [simulate([stage], free(workers)) for workers in (1, 2, 3, 4, 6, 8, 12, 24, 48, 1000)]
     assert all(a.seconds >= b.seconds for a, b in pairwise(outcomes))
     assert all(a.efficiency >= b.efficiency for a, b in pairwise(outcomes))
@@ -167,27 +162,24 @@ START = Start(3.0, 1.0, 1e7)
 def test_every_unit_is_made_once_whatever_is_lost(seed):
     units = drawn([40.0, 60.0, 100.0], 300, 1e6)
     setting = Setting(SPOT.fleet, SPOT.bandwidth, seed=seed)
-    for stage in both(units, START):
-        outcome = simulate([stage], setting)
-        assert once(outcome, 300) and min(outcome.nodes_lost, outcome.units_lost) > 10
-        assert outcome.useful == pytest.approx(sum(unit.seconds for unit in units))
-        assert outcome.useful + outcome.starting + outcome.storage + outcome.lost <= outcome.paid + 1e-6
+    outcome = simulate([many(units, START)], setting)
+    assert once(outcome, 300) and min(outcome.nodes_lost, outcome.units_lost) > 10
+    assert outcome.useful == pytest.approx(sum(unit.seconds for unit in units))
+    assert outcome.useful + outcome.starting + outcome.storage + outcome.lost <= outcome.paid + 1e-6
 
 
-def test_a_lost_expert_goes_first_and_a_lost_cell_last():
-    """One node is taken from two workers; the other makes the lost unit next, or after all others."""
+def test_a_lost_unit_goes_next():
+    """One node is taken from two workers while it makes its second unit."""
     seed = next(s for s in range(1000) if 11 < life(50.0, s, 0) < 19 and min(life(50.0, s, k) for k in (1, 2)) > 90)
     setting = Setting(Fleet(2, 1, delay_s=0.0, idle_s=1e9, life_s=50.0), driver_s=0.0, seed=seed)
-    units = alike(8, 10.0)
-    orders = [list(simulate([stage], setting).made) for stage in both(units)]
-    assert [place for _, place in orders[0]].index(2) < 5
-    assert orders[1][-1][1] == 2
+    order = [place for _, place in simulate([many(alike(8, 10.0))], setting).made]
+    assert order.index(2) < 5
 
 
 # -- searches and groups
 
 
-def search(trials: int, concurrency: int, sets: int, workers: int = 1) -> Search:
+def search(trials: int, concurrency: int | None, sets: int, workers: int = 1) -> Search:
     group = Group("search", Unit(100.0), workers, 60.0)
     made = tuple((Actors(f"experts {k}", alike(4, 25.0), 64),) for k in range(sets))
     return Search("search", tuple(Trial(group, k % sets) for k in range(trials)), concurrency, made)
@@ -201,6 +193,23 @@ def test_trials_go_side_by_side_and_share_their_experts():
         assert once(outcome, 8 + 4)
     assert simulate([search(8, 8, 2)], free(8)).seconds == pytest.approx(125), "two sets are made side by side"
     assert simulate([search(8, 1, 2)], free(8)).seconds == pytest.approx(2 * 25 + 800), "each once, when asked for"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "width", "trials"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (3, 2, 1), (4, 2, 2), (9, 1, 4)]
+)
+def test_as_many_trials_go_side_by_side_as_there_is_room_for(nodes, width, trials):
+    """Each of 4 trials asks for experts of its own: those of so many are made before the first of them is over."""
+    outcome = simulate([search(4, None, 4, width)], free(nodes))
+    names = [name for name, _ in outcome.made]
+    assert len(set(names[: names.index("search")])) == trials
+    assert outcome == simulate([search(4, trials, 4, width)], free(nodes))
+
+
+def test_nodes_that_are_yet_to_come_are_room():
+    """4 experts bring 2 of 4 nodes; of 8 trials all are begun, so those that find no room there bring the others."""
+    coming = Setting(Fleet(4, 2, delay_s=30.0, idle_s=600.0), driver_s=0.0)
+    assert simulate([search(8, None, 1)], coming).seconds == pytest.approx(30 + 25 + 30 + 100)
 
 
 def test_a_search_is_whole_on_nodes_that_are_taken_away():
@@ -225,15 +234,16 @@ def test_a_groups_workers_start_together():
 @pytest.mark.parametrize(
     ("stage", "setting", "what"),
     [
-        (Tasks("a", alike(1000, 10.0)), free(10), "workers"),
-        (Tasks("a", alike(1000, 1.0, 1e8)), Setting(Fleet(100), 1e8), "storage"),
-        (Tasks("a", alike(1000, 0.1)), Setting(Fleet(1000), driver_s=0.1), "driver"),
-        (Tasks("a", alike(10, 5.0)), Setting(Fleet(10, 1, 300.0, 60.0)), "starting"),
+        (many(alike(1000, 10.0)), free(10), "workers"),
+        (many(alike(1000, 1.0, 1e8)), Setting(Fleet(100), 1e8), "storage"),
+        (many(alike(1000, 0.1)), Setting(Fleet(1000), driver_s=0.1), "driver"),
+        (many(alike(10, 5.0)), Setting(Fleet(10, 1, 300.0, 60.0)), "starting"),
         (Actors("a", alike(4, 600.0), 64), free(4, life_s=600.0), "losses"),
         (Actors("a", alike(1000, 10.0), 8), free(100), "settings"),
         (search(40, 2, 1), free(100), "settings"),
         (search(40, 4, 1), free(4), "workers and settings"),
-        (Tasks("a", (*alike(1000, 1.0), Unit(500.0))), free(1000), "longest unit"),
+        (search(40, None, 1), free(4), "workers"),
+        (many((*alike(1000, 1.0), Unit(500.0))), free(1000), "longest unit"),
     ],
 )
 def test_what_limits_is_what_would_shorten_it(stage, setting, what):
@@ -255,5 +265,5 @@ def test_nodes_that_go_too_soon_are_refused_in_a_sentence(monkeypatch):
 
 
 def test_nothing_to_do_takes_no_time():
-    outcome = simulate([Actors("experts", (), 64), Tasks("evaluate", ()), Search("search", (), 2)], free(3))
+    outcome = simulate([Actors("experts", (), 64), many(()), Search("search", (), 2)], free(3))
     assert (outcome.seconds, outcome.efficiency) == (0.0, 1.0)
