@@ -12,13 +12,14 @@ The start of a worker depends on how busy the cores are, so it is taken from the
 Losses, autoscaling and storage bandwidth are held against closed forms in tests/planning/simulation, not against Ray.
 """
 
+import itertools
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,22 +97,24 @@ def simulated(kind: str, seconds: Sequence[float], workers: int, start_s: float)
     return simulate([Actors(kind, units, MOST, Start(start_s))], Setting(Fleet(workers))).seconds
 
 
-def on_ray(workers: int) -> list[dict[str, Any]]:
-    """Both kinds of stages on a Ray of its own with so many CPUs: measured and simulated."""
+def on_ray() -> Iterator[list[dict[str, Any]]]:
+    """What was measured so far and simulated, after each time on a Ray of its own."""
     from padray.cluster import session
 
     session.settle_environment()
+    # Workers are no nicer than the driver: on a busy machine they would start in minutes.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     import ray
 
-    runs: dict[str, list[Run]] = {kind: [] for kind in UNITS}
-    for repeat in range(REPEATS):
+    runs: dict[tuple[str, int], list[Run]] = {(kind, workers): [] for workers in WORKERS for kind in UNITS}
+    for repeat, workers in itertools.product(range(REPEATS), WORKERS):
         ray.init(address="local", num_cpus=workers, log_to_driver=False, logging_level="ERROR")
         try:
             for kind in UNITS:
-                runs[kind].append(took(kind, lengths(kind, repeat)))
+                runs[kind, workers].append(took(kind, lengths(kind, repeat)))
         finally:
             ray.shutdown()
-    return [compared(kind, workers, runs[kind]) for kind in UNITS]
+        yield [compared(*of, found) for of, found in runs.items() if found]
 
 
 def lengths(kind: str, repeat: int) -> list[float]:
@@ -131,7 +134,6 @@ def compared(kind: str, workers: int, runs: list[Run]) -> dict[str, Any]:
         "load": [round(run.load, 1) for run in runs],
         "within_goal": max(abs(ratio - 1), abs(after - 1)) <= GOAL,
     }  # fmt: skip
-    print(json.dumps(line), file=sys.stderr, flush=True)
     return line
 
 
@@ -198,15 +200,21 @@ def curves(known: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def write(**found: Any) -> None:
+    before = json.loads(FILE.read_text()) if FILE.exists() else {}
+    FILE.write_text(
+        json.dumps({**before, "command": "python -m tests.benchmarks.simulation", **found}, indent=1) + "\n"
+    )
+
+
 def main() -> None:
-    found: dict[str, Any] = {"command": "python -m tests.benchmarks.simulation"}
     if "--curves" not in sys.argv:
-        found |= {"machine": machine(), "validation": [line for workers in WORKERS for line in on_ray(workers)]}
+        for lines in on_ray():
+            print(json.dumps(lines[-2:]), file=sys.stderr, flush=True)
+            write(machine=machine(), validation=lines)
     if "--validate" not in sys.argv:
         known = constants()
-        found |= {"constants": known, "curves": curves(known)}
-    before = json.loads(FILE.read_text()) if FILE.exists() else {}
-    FILE.write_text(json.dumps({**before, **found}, indent=1) + "\n")
+        write(constants=known, curves=curves(known))
 
 
 if __name__ == "__main__":

@@ -92,13 +92,14 @@ def test_nodes_are_paid_and_so_is_the_drivers_machine(settings, tmp_path, quick)
     assert later["hours"] > 0.1 and later["limit"] == "starting" and later["node_hours"] > 1.1
 
 
-def test_a_node_may_be_faster_and_its_workers_follow_cpus_and_gpus(settings, tmp_path, quick):
+def test_a_node_may_be_faster_and_its_workers_follow_cpus_and_gpus(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
     nodes = (
         "slow: {cpus: 2, per_hour: 1}\n  fast: {cpus: 2, per_hour: 1, speed: 4}\n  gpu: {cpus: 8, gpus: 2, per_hour: 1}"
     )
     file = table(tmp_path, nodes)
     found = rows(plan(settings, tmp_path / "none", calibrated=True, nodes=3, price=file))
-    assert found["slow"]["hours"] == pytest.approx(4 * found["fast"]["hours"], rel=0.2)
+    assert found["slow"]["hours"] == pytest.approx(4 * found["fast"]["hours"], rel=1e-3)
     assert [found[name]["workers"] for name in ("slow", "fast", "gpu")] == [2, 2, 2]
     halves = plan(settings, tmp_path / "none", "cluster.gpus_per_worker=0.5", nodes=3, price=file)
     assert rows(halves)["gpu"]["workers"] == 4
@@ -143,6 +144,19 @@ def test_trials_go_side_by_side_and_the_experts_that_they_share_come_first(setti
     assert found.pop("auto") == found[3], "as many as there is room for"
     for concurrency, row in found.items():
         assert stage(row, "search") == pytest.approx(6 / concurrency * trial + expert + score, rel=1e-3)
+
+
+def test_no_more_actors_than_the_settings_allow(settings, tmp_path, monkeypatch):
+    """With two actors, experts and cells take on eight nodes what they take on two."""
+    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    file = table(tmp_path, "one: {cpus: 1, per_hour: 1}")
+    few, many = (
+        rows(plan(settings, tmp_path / "none", "cluster.max_actors=2", calibrated=True, nodes=nodes, price=file))["one"]
+        for nodes in (2, 8)
+    )
+    assert many["hours"] == pytest.approx(few["hours"]) and many["limit"] == "settings"
+    free = rows(plan(settings, tmp_path / "none", calibrated=True, nodes=8, price=file))["one"]
+    assert all(stage(free, name) < stage(many, name) for name in ("experts", "evaluate"))
 
 
 def test_spot_nodes_that_are_taken_away_cost_time(settings, tmp_path, monkeypatch):

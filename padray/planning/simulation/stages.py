@@ -210,6 +210,5 @@ class _Tuning:
 
 
 def room(search: Search, fleet: Fleet) -> int:
-    """For how many trials there is room once all nodes are up; one at least."""
-    widest = max((trial.group.workers for trial in search.trials), default=1)
-    return max(1, fleet.most_workers // widest)
+    """For how many trials there is room once all nodes are up: one at least, or the search would have been refused."""
+    return fleet.most_workers // max((trial.group.workers for trial in search.trials), default=1)
