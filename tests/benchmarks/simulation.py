@@ -210,7 +210,7 @@ def write(**found: Any) -> None:
 def main() -> None:
     if "--curves" not in sys.argv:
         for lines in on_ray():
-            print(json.dumps(lines[-2:]), file=sys.stderr, flush=True)
+            print(*map(json.dumps, lines), "", sep="\n", file=sys.stderr, flush=True)
             write(machine=machine(), validation=lines)
     if "--validate" not in sys.argv:
         known = constants()
