@@ -118,7 +118,9 @@ class RayRunner:
         if not isinstance(settings.concurrency, str):
             return settings.concurrency
         cluster = nodes.here()
-        room = cluster.slots({"CPU": config.compute.threads, "GPU": share})
+        workers = config.cluster.workers if isinstance(config.cluster.workers, int) else config.cluster.workers[0]
+        each = config.cluster.cpus_per_worker if config.cluster.most_workers > 1 else None
+        room = cluster.slots({"CPU": each or config.compute.threads, "GPU": share}) // workers
         chosen = min(settings.trials, max(room, 1 if session.is_own() else _FEWEST_TRIALS))
         of = "the nodes that are up" if cluster.autoscaler is None else "all nodes that may be started"
         self.said.append(f"{chosen} trials at a time: {of} have room for {room}; search.concurrency says otherwise")

@@ -257,3 +257,35 @@ def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path):
     assert needed(limit) > small
     assert needed("evaluation.controls.full=true", "evaluation.batch=64") > small
     assert needed("evaluation.protocol=teacher", "evaluation.teacher.network=resnet18") > small
+
+
+@pytest.mark.parametrize(
+    "overrides, trials_at_a_time, room",
+    [
+        ((), 12, 12),
+        (("compute.threads=2",), 6, 6),
+        (("distill.trajectories=4", "cluster.workers=4", "cluster.cpus_per_worker=0.5"), 6, 6),
+        (("distill.trajectories=4", "cluster.workers=[1, 4]"), 12, 12),  # one worker is enough to begin with
+        (("search.trials=5",), 5, 12),
+        (("search.concurrency=3",), 3, None),
+    ],
+)
+def test_as_many_trials_run_at_a_time_as_the_grown_cluster_has_room_for(
+    monkeypatch, tmp_path, overrides, trials_at_a_time, room
+):
+    from padray import loading
+    from padray.cluster import nodes, session
+    from padray.cluster.runner import RayRunner
+    from padray.store.location import LocalLocation
+
+    cluster = nodes.Cluster((), nodes.Autoscaler((nodes.NodeType({"CPU": 4.0}, 3),), 3))
+    monkeypatch.setattr(nodes, "here", lambda: cluster)
+    monkeypatch.setattr(session, "is_own", lambda: False)
+    config = loading.load("digits-ipc1", overrides).config
+    runner = RayRunner(config, LocalLocation(tmp_path))
+    assert runner._concurrency(config, 0.0) == trials_at_a_time
+    said = runner.remarks()
+    assert said == [] if room is None else f"all nodes that may be started have room for {room};" in said[0]
+    monkeypatch.setattr(nodes, "here", lambda: nodes.Cluster(()))  # nothing is up, and nothing known of what may come
+    if room is not None:
+        assert runner._concurrency(config, 0.0) == 2
