@@ -31,6 +31,9 @@ print(json.dumps({"head": head[0], "alive": alive, "ever": len(ray.nodes()), "ac
 """
 
 
+_ADDRESS = "from ray._private.services import get_node_ip_address as told; print(told())"
+
+
 @dataclass(frozen=True)
 class Autoscaled:
     """The cluster: its head, and the environment of a command on it."""
@@ -53,10 +56,9 @@ def autoscaled(home: Path, nodes: int = 3, cpus: int = 1) -> Iterator[Autoscaled
     Args:
         home: becomes the head's home folder; `ray up` leaves the cluster's settings there.
     """
-    from ray._private.services import get_node_ip_address
-
     port = free_port()
-    address = f"{get_node_ip_address()}:{port}"
+    here = subprocess.run([sys.executable, "-c", _ADDRESS], capture_output=True, text=True, check=True).stdout.strip()
+    address = f"{here}:{port}"
     provider = {"type": "external", "module": _PROVIDER, "gcs_address": address, "head_node_id": _HEAD_ID}
     kinds = {
         _HEAD_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from padray import loading, pipeline
+from padray.cluster import session
 from padray.pipeline import Outcome
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from tests.conftest import TINY
+
+session.settle_environment()  # Ray reads its environment when it is imported, by whichever test comes first
+os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would leave workers waiting for whatever else is done here
 
 WEIGHTS = "momentum: 0.5, granularity: channel, order: alternate"
 CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
@@ -33,10 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[dict[str, str]]:
     """A Ray of two CPUs in this process; the environment with which a command joins it."""
-    from padray.cluster import session
-
-    session.settle_environment()
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would leave workers waiting for whatever else is done here
     import ray
 
     quiet = {"logging_level": "WARNING", "log_to_driver": False, "ignore_reinit_error": True}  # two folders share it

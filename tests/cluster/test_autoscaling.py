@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.autoscaled import Autoscaled, autoscaled
-from tests.cluster.conftest import command, finished_units, wait_for
+from tests.cluster.conftest import command, finished_units, objects, wait_for
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.ray
@@ -57,3 +57,19 @@ def test_a_search_from_zero_nodes_brings_them_up_and_what_waits_stays_with_the_d
     alive = [kind for kind, _, state in after["actors"] if state == "ALIVE"]
     assert not [kind for kind in alive if not kind.startswith("_")], "of ours; Ray keeps one of its own"
     wait_for("the nodes to go", lambda: cluster.seen()["alive"] == [after["head"]], 60)
+
+
+@pytest.mark.chaos  # five times from zero nodes
+def test_every_command_from_zero_nodes_brings_some_up_and_leaves_the_bytes_of_one_process(cluster, settings, tmp_path):
+    root, straight = tmp_path / "runs", tmp_path / "straight"
+    for name in ("scores", "experts", "distill", "evaluate"):
+        before = cluster.seen()
+        wait_for("the nodes to go", lambda: len(cluster.seen()["alive"]) == 1, 60)
+        run = command(name, settings, "--storage", root, "--json", environment=cluster.environment)
+        out, err = run.communicate(timeout=300)
+        assert run.returncode == 0 and json.loads(out), err
+        assert cluster.seen()["ever"] > before["ever"], f"{name} brought a node up"
+    alone = command("evaluate", settings, "--storage", straight, "--runner", "inline")
+    assert alone.wait(300) == 0, alone.communicate()[1]
+    alone.communicate()
+    assert objects(root) == objects(straight)
