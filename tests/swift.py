@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from padray.store.s3 import S3Location
 
@@ -109,13 +110,14 @@ direct_post_container(nodes[0], part, "AUTH_test", bucket, headers={"X-Container
 
 
 def install() -> None:
-    """Build the environment once. Raises OSError or CalledProcessError where that does not work."""
-    if (VENV / "ready").exists():
-        return
-    quiet = {"check": True, "capture_output": True, "timeout": 300}
-    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], **quiet)
-    subprocess.run([VENV / "bin/python", "-m", "pip", "install", "--quiet", SWIFT], **quiet)
-    (VENV / "ready").touch()
+    """Build the environment once, whoever else wants it now. Raises OSError or CalledProcessError if it cannot be."""
+    with FileLock(f"{VENV}.lock"):
+        if (VENV / "ready").exists():
+            return
+        quiet = {"check": True, "capture_output": True, "timeout": 300}
+        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], **quiet)
+        subprocess.run([VENV / "bin/python", "-m", "pip", "install", "--quiet", SWIFT], **quiet)
+        (VENV / "ready").touch()
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,7 +6,6 @@ Checkpoints are padray's, in padray's storage, so Ray Train's own folder is scra
 
 import tempfile
 import threading
-import time
 import traceback
 import uuid
 from collections.abc import Generator, Iterator
@@ -30,7 +29,7 @@ from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
 from padray.stages.distill import Bench, DistillWork, Member
 
 _POLL_S = 0.5
-_PATIENCE_S = 30.0  # of a driver that was told to stop; `ray job stop` itself has 3 s
+_PATIENCE_S, _SHORT_S = 30.0, 5.0  # of a driver that was told to stop, with workers at work and before there are any
 
 
 @ray.remote(num_cpus=0)
@@ -38,14 +37,14 @@ class Board:
     """What driver and workers tell each other while they distil.
 
     Worker 0 pins up metrics, and any worker the reason if padray itself gives up. The driver asks for a stop, and
-    worker 0, once it looks for that, answers when its last state is stored. A board that dies comes back empty: what
-    it held is for show, but for a stop, which is asked for again, and a refusal, which the storage tells too.
+    worker 0, once it looks for that, stores its last state. A board that dies comes back empty: what it held is for
+    show, but for a stop, which is asked for again, and a refusal, which the storage tells too.
     """
 
     def __init__(self) -> None:
         self.metrics: list[Metrics] = []
         self.refusal: Failure | None = None
-        self.is_watched = self.is_stopped = self.is_kept = False
+        self.is_watched = self.is_stopped = False
 
     def add(self, metrics: Metrics) -> None:
         self.is_watched = True  # worker 0 is at work, and so will look for a stop
@@ -70,12 +69,6 @@ class Board:
         """Worker 0 asks whether to stop."""
         self.is_watched = True
         return self.is_stopped
-
-    def answer(self) -> None:
-        self.is_kept = True
-
-    def kept(self) -> bool:
-        return self.is_kept
 
     def over(self) -> bool:
         """Whether the workers end on purpose."""
@@ -157,13 +150,12 @@ def _fitted(task: Task, board: Any) -> Generator[Metrics, None, None]:
 
 
 def _stop(board: Any, over: threading.Event) -> None:
-    """Have worker 0 store its last state; come back when it has, or when nobody answers. The board stays for them."""
-    if not ray.get(board.stop.remote()):
-        return
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until and not ray.get(board.kept.remote()):
-        if over.wait(0.1):
-            return
+    """Have worker 0 store its last state and the workers end; come back when they have, or when nobody answers.
+
+    Where the thread that waits for them still does so while Ray shuts down, Ray ends this process with code 1.
+    """
+    patience = _PATIENCE_S if ray.get(board.stop.remote()) else _SHORT_S
+    over.wait(patience)
 
 
 def _explain(error: Exception, allowed: int) -> InfrastructureError:
@@ -249,8 +241,7 @@ def _watching(board: Any, bench: Bench) -> Iterator[threading.Event]:
                 return
         try:
             bench.keep()
-        finally:
-            ray.get(board.answer.remote())  # stored or not: what the driver says, it reads from the storage
+        finally:  # stored or not: what the driver says, it reads from the storage
             stop.set()
 
     thread = threading.Thread(target=watch, daemon=True)
