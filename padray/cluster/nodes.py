@@ -9,7 +9,7 @@ import ray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-_SETTINGS = Path.home() / "ray_bootstrap_config.yaml"  # where `ray up` leaves the cluster's settings on its head
+_SETTINGS = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves the cluster's settings on its head
 _HEAD = "node:__internal_head__"
 Resources = Mapping[str, float]
 
@@ -87,7 +87,7 @@ def up() -> tuple[Resources, ...]:
 
 def _autoscaler() -> Autoscaler | None:
     try:
-        settings = YAML(typ="safe", pure=True).load(_SETTINGS.read_text(encoding="utf-8"))
+        settings = YAML(typ="safe", pure=True).load(_SETTINGS.expanduser().read_text(encoding="utf-8"))
         most = int(settings.get("max_workers", 2))  # Ray's own default
         kinds = [
             NodeType({name: float(amount) for name, amount in kind["resources"].items()}, _most(kind, most))
@@ -95,8 +95,8 @@ def _autoscaler() -> Autoscaler | None:
             if name != settings["head_node_type"]
         ]
         return Autoscaler(tuple(kinds), most)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError):
-        return None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, YAMLError):
+        return None  # RuntimeError: a user whom this machine does not know, as containers have, has no home
 
 
 def _most(kind: Mapping[str, Any], all_types: int) -> int:

@@ -121,6 +121,18 @@ def test_what_an_autoscaler_may_start_is_read_where_ray_up_leaves_it(monkeypatch
     assert gpus.Census(own=True).gpus() == shares.Gpus(0.0, False)
 
 
+def test_a_user_without_a_home_knows_no_autoscaler(monkeypatch):
+    """As in a container that runs under a number which its image has no name for."""
+    from padray.cluster import nodes
+
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(nodes.Path, "expanduser", nobody)
+    monkeypatch.setattr(nodes, "up", lambda: ({"CPU": 2.0},))
+    assert nodes.here() == nodes.Cluster(({"CPU": 2.0},))
+
+
 HEAD = {"node:__internal_head__": 1.0, "CPU": 2.0}
 
 
