@@ -9,7 +9,7 @@ import ray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-_SETTINGS = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves the cluster's settings on its head
+_SETTINGS = "ray_bootstrap_config.yaml"  # in the home of a head: what `ray up` made the cluster of
 _HEAD = "node:__internal_head__"
 Resources = Mapping[str, float]
 
@@ -87,7 +87,7 @@ def up() -> tuple[Resources, ...]:
 
 def _autoscaler() -> Autoscaler | None:
     try:
-        settings = YAML(typ="safe", pure=True).load(_SETTINGS.expanduser().read_text(encoding="utf-8"))
+        settings = YAML(typ="safe", pure=True).load((Path.home() / _SETTINGS).read_text(encoding="utf-8"))
         most = int(settings.get("max_workers", 2))  # Ray's own default
         kinds = [
             NodeType({name: float(amount) for name, amount in kind["resources"].items()}, _most(kind, most))

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import ray
@@ -34,7 +35,8 @@ from padray.space import ParameterSpec
 ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
 _STUDY = "padray"
-_POLL_S = 1.0
+_STOP = "stop"
+_POLL_S, _PATIENCE_S = 1.0, 20.0
 _LEAST = {"memory": 1.0}  # what a waiting trial takes: one byte, for Tune wants something, and no part of a CPU
 
 
@@ -63,17 +65,27 @@ def run(work: SearchWork, spread: Spread) -> Iterator[TrialRecord]:
     seen = set(work.records(known))
     losses = Losses(work.config.cluster.max_losses)
     while trials.missing(work.records(known), work.config.search.trials):
+        asked = Trials.options(  # type: ignore[attr-defined]
+            max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
+        ).remote(work, spread.probe, spread.share)
         outcome, over = _Outcome(), threading.Event()
-        threading.Thread(target=_fit, args=(work, spread, outcome, over), daemon=True).start()
-        while True:
-            ended = over.wait(_POLL_S)  # asked before reading, so that nothing is missed
-            for number, record in work.records(known).items():
-                if number not in seen:
-                    seen.add(number)
-                    losses.forgive(f"trial {number}")
-                    yield record
-            if ended:
-                break
+        with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
+            tuner = _tuner(work, spread.concurrency, asked, Path(scratch))
+            threading.Thread(target=_fit, args=(tuner, asked, outcome, over), daemon=True).start()
+            try:
+                while True:
+                    ended = over.wait(_POLL_S)  # asked before reading, so that nothing is missed
+                    for number, record in work.records(known).items():
+                        if number not in seen:
+                            seen.add(number)
+                            losses.forgive(f"trial {number}")
+                            yield record
+                    if ended:
+                        break
+            except (KeyboardInterrupt, GeneratorExit):
+                (Path(scratch) / _STOP).touch()
+                over.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
+                raise
         left = trials.missing(work.records(known), work.config.search.trials)
         if left:
             _explain(outcome, losses, f"trial {left[0]}")
@@ -103,31 +115,45 @@ def _explain(outcome: _Outcome, losses: Losses, lost: str) -> None:
     losses.add(lost, error or ChildProcessError("its process was lost"))
 
 
-def _fit(work: SearchWork, spread: Spread, outcome: _Outcome, over: threading.Event) -> None:
-    """One run of Tune over the trials that are missing; what went wrong is left in `outcome`."""
+@dataclass(frozen=True)
+class _Stopper(tune.Stopper):
+    """Ends a run of Tune once a file is there: a file, because Tune pickles it."""
+
+    file: Path
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.file.exists()
+
+
+def _tuner(work: SearchWork, concurrency: int, asked: Any, scratch: Path) -> tune.Tuner:
+    """A run of Tune over the trials that are missing."""
     settings, before = work.config.search, work.records()
-    asked = Trials.options(  # type: ignore[attr-defined]
-        max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
-    ).remote(work, spread.probe, spread.share)
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(wait, trials=asked), _beside_driver()),
+        tune_config=tune.TuneConfig(
+            search_alg=_search(work, before, scratch),
+            num_samples=len(trials.missing(before, settings.trials)),
+            max_concurrent_trials=concurrency,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=uuid.uuid4().hex,
+            storage_path=str(scratch),
+            verbose=0,
+            stop=_Stopper(scratch / _STOP),
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+
+
+def _fit(tuner: tune.Tuner, asked: Any, outcome: _Outcome, over: threading.Event) -> None:
+    """Carry a run of Tune through; what went wrong is left in `outcome`."""
     try:
-        with tempfile.TemporaryDirectory(prefix="padray-tune-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(tune.with_parameters(wait, trials=asked), _beside_driver()),
-                tune_config=tune.TuneConfig(
-                    search_alg=_search(work, before, Path(scratch)),
-                    num_samples=len(trials.missing(before, settings.trials)),
-                    max_concurrent_trials=spread.concurrency,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(
-                    name=uuid.uuid4().hex,
-                    storage_path=scratch,
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=0),
-                ),
-            )
-            tuner.fit()  # trials that fail are told by their owner
-            outcome.failure = ray.get(asked.failure.remote())
+        tuner.fit()  # trials that fail are told by their owner
+        outcome.failure = ray.get(asked.failure.remote())
     except Exception as error:
         outcome.error = error
     finally:

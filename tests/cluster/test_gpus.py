@@ -125,10 +125,10 @@ def test_a_user_without_a_home_knows_no_autoscaler(monkeypatch):
     """As in a container that runs under a number which its image has no name for."""
     from padray.cluster import nodes
 
-    def nobody(path):
+    def nobody():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(nodes.Path, "expanduser", nobody)
+    monkeypatch.setattr(nodes.Path, "home", nobody)
     monkeypatch.setattr(nodes, "up", lambda: ({"CPU": 2.0},))
     assert nodes.here() == nodes.Cluster(({"CPU": 2.0},))
 

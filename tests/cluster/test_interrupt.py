@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cluster.conftest import command, objects
+from tests.cluster.conftest import command, objects, wait_for
 
 pytestmark = pytest.mark.ray
 SELDOM = "distill.checkpoint_seconds=60"  # so that only the stop stores a state
@@ -36,3 +36,18 @@ def test_a_driver_that_is_told_to_stop_has_its_workers_store_their_last_state(
     for each in (root, once):
         chain(each, "inline", *further, until="distill")
     assert objects(root, "distilled") == objects(once, "distilled")
+
+
+def test_a_search_that_is_told_to_stop_ends_without_a_word_of_rays(local_ray, settings, tmp_path):
+    """Tune's thread would ask Ray while that shuts down, and so join the cluster once more."""
+    space = tmp_path / "space.yaml"
+    space.write_text("distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n")
+    overrides = [part for text in ("search.trials=8", "distill.iterations=4000") for part in ("--set", text)]
+    line = ["tune", settings, "--space", space, "--storage", tmp_path / "runs", *overrides]
+    run = command(*line, environment=local_ray)
+    wait_for("a trial that was begun", lambda: list(tmp_path.rglob("begun-*")), 60)
+    run.send_signal(signal.SIGTERM)
+    _, err = run.communicate(timeout=100)
+    assert run.returncode == 130, err
+    assert "padray: interrupted; everything finished is kept" in err
+    assert "Traceback" not in err and "Ray cluster" not in err, err
