@@ -4,8 +4,9 @@ They are gathered, not reduced: every worker then sums them in trajectory order,
 how many workers there are.
 """
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,10 @@ class PeerLostError(Exception):
     """Another worker is gone, as far as this one can see."""
 
 
+class PeerLeftError(Exception):
+    """A worker, this one or another, ends on purpose, and so all do."""
+
+
 @contextmanager
 def _exchanging() -> Iterator[None]:
     """What fails in here fails because another worker does not answer."""
@@ -31,25 +36,73 @@ def _exchanging() -> Iterator[None]:
         raise PeerLostError(str(error)) from error
 
 
-def from_first(make: Callable[[], T]) -> T:
-    """What worker 0 makes, on every worker."""
-    held: list[Any] = [make() if dist.get_rank() == 0 else None]
-    with _exchanging():
-        dist.broadcast_object_list(held, src=0)
-    found: T = held[0]
-    return found
+class Group:
+    """One worker's part in the exchange.
 
+    Before every exchange the workers agree whether all go on, and once more at the end, so that one that leaves always
+    meets the others: none waits for it, and none has to guess from a broken connection what became of it.
 
-def gather(own: list[Contribution], count: int, size: int) -> list[Contribution]:
-    """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
-    share = -(-count // size)
-    like = own[0]
-    packed = torch.stack([_pack(item) for item in own] + [torch.zeros_like(_pack(like))] * (share - len(own))).cpu()
-    parts = [torch.empty_like(packed) for _ in range(size)]
-    with _exchanging():
-        dist.all_gather(parts, packed)
-    held = [len(Member(rank, size).trajectories(count)) for rank in range(size)]
-    return [_unpack(row.to(like.loss.device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
+    Args:
+        count: trajectories of an iteration.
+        stop: set where this worker is to leave with its next exchange.
+    """
+
+    def __init__(self, rank: int, size: int, count: int, stop: threading.Event) -> None:
+        self.rank, self.size, self.count, self.stop = rank, size, count, stop
+
+    def member(self) -> Member:
+        """What the distillation knows of this worker."""
+        return Member(self.rank, self.size, self.gather, self.from_first)
+
+    def agree(self) -> None:
+        """Go on together, or not at all. Raises PeerLeftError."""
+        if self.size == 1:
+            leaving = self.stop.is_set()
+        else:
+            flag = torch.tensor(int(self.stop.is_set()))
+            with _exchanging():
+                dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            leaving = bool(flag)
+        if leaving:
+            raise PeerLeftError
+
+    def leave(self) -> None:
+        """Have the others end as well, where they next wait for this worker."""
+        self.stop.set()
+        with suppress(PeerLeftError, PeerLostError):
+            self.agree()
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What worker 0 makes, on every worker. Raises what it raised there, and PeerLeftError on the others."""
+        if self.size == 1:
+            return make()
+        held: list[Any] = [None, True]
+        try:
+            if self.rank == 0:
+                held = [make(), False]
+        finally:
+            with _exchanging():
+                dist.broadcast_object_list(held, src=0)
+        value, failed = held
+        if failed:
+            raise PeerLeftError
+        return value  # type: ignore[no-any-return]
+
+    def gather(self, own: list[Contribution]) -> list[Contribution]:
+        """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
+        self.agree()
+        if self.size == 1:
+            return own
+        most, like = -(-self.count // self.size), own[0]
+        padding = [torch.zeros_like(_pack(like))] * (most - len(own))
+        packed = torch.stack([_pack(item) for item in own] + padding).cpu()
+        parts = [torch.empty_like(packed) for _ in range(self.size)]
+        with _exchanging():
+            dist.all_gather(parts, packed)
+        held = [len(Member(rank, self.size).trajectories(self.count)) for rank in range(self.size)]
+        return [
+            _unpack(row.to(like.loss.device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]
+        ]
 
 
 def _tensors(item: Contribution) -> list[torch.Tensor]:

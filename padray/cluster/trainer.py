@@ -15,21 +15,20 @@ from typing import Any
 
 import ray
 import ray.train
-import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from padray.cluster import shares
-from padray.cluster.gather import PeerLostError, from_first, gather
+from padray.cluster.gather import Group, PeerLeftError, PeerLostError
 from padray.cluster.pool import place
 from padray.cluster.probe import Probe
 from padray.cluster.session import beside_driver
 from padray.distill.loop import Metrics
 from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
-from padray.stages.distill import Bench, DistillWork, Member
+from padray.stages.distill import Bench, DistillWork
 
 _POLL_S = 0.5
-_PATIENCE_S, _SHORT_S = 30.0, 5.0  # of a driver that was told to stop, with workers at work and before there are any
+_PATIENCE_S, _SHORT_S = 300.0, 20.0  # of an interrupted driver, with workers at work and while they start
 
 
 @ray.remote(num_cpus=0)
@@ -202,38 +201,40 @@ def _fit(trainer: TorchTrainer, outcome: list[Exception], over: threading.Event)
 def _worker(config: dict[str, Any]) -> None:
     """What every Train worker runs. padray's own errors end the run without a retry."""
     work, board = config["work"], config["board"]
-    context = ray.train.get_context()
+    context, stop = ray.train.get_context(), threading.Event()
     rank, size = context.get_world_rank(), context.get_world_size()
-    count = work.config.distill.trajectories
-    member = Member(rank, size, lambda own: gather(own, count, size), from_first) if size > 1 else Member()
+    group = Group(rank, size, work.config.distill.trajectories, stop)
     try:
         placed = place(work.config.compute.device, config["probe"])
         if isinstance(placed, Failure):
             raise placed
-        bench = work.open(member)
-        with closing(bench.run()) as iterations, _watching(board, bench) as stop:
+        bench = work.open(group.member())
+        with closing(bench.run()) as iterations, _watching(board, bench, stop):
             for metrics in iterations:
                 if rank == 0:
                     board.add.remote(metrics)
-                if stop.is_set():
-                    break
-        if stop.is_set():
-            _leave()
+        group.agree()
+    except PeerLeftError:
+        return  # the board says why
     except PeerLostError:
         if not ray.get(board.over.remote()):
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
         ray.get(board.refuse.remote(_told(error)))
-        _leave()
+        group.leave()
 
 
 @contextmanager
-def _watching(board: Any, bench: Bench) -> Iterator[threading.Event]:
+def _watching(board: Any, bench: Bench, stop: threading.Event) -> Iterator[None]:
     """Worker 0 looks for a stop while it works. It stores its last state at once, however long an iteration takes.
 
-    The event says that the work is to end with its iteration.
+    Args:
+        stop: set then, which ends the work with its iteration.
     """
-    stop, over = threading.Event(), threading.Event()
+    if bench.member.rank:
+        yield
+        return
+    over = threading.Event()
 
     def watch() -> None:
         while not ray.get(board.stopped.remote()):  # asked at once, so that the driver knows of somebody to wait for
@@ -245,20 +246,12 @@ def _watching(board: Any, bench: Bench) -> Iterator[threading.Event]:
             stop.set()
 
     thread = threading.Thread(target=watch, daemon=True)
-    if bench.member.rank == 0:
-        thread.start()
+    thread.start()
     try:
-        yield stop
+        yield
     finally:
         over.set()
-        if bench.member.rank == 0:
-            thread.join()
-
-
-def _leave() -> None:
-    """End this worker's part in the exchange, or the others would wait for it."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+        thread.join()
 
 
 def _told(error: Exception) -> Failure:

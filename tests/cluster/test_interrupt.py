@@ -12,7 +12,6 @@ pytestmark = pytest.mark.ray
 SELDOM = "distill.checkpoint_seconds=60"  # so that only the stop stores a state
 
 
-@pytest.mark.xfail(reason="most runs pass; in some Ray still ends the driver its own way", strict=False)
 def test_a_driver_that_is_told_to_stop_has_its_workers_store_their_last_state(
     local_ray, chain, settings, inline, tmp_path
 ):
