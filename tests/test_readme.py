@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from padray import loading
+from padray.config import DataSettings
+from padray.data import sources
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+LINE = " ".join(README.split())
 
 
 def test_every_module_and_folder_of_padray_is_in_the_tree_once():
@@ -48,6 +51,18 @@ def test_every_setting_that_is_named_exists():
     named = re.findall(r"`((?:data|schedule|distill|evaluation|cluster|search|experts|storage)\.[a-z_.]+)`", README)
     assert named
     assert all(any(f"{key}.".startswith(f"{name}.") for key in known) for name in named)
+
+
+def test_which_iterate_a_set_is_is_said_where_presets_and_differences_are_listed():
+    """Who compares with a paper's number must know that it is the best of many on the test split."""
+    assert "no validation split can choose an iterate and the last one is the set" in LINE
+    assert "the papers report the iterate that is best on test" in LINE
+    assert "where there is none (the papers' presets) it is the last one" in LINE
+
+
+def test_digits_has_as_many_test_samples_as_it_is_said():
+    count = sources.outline(DataSettings()).test
+    assert f"digits' test split has {count} samples, so one of them is {100 / count:.1f} points" in LINE
 
 
 def test_nothing_is_left_to_fill_in():

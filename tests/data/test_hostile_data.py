@@ -252,11 +252,24 @@ def test_a_value_that_all_rows_share_is_in_memory_once(tmp_path):
 
 def test_more_samples_than_memory_are_refused_before_any_is_stored(tmp_path, tree, monkeypatch):
     table(tmp_path / "t" if (tmp_path / "t").mkdir() is None else tmp_path)
-    for folder, free, part in ((tree, 100, "4 samples of 1x4x4 numbers from train/"), (tmp_path / "t", 50, "2 labels")):
+    for folder, free, part in (
+        (tree, 100, "4 samples of 1x4x4 numbers from train/"),
+        (tmp_path / "t", 50, "2 labels"),
+        (tmp_path / "t", 70, "row group 0 of train.parquet"),
+    ):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
         with pytest.raises(InfrastructureError, match="GiB of memory") as caught:
             sources.read(settings(folder))
         assert part in str(caught.value)
+
+
+def test_a_survey_that_memory_cannot_hold_is_told_in_a_sentence(tree, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(survey.pictures, "image_shape", full)
+    with pytest.raises(InfrastructureError, match=r"does not fit into memory: lower data\.size"):
+        survey.look(str(tree), DataSettings())
 
 
 def test_many_classes_take_no_longer_than_many_samples():
@@ -321,7 +334,10 @@ def test_svhn_files_that_inflate_or_nest_without_end(tmp_path, monkeypatch):
         inner[0, 0] = nested
         nested = inner
     savemat(tmp_path / "train_32x32.mat", {"X": nested, "y": np.ones((1, 1))})
+    read: list[object] = []
+    monkeypatch.setattr("scipy.io.loadmat", lambda *given, **more: read.append(given))  # which calls itself for each
     refused(tmp_path, "train_32x32.mat", "damaged", dataset="svhn")
+    assert not read
 
 
 def test_an_element_of_a_matlab_file_in_either_order_of_bytes(monkeypatch):

@@ -141,3 +141,10 @@ def test_faults(settings, pictures, sentence):
         whitening.fit(DataSettings(**settings), pictures)
     with pytest.raises(InputError, match="unknown"):
         whitening.Preprocessing("pca")
+
+
+def test_the_matrices_of_small_pictures_lie_in_their_sets_and_those_of_cifar_do_not():
+    for side, channels, large in ((8, 1, False), (32, 3, True)):
+        size = channels * side**2
+        values = {"mean": torch.zeros(size), "whiten": torch.zeros(size, size), "unwhiten": torch.zeros(size, size)}
+        assert whitening.Preprocessing("zca", values, 0.1).is_large == large

@@ -1,11 +1,13 @@
 """Whole distillations of the tiny chain: every setting changes the set, and one that fails keeps what it has."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from padray import commands, pipeline
+from padray.data.datasets import Dataset
 from padray.distill.synthetic import SyntheticSet
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation import protocol
@@ -193,3 +195,15 @@ def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place, 
     trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], 0, {})
     assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0, 0.0))
     assert trial.reason == "3 of 3 networks diverged on its set, which counts as 0 %"
+
+
+def test_the_validation_split_is_preprocessed_once_however_often_iterates_are_judged(place, monkeypatch):
+    asked, made = list[str](), Dataset.split
+
+    def spy(self: Dataset, name: str, *rest: Any) -> Any:
+        asked.append(name)
+        return made(self, name, *rest)
+
+    monkeypatch.setattr(Dataset, "split", spy)
+    distilled(place, "distill.validation={every: 1, seeds: 2, epochs: 1}", "distill.seed=8")
+    assert asked.count("validation") == 1

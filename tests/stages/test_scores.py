@@ -105,6 +105,7 @@ def test_another_method_shares_the_scores_and_gives_other_experts(settings):
 def test_a_method_that_stored_tables_lack_is_added_and_leaves_what_was_made_from_the_others(settings, monkeypatch):
     with monkeypatch.context() as patched:  # as an older version, which did not know two of them
         known = {name: score for name, score in SCORES.items() if name not in ("margin", "random")}
+        known["el2n"] = lambda seen: SCORES["el2n"](seen) * 1.001  # as another machine, whose last digits are others
         patched.setattr("padray.stages.scores.SCORES", known)
         before, outcome = run(settings)
         old = tables(before, outcome)
@@ -118,6 +119,14 @@ def test_a_method_that_stored_tables_lack_is_added_and_leaves_what_was_made_from
     assert run(settings, "scores.method=random", until="scores")[0].reused == ["data", "scores"]
     names = [path.name.rsplit("-", 1)[0] for path in (settings.parent / "runs").rglob("network-*.parquet")]
     assert sorted(names) == sorted(set(names)), "the tables that lacked it are gone"
+
+
+def test_a_table_that_promises_more_values_than_anybody_stores_is_not_read(monkeypatch):
+    monkeypatch.setattr(stored, "_MOST_VALUES", 10)
+    fits, beyond = ({"x": list(range(rows)), "y": list(range(rows))} for rows in (5, 6))
+    assert stored.read_table(stored.encode_table(fits)) == fits
+    with pytest.raises(InputError, match="more than 10 values"):
+        stored.read_table(stored.encode_table(beyond))
 
 
 def test_the_method_means_nothing_where_no_schedule_reads_it(settings):

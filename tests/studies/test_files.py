@@ -133,6 +133,28 @@ def test_what_stands_beside_datms_printed_numbers_is_what_its_authors_published(
                 assert cell.printed is None
 
 
+def test_ftd_and_tesla_are_mtt_but_for_what_their_notes_say():
+    flat = {"experts.rho": 0.01, "experts.gsam_alpha": 1.0, "distill.ema_decay": 0.999}
+    known = {"FTD": flat, "TESLA": {"distill.gradient": "tesla", "distill.iterations": 10_000}}
+    made = {(c.row, c.column): c.config for c in cells_of("study_table1") if c.config}
+    for (row, column), config in made.items():
+        if row in known:
+            assert config == loading.with_values(made["MTT", column], known[row], row)
+    assert {column for row, column in made if row == "FTD"} == {column for row, column in made if row == "MTT"}
+    ftd = next(cell.config for cell in cells_of("study_table3a") if cell.row == "FTD")
+    plain = ftd.model_copy(update={"evaluation": made["MTT", "CIFAR-100, IPC 50"].evaluation})
+    assert plain == loading.with_values(made["MTT", "CIFAR-100, IPC 50"], flat, "FTD")
+
+
+def test_random_real_samples_stand_beside_every_size_of_tables_2_and_3a():
+    rows = {"study_table2": {"CIFAR-10, Random", "CIFAR-100, Random"}, "study_table2_tiny": {"Random"},
+            "study_table3a": {"Random"}}  # fmt: skip
+    for stem, expected in rows.items():
+        cells = cells_of(stem)
+        assert {cell.row for cell in cells if cell.source == "random"} == expected
+        assert all(cell.printed is not None for cell in cells if cell.source == "random")
+
+
 def test_the_ablations_end_in_pad_without_its_filters_and_in_pad():
     for stem, row in (("study_table3b", "cifar10-ipc10"), ("study_table8b", "cifar100-ipc50")):
         neither, *_, both = [cell.config for cell in cells_of(stem)]
@@ -165,6 +187,10 @@ def test_figures_4_and_5_are_of_the_papers_sizes():
     ]
 
 
+def test_figure_5_says_which_errors_are_the_papers():
+    assert any("absolute errors: those are in errors-absolute-" in note for note in read("study_figure5").notes)
+
+
 def test_table_4b_falls_from_all_parameters_to_a_quarter():
     """Its columns are shares that are kept; alpha is what is left out."""
     cells = [cell for cell in cells_of("study_table4b") if cell.row == "10"]
@@ -178,8 +204,10 @@ def test_table_9_uses_a_teacher_with_batch_norm_of_the_students_depth():
         if cell.config is not None:
             evaluation = cell.config.evaluation
             assert evaluation.protocol == "teacher" and evaluation.epochs == 300
+            assert evaluation.augment == "crop_flip", "which shifts a batch, or flips it"
             assert evaluation.teacher.network.norm == "batch"
             assert evaluation.teacher.network.depth == cell.config.network.depth
+    assert any("either shifted or flipped" in note for note in read("study_table9").notes)
 
 
 @pytest.mark.parametrize("side", ["hardest", "easiest"])
