@@ -13,6 +13,7 @@ from padray import loading
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "tests/benchmarks/results"
 README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+CHANGELOG = re.sub(r"\s+", " ", (ROOT / "CHANGELOG.md").read_text())
 REACHED = [path.stem for path in RESULTS.glob("*.json") if path.stem in loading.preset_names()]
 
 
@@ -115,3 +116,22 @@ def test_what_whitening_once_saves():
     memory = f"takes {after['sum_MB'] / 1000:.1f} GB in all where it took {before['sum_MB'] / 1000:.1f}"
     seconds = f"{now:.1f} s for each worker after the first where it took {was:.0f}"
     assert f"with four workers on one machine, CIFAR-10 whitened {memory}, and {seconds}" in README
+
+
+def test_what_the_changelog_says_of_evaluation_s_needs():
+    before, after = (result("evaluation_needs")["runs"][version] for version in ("before", "after"))
+    assert (
+        f"take {after['cpu_s']:.0f} CPU seconds and {after['peak_MB'] / 1000:.1f} GB, where they took "
+        f"{before['cpu_s']:.0f} and {before['peak_MB'] / 1000:.1f} (`evaluation_needs.json`)"
+    ) in CHANGELOG
+
+
+def test_what_the_changelog_says_of_the_labels_at_the_start():
+    rules = result("start_labels")["tasks"]["narrow CIFAR-10, IPC 10, init real"]
+    means = [[made["mean"] for made in rules[rule]["distillations"]] for rule in ("right", "right or all")]
+    gains = [f"{100 * (after - before):.1f}" for before, after in zip(*means, strict=True)]
+    assert "gains {}, {} and {} points on three seeds (`start_labels.json`".format(*gains) in CHANGELOG
+
+
+def test_what_the_changelog_calls_found_is_marked_as_seen_once():
+    assert "### Found Without a file of results beside them, the figures here were seen once." in CHANGELOG

@@ -6,6 +6,7 @@ same experts with the same numbers, whatever the files are called. Legend: P par
 """
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -55,8 +56,13 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
     return {
         "imported": "experts", "artifact": folder.uri, "fingerprint": identity.fingerprint, "experts": imported,
         "count": count, "epochs": epochs, "notes": _notes(config),
-        "use": f"padray distill CONFIG --set experts.imported={imported} --set experts.count={count}",
+        "use": _use((*context.overrides, f"experts.imported={imported}", f"experts.count={count}")),
     }  # fmt: skip
+
+
+def _use(overrides: Sequence[str]) -> str:
+    """What to type next: with what was typed here, for other settings may mean another dataset or network."""
+    return " ".join(["padray distill CONFIG", *(f"--set {shlex.quote(override)}" for override in overrides)])
 
 
 def _all_or_none(folder: Folder, given: Iterable[StoredObject]) -> list[StoredObject]:

@@ -204,6 +204,9 @@ def test_the_command_names_the_setting_that_uses_them(chain, experts, brought, t
     said = run("import", source, *given)
     assert said.code == 0 and f"--set experts.imported={brought['experts']} --set experts.count=3" in said.out
     assert "validation" in said.out
+    said = run("import", source, *given, "--set", "data.validation=0")
+    next_line = " ".join(said.out.split())
+    assert f"--set data.validation=0 --set experts.imported={brought['experts']} --set experts.count=3" in next_line
     for wrong, part in ((("--lr", "0.1"), "experts have neither"), (("--set", "network.norm=batch"), "statistics")):
         said = run("import", source, *given, *wrong)
         assert said.code == 2 and part in said.err

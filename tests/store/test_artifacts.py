@@ -83,8 +83,11 @@ class Asked(LocalLocation):
     def __init__(self, root):
         super().__init__(root)
         self.bytes: dict[str, int] = {}
+        self.largest = 0  # bytes of an object at once
 
     def _note(self, key, content):
+        if not key.endswith("manifest.json"):
+            self.largest = max(self.largest, len(content))
         self.bytes[key] = self.bytes.get(key, 0) + len(content)
         return content
 
@@ -104,7 +107,9 @@ def test_a_listing_reads_what_no_manifest_lists_and_nothing_else(location, monke
     new = folder.put("expert-0007", "bin", b"new" * 100)
     another = folder.put("expert-0001", "bin", b"another writer's")
     asked.bytes.clear()
+    asked.largest = 0
     assert folder.loose("expert-") == [*listed, new], "with what the manifest knows of them"
+    assert asked.largest == 7, "none is held whole"
     read = {key: count for key, count in asked.bytes.items() if not key.endswith("manifest.json")}
     assert read == {new.key: new.size} and another.key not in read
     asked.bytes.clear()
@@ -140,6 +145,16 @@ def test_nothing_is_published_that_is_not_there(folder):
     with pytest.raises(InfrastructureError, match=rf"^{folder.path} was removed while it was made; the same command"):
         folder.commit(manifest(folder, item))
     assert folder.manifest() is None
+
+
+def test_an_object_that_nothing_vouches_for_is_read_no_further_than_anybody_writes(location):
+    asked = Asked(location.root)
+    folder = Folder(asked, PATH, "f" * 64)
+    item = folder.put("a", "bin", b"bytes")
+    os.truncate(location.root / item.key, 1 << 20)
+    asked.bytes.clear()
+    assert folder.take(item.key, 100) is None
+    assert asked.bytes == {item.key: 101}
 
 
 def test_an_object_is_read_no_further_than_its_manifest_says(location):
