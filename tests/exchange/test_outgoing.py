@@ -121,11 +121,12 @@ def test_every_layout_says_what_the_set_is(chain, tmp_path, layout):
 
 def test_whitening_goes_out_as_tensors(chain, tmp_path):
     name = brought(chain, peer_set(tmp_path / "peer"), "data.preprocessing=zca")
-    take(chain, "ddranking", tmp_path / "out", name)
-    whitening = read(tmp_path / "out" / "preprocessing.pt")
-    assert set(whitening) == {"mean", "whiten", "unwhiten"}
-    described = json.loads((tmp_path / "out" / "metadata.json").read_text())
-    assert described["preprocessing"] == {"kind": "zca", "eps": 0.1} and described["provenance"] == "imported"
+    for layout in ("pt", "ddranking"):
+        take(chain, layout, tmp_path / layout, name)
+        whitening = read(tmp_path / layout / "preprocessing.pt")
+        assert set(whitening) == {"mean", "whiten", "unwhiten"}
+        described = json.loads((tmp_path / layout / "metadata.json").read_text())
+        assert described["preprocessing"] == {"kind": "zca", "eps": 0.1} and described["provenance"] == "imported"
 
 
 @pytest.mark.parametrize("layout", FORMATS)

@@ -1,6 +1,7 @@
 """What a cell is: which of its failures is a result, and which samples it looks at."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +141,18 @@ def test_a_cell_holds_only_the_samples_that_it_needs(settings, root, found, seen
     places = {source: Identity("evaluation", f"{source}-alone", "0" * 64)}
     cell = Cell(source, config.network, 0, None if source == "distilled" else 0.1)
     inputs = cells.Inputs(open_location(str(root)), found["data"])
-    work = cells.EvaluationWork(config, inputs, found["distill"], places, {"it": cell})
-    stored = work.prepare()(cells.Unit("evaluate", "it", "0" * 64))
+    asked = {"it": cell, "another": replace(cell, seed=1)}
+    make = cells.EvaluationWork(config, inputs, found["distill"], places, asked).prepare()
+    stored = make(cells.Unit("evaluate", "it", "0" * 64))
     said = json.loads((root / stored.key).read_bytes())
     assert (said["validation"] is None) == (said["validation_balanced"] is None) == (source == "distilled")
     sizes = {name: len(rows) for name, rows in inputs.dataset().splits.items()}
     own = {"random": [10], "full": [sizes["train"]]}.get(source, [])
     held = [] if source == "distilled" else [sizes["validation"]]
     assert sorted(seen) == sorted([*own, *held, sizes["test"]]) and len(set(sizes.values())) == 3
+    seen.clear()
+    make(cells.Unit("evaluate", "another", "0" * 64))
+    assert not {sizes["test"], sizes["validation"]} & set(seen), "what judges is made ready once"
 
 
 def test_without_a_validation_split_a_fixed_tenth_of_the_training_samples_chooses(settings, tmp_path, seen):

@@ -75,8 +75,10 @@ class Held(LocalLocation):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.free, self.asked, self.full = threading.Event(), threading.Event(), False
+        self.keys: list[str] = []
 
     def put(self, key: str, content: bytes) -> None:
+        self.keys.append(key)
         self.asked.set()
         assert self.free.wait(60)
         if self.full:
@@ -100,7 +102,8 @@ def test_the_work_goes_on_while_one_state_is_stored_and_others_are_not_queued_be
     left.writing.result()
     left.offer(state(5))
     left.store(state(6))
-    assert names(tmp_path) == ["checkpoint-000005", "checkpoint-000006"], "the newest two; 2 to 4 never were"
+    assert names(tmp_path) == ["checkpoint-000005", "checkpoint-000006"], "the newest two"
+    assert len(location.keys) == 3, "2 to 4 never were"
 
 
 def test_what_befalls_a_write_is_raised_in_the_work_and_the_state_can_still_be_stored(tmp_path, always_due):

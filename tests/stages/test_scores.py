@@ -121,6 +121,14 @@ def test_a_method_that_stored_tables_lack_is_added_and_leaves_what_was_made_from
     assert sorted(names) == sorted(set(names)), "the tables that lacked it are gone"
 
 
+def test_tables_that_the_manifest_describes_are_not_read_to_add_another(settings, monkeypatch):
+    run(settings, until="scores")
+    read, stored_read = [], stored.read_table
+    monkeypatch.setattr(stored, "read_table", lambda content, *rest: read.append(1) or stored_read(content, *rest))
+    added, _ = run(settings, "scores.networks=3", until="scores")
+    assert "scores" not in added.reused and not read
+
+
 def test_a_table_that_promises_more_values_than_anybody_stores_is_not_read(monkeypatch):
     monkeypatch.setattr(stored, "_MOST_VALUES", 10)
     fits, beyond = ({"x": list(range(rows)), "y": list(range(rows))} for rows in (5, 6))
