@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -133,9 +133,13 @@ def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0) -> o
     raise AssertionError(f"{what}: not seen in {timeout:.0f} s")
 
 
-def ray_processes(title: str) -> list[int]:
-    """The processes of this test run's Ray that bear a title, e.g. `ray::Worker`; others may run a Ray beside us."""
-    token = os.environ["RAY_AUTH_TOKEN"].encode()
+def ray_processes(title: str, environment: Mapping[str, str] = os.environ) -> list[int]:
+    """The processes of this test run's Ray that bear a title, e.g. `ray::Worker`; others may run a Ray beside us.
+
+    Args:
+        environment: with the cluster's token, where it is not the one of this process.
+    """
+    token = environment["RAY_AUTH_TOKEN"].encode()
     found = []
     for folder in Path("/proc").iterdir():
         try:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.conftest import wait_for
+from tests.cluster.conftest import ray_processes, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
@@ -96,6 +96,50 @@ def started(more: dict[str, str], options: tuple[str, ...] = ("--num-cpus=2",), 
         process.wait(timeout=30)
         end_leftovers(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class Nodes:
+    """Nodes of one logical CPU that join a head, and that can be killed like machines that a cloud takes back."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.environment = {**head.environment, "RAY_ADDRESS": head.address}
+        self.alive: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Nodes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.alive:
+            self.kill()
+
+    def join(self) -> None:
+        """One more; back when the cluster knows it."""
+        before = self.count()
+        line = [RAY, "start", f"--address={self.head.address}", "--num-cpus=1", "--block"]
+        line += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"]
+        environment = self.head.environment | {"RAY_worker_niceness": "0"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.alive.append(subprocess.Popen(list(map(str, line)), env=environment, start_new_session=True, **quiet))
+        wait_for("the node", lambda: self.count() > before, 60)
+
+    def kill(self, working: str = "") -> None:
+        """The oldest one, or the oldest on which a process of that title runs, with everything on it."""
+        busy = {os.getsid(pid) for pid in ray_processes(working, self.environment)} if working else set()
+        process = next((one for one in self.alive if one.pid in busy or not working), None)
+        assert process, f"no node with a {working}"
+        self.alive.remove(process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+    def count(self) -> int:
+        """Nodes that the cluster takes to be alive."""
+        ask = "import ray; ray.init(log_to_driver=False, logging_level='ERROR'); "
+        ask += "print(sum(node['Alive'] for node in ray.nodes()))"
+        done = subprocess.run(
+            [sys.executable, "-c", ask], env=self.environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        return int(done.stdout.split()[-1])
 
 
 def connects(port: int) -> bool:
