@@ -125,12 +125,15 @@ class Nodes:
 
     def kill(self, working: str = "") -> None:
         """The oldest one, or the oldest on which a process of that title runs, with everything on it."""
-        busy = {os.getsid(pid) for pid in ray_processes(working, self.environment)} if working else set()
-        process = next((one for one in self.alive if one.pid in busy or not working), None)
-        assert process, f"no node with a {working}"
+        process = wait_for(f"a node with {working or 'nothing'}", lambda: self._working(working), 60)
+        assert isinstance(process, subprocess.Popen)
         self.alive.remove(process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
+
+    def _working(self, title: str) -> "subprocess.Popen[bytes] | None":
+        busy = {os.getsid(pid) for pid in ray_processes(title, self.environment)} if title else set()
+        return next((one for one in self.alive if one.pid in busy or not title), None)
 
     def count(self) -> int:
         """Nodes that the cluster takes to be alive."""
