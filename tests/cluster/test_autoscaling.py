@@ -73,3 +73,17 @@ def test_every_command_from_zero_nodes_brings_some_up_and_leaves_the_bytes_of_on
     assert alone.wait(300) == 0, alone.communicate()[1]
     alone.communicate()
     assert objects(root) == objects(straight)
+
+
+@pytest.mark.chaos  # an expert of a minute
+def test_a_node_without_work_goes_while_another_still_trains(cluster, settings, tmp_path):
+    wait_for("the nodes to go", lambda: len(cluster.seen()["alive"]) == 1, 60)
+    root = tmp_path / "runs"
+    size = ("--set", "experts.count=4", "--set", "experts.epochs=3000")
+    run = command("experts", settings, "--storage", root, *size, environment=cluster.environment)
+    wait_for("three nodes", lambda: len(cluster.seen()["alive"]) == 4, 120)
+    wait_for("three experts", lambda: len(list(root.rglob("expert-*.safetensors"))) >= 3, 400)
+    wait_for("two nodes to go", lambda: len(cluster.seen()["alive"]) == 2, 60)
+    assert run.poll() is None, "the last expert is still being trained"
+    _, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
