@@ -24,11 +24,15 @@ app.add_typer(config_app, name="config")
 
 ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name, or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override a setting; repeatable.")]
+Identifier = Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")]
 Storage = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Folder or s3:// URI (default ./runs).")]
 RunnerName = Annotated[
     str, typer.Option("--runner", metavar="ray|inline", help="On Ray (local, or at RAY_ADDRESS), or in this process.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the stages have and start anew.")]
 
 
@@ -72,8 +76,7 @@ def evaluate(
     """Train fresh networks on the set, or on several stored sets, and test them beside the controls."""
     from padray import commands
 
-    console = Console(as_json)
-    request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
+    console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, runner, fresh)
     console.result(commands.evaluate(names, request, console))
 
 
@@ -160,9 +163,7 @@ def import_(
 def submit(
     line: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="run, tune, study …, as typed without Ray.")],
     address: Annotated[str, typer.Option("--address", metavar="URL", help="The cluster's dashboard.")],
-    variables: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
-    ] = None,
+    variables: Env = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,6 +175,21 @@ def submit(
     console.submitted(told)
     if told["exit_code"]:
         sys.exit(told["exit_code"])
+
+
+@app.command("preflight")
+def preflight(
+    address: Annotated[str | None, typer.Option("--address", help="Its dashboard, or as RAY_ADDRESS.")] = None,
+    storage: Storage = None,
+    variables: Env = None,
+    as_json: Json = False,
+) -> None:
+    """Ask every node that is up whether it can work: versions, devices, storage, memory, clock; exit code 3 if not."""
+    from padray import commands
+
+    Console(as_json).preflight(told := commands.preflight(storage, address, tuple(variables or ())))
+    if told["problems"]:
+        sys.exit(WorkError.exit_code)
 
 
 @app.command("init-config")
@@ -233,11 +249,7 @@ def ls(storage: Storage = None, as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")],
-    storage: Storage = None,
-    as_json: Json = False,
-) -> None:
+def show(identifier: Identifier, storage: Storage = None, as_json: Json = False) -> None:
     """One artefact: how it was made, from what, and what it holds."""
     from padray import commands
 
@@ -276,7 +288,7 @@ def verify(
 
 @app.command("rm")
 def rm(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")],
+    identifier: Identifier,
     force: Annotated[bool, typer.Option("--force", help="Even if others were made from it.")] = False,
     storage: Storage = None,
     as_json: Json = False,

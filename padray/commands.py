@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +14,17 @@ from padray.data.sources import source_digest
 from padray.errors import INTERRUPTED, InputError
 from padray.exchange import incoming, outgoing
 from padray.exchange.sets import Told
+from padray.heartbeat import Command, beating
 from padray.lines import Line
 from padray.loading import Loaded
 from padray.planning import plan as planning
 from padray.recipe import text as recipe
 from padray.search import study
-from padray.stages.base import Context, InlineRunner, Runner
+from padray.stages.base import Context, InlineRunner, Notify, Runner
 from padray.status import status_of
 from padray.store.artifacts import Manifest
 from padray.store.cache import cached
-from padray.store.location import Location, open_location
+from padray.store.location import Location, check_writable, open_location
 from padray.store.roots import check_root, is_called, read_manifests
 from padray.studies import study as studies
 from padray.studies.study import Asked
@@ -45,7 +47,7 @@ def context(name: str, request: Request) -> Context:
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
     loaded = loading.load(name, request.overrides, request.space)
     location = _working(_location(request.storage, loaded.config), loaded.config)
-    runner = _runner(request.runner, loaded.config, location)
+    runner = _runner(request.runner, loaded.config, location, loaded.name)
     return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
 
 
@@ -59,24 +61,29 @@ def _working(location: Location, config: Config) -> Location:
     return location if settings.cache is None else cached(location, settings.cache, settings.cache_gb)
 
 
-def _runner(name: str, config: Config, location: Location) -> Runner:
+def _runner(name: str, config: Config, location: Location, run: str) -> Runner:
     if name == "inline":
         return InlineRunner()
     if name == "ray":
         from padray.cluster.runner import RayRunner  # Ray is imported where it is asked for, and only there
 
-        return RayRunner(config, location)
+        return RayRunner(config, location, run)
     raise InputError(f"--runner {name} is not known; there are ray and inline")
 
 
 def run_chain(context: Context, until: str, console: Console) -> dict[str, Any]:
     """Run the chain up to a stage, or a search where the settings hold a space; what `--json` prints."""
-    with console.progress() as notify:
-        context.notify = notify
+    with console.progress() as notify, _beating(context, until, notify) as context.notify:
         if context.config.search.space and until == "report":
             return study.summary(context, study.tune(context, until))
         outcome = pipeline.run(context, until)
     return pipeline.summary(context, outcome)
+
+
+def _beating(context: Context, command: str, notify: Notify) -> AbstractContextManager[Notify]:
+    """Signs of life in the storage while a command of these settings goes on."""
+    about = Command("run" if command == "report" else command, context.name, [context.config.model_dump(mode="json")])
+    return beating(about, context.location, context.runner, notify)
 
 
 def evaluate(names: list[str], request: Request, console: Console) -> dict[str, Any]:
@@ -93,10 +100,11 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
         raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]
     location = _working(location, sets[0].config)
-    runner = _runner(request.runner, sets[0].config, location)
-    with console.progress() as notify:
+    runner = _runner(request.runner, sets[0].config, location, ", ".join(names))
+    about = Command("evaluate", ", ".join(names), request.overrides)
+    with console.progress() as notify, beating(about, location, runner, notify) as hear:
         began = time.monotonic()
-        tables = sweep.run(sets, location, runner, notify)
+        tables = sweep.run(sets, location, runner, hear)
     rows = [{**row, "set": label} for label, table in tables.items() for row in table]
     return {
         "config": ", ".join(names), "artifacts": {}, "seconds": {"evaluation": time.monotonic() - began}, "reused": [],
@@ -106,8 +114,7 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
 
 def tune(context: Context, console: Console) -> dict[str, Any]:
     """Search, then prove the best settings beside the defaults; what `--json` prints."""
-    with console.progress() as notify:
-        context.notify = notify
+    with console.progress() as notify, _beating(context, "tune", notify) as context.notify:
         return study.summary(context, study.tune(context))
 
 
@@ -118,9 +125,10 @@ def make_study(asked: Asked, request: Request, console: Console) -> dict[str, An
     if config is None:
         raise InputError(f"{asked.path}: no cell of this study is available")
     location = _working(_location(request.storage, config), config)
-    runner = _runner(request.runner, config, location)
-    with console.progress() as notify:
-        context = Context(asked.name, config, location, runner, notify)
+    runner = _runner(request.runner, config, location, asked.name)
+    about = Command("study", asked.name, [repr(asked)])
+    with console.progress() as notify, beating(about, location, runner, notify) as hear:
+        context = Context(asked.name, config, location, runner, hear)
         return studies.run(context, asked, parts)
 
 
@@ -167,6 +175,29 @@ def submit(line: Line, address: str, variables: tuple[str, ...], console: Consol
         return {**told, "exit_code": INTERRUPTED}
     end = {"status": ended.status, "exit_code": ended.code, "message": ended.message, "log_tail": list(ended.tail)}
     return {**told, **end}
+
+
+def preflight(storage: str | None, address: str | None, variables: tuple[str, ...]) -> dict[str, Any]:
+    """Ask every node of a cluster whether it can work; what `--json` prints.
+
+    Args:
+        address: a cluster's dashboard, where this is a job, or as for RAY_ADDRESS; None: the cluster there, or here.
+        variables: environment variables for the job.
+    """
+    if address is not None and "://" in address and not address.startswith("ray://"):
+        from padray.cluster import submit as jobs
+
+        return jobs.preflight(address, storage, variables)
+    if variables:
+        raise InputError("--env goes with a dashboard's address, such as http://HOST:8265")
+    location = _existing(storage)
+    check_writable(location)
+    from padray.cluster import session  # Ray is imported where it is asked for, and only there
+
+    session.connect(address)
+    from padray.cluster import preflight as flight
+
+    return flight.summary(flight.check(location), location)
 
 
 def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> dict[str, Any]:

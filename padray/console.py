@@ -16,8 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from padray import stdout
-from padray.evaluation.table import percent, shows_balanced
+from padray import stdout, tables
 from padray.files import shown
 from padray.planning.page import Page
 from padray.stages.base import Progress
@@ -73,8 +72,8 @@ class Console:
         if "best" in summary:
             self.out.print(_search(summary), markup=False)
         if summary["evaluation"]:
-            rows = [*summary["evaluation"], *_as_defaults(summary.get("default", []))]
-            self.out.print(_accuracies(rows))
+            rows = [*summary["evaluation"], *tables.as_defaults(summary.get("default", []))]
+            self.out.print(tables.of_accuracies(rows))
         if summary["set"]["sha256"]:
             self.out.print(f"set: sha256 {summary['set']['sha256']}, {summary['set']['bytes']} bytes learned")
         if summary["report"]:
@@ -189,14 +188,18 @@ class Console:
         self._print_json(shown)
 
     def status(self, told: dict[str, Any]) -> None:
-        """What is not finished, and what every stage has taken."""
+        """What runs and how far it is, what is not finished, and what every stage has taken."""
         if self.as_json:
             return self._print_json(told)
+        for table in tables.of_runs(told["runs"]):
+            self.out.print(table)
         if told["unfinished"]:
             rows = Table("stage", "artefact", "objects", "last", "written", title="unfinished")
             for line in told["unfinished"]:
                 objects = ", ".join(f"{count} {kind}" for kind, count in sorted(line["objects"].items()))
-                rows.add_row(line["stage"], line["artifact"], objects, line["last"], _ago(line["idle_s"]))
+                rows.add_row(
+                    line["stage"], line["artifact"], objects, line["last"], f"{tables.duration(line['idle_s'])} ago"
+                )
             self.out.print(rows)
         if told["stages"]:
             rows = Table("stage", "units", "hours", "lost", "hosts", title="what the work took")
@@ -204,7 +207,23 @@ class Console:
                 hours = f"{line['seconds'] / 3600:.2f}"
                 rows.add_row(line["stage"], str(line["units"]), hours, str(line["lost"]), str(line["hosts"]))
             self.out.print(rows)
-        self.out.print(f"{told['storage']}: {told['finished']} finished, {len(told['unfinished'])} unfinished")
+        going = sum(run["state"] == "running" for run in told["runs"])
+        ends = f"{told['finished']} finished, {len(told['unfinished'])} unfinished" + f", {going} running" * (going > 0)
+        self.out.print(f"{told['storage']}: {ends}")
+        return None
+
+    def preflight(self, told: dict[str, Any]) -> None:
+        """What every node can do, what is wrong, and which types of nodes are not up."""
+        if self.as_json:
+            return self._print_json(told)
+        self.out.print(tables.of_nodes(told))
+        for problem in told["problems"]:
+            self.out.print(problem)
+        if told["not_up"]:
+            self.out.print(f"not up, so not asked: nodes of the type {', '.join(told['not_up'])}")
+        wrong = sum(bool(line["problems"]) for line in told["nodes"])
+        asked = f"{len(told['nodes'])} node{'s' * (len(told['nodes']) != 1)} asked"
+        self.out.print(f"{asked}, {wrong} with something wrong")
         return None
 
     def findings(self, told: dict[str, Any]) -> None:
@@ -269,36 +288,8 @@ def _search(summary: dict[str, Any]) -> str:
     )
 
 
-def _ago(seconds: float) -> str:
-    """`3 min ago`, in the largest unit that fits."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _as_defaults(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The set distilled with the settings that the search began from, as a source of its own."""
-    return [{**row, "source": "distilled, defaults"} for row in rows if row["source"] == "distilled"]
-
-
-def _accuracies(rows: list[dict[str, Any]]) -> Table:
-    sources = list(dict.fromkeys(row["source"] for row in rows))
-    named = any("set" in row for row in rows)
-    head = ["set", "network"] if named else ["network"]
-    kinds = {"": "", "balanced_": ", balanced"} if shows_balanced(rows) else {"": ""}
-    columns = [(source, kind) for source in sources for kind in kinds]
-    names = [f"{source}{kinds[kind]}" for source, kind in columns]
-    table = Table(*head, *names, title="test accuracy in %, mean ± std over n networks")
-    for made, network in dict.fromkeys((row.get("set", ""), row["architecture"]) for row in rows):
-        cells = {r["source"]: r for r in rows if (r.get("set", ""), r["architecture"]) == (made, network)}
-        shown = [percent(cells[source], kind) if source in cells else "-" for source, kind in columns]
-        table.add_row(*([made] if named else []), network, *shown)
-    return table
 
 
 class _LiveLines:
@@ -311,7 +302,8 @@ class _LiveLines:
         if progress.stage not in self.tasks:
             self.tasks[progress.stage] = self.bars.add_task(progress.stage, text="")
         task = self.tasks[progress.stage]
-        self.bars.update(task, completed=progress.done, total=progress.total, text=progress.text)
+        text = _said(progress)
+        self.bars.update(task, completed=progress.done, total=progress.total, text=text)
 
 
 class _PlainLines:
@@ -331,5 +323,11 @@ class _PlainLines:
         left = (
             f", {(progress.total - progress.done) / rate:.0f} s left" if rate and progress.done < progress.total else ""
         )
-        text = f": {progress.text}" if progress.text else ""
-        self.console.print(f"{progress.stage} {progress.done}/{progress.total}{left}{text}")
+        text = _said(progress)
+        self.console.print(f"{progress.stage} {progress.done}/{progress.total}{left}{': ' * bool(text)}{text}")
+
+
+def _said(progress: Progress) -> str:
+    """What is worth saying beside the numbers; of the workers while there is work left for them."""
+    workers = progress.workers.summary() if progress.done < progress.total else ""
+    return "; ".join(filter(None, (progress.text, workers)))

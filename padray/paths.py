@@ -21,14 +21,17 @@ def check_paths(arguments: list[str]) -> None:
     if storage is None:
         raise InputError("a job needs --storage: an absolute folder that all nodes see, or s3://bucket/prefix")
     _refuse_relative("--storage", storage)
-    for key in ("data.path", "scores.path", "storage.root", "storage.cache"):
+    for key in ("data.path", "scores.path", "storage.root", "storage.cache", "storage.tensorboard"):
         for name, value in _overrides(arguments, key):
             _refuse_relative(name, value)
 
 
 def check_settings(config: Config) -> None:
     """The same for what a settings file says; its storage.root yields to --storage. Raises InputError."""
-    named = {"data.path": config.data.path, "scores.path": config.scores.path, "storage.cache": config.storage.cache}
+    named = {
+        "data.path": config.data.path, "scores.path": config.scores.path, "storage.cache": config.storage.cache,
+        "storage.tensorboard": config.storage.tensorboard,
+    }  # fmt: skip
     for name, value in named.items():
         if value is not None:
             _refuse_relative(name, value)

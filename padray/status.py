@@ -1,12 +1,19 @@
-"""How far the work in a storage root is, and what it has taken: read from the objects and from the events table."""
+"""How far the work in a storage root is, and what it has taken.
+
+Read from the storage alone, so that any machine that sees it can ask: its objects, the events table, and the signs of
+life of what runs (heartbeat.py).
+"""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from padray import heartbeat
+from padray.files import shown
 from padray.fingerprint import FOLDERS
+from padray.heartbeat import Sign
 from padray.store.artifacts import MANIFEST, split_key
 from padray.store.location import Location, MissingError
 from padray.store.records import read_events
@@ -24,11 +31,12 @@ class _Event:
 
 
 _EVENT = TypeAdapter(_Event)
+_LONGEST = 500  # characters of a text in a sign of life
 _STAGES = {room: stage for stage, room in FOLDERS.items()}
 
 
 def status_of(location: Location) -> dict[str, Any]:
-    """What `--json` prints: unfinished artefacts, the one last written first, and what each stage has taken.
+    """What `--json` prints: what runs, unfinished artefacts (the one last written first), what each stage has taken.
 
     Raises:
         InputError: the root holds no storage of padray.
@@ -37,9 +45,28 @@ def status_of(location: Location) -> dict[str, Any]:
     found = folders(location)
     unfinished = [_unfinished(location, path, keys) for path, keys in found.items() if f"{path}/{MANIFEST}" not in keys]
     return {
-        "storage": location.uri, "finished": len(found) - len(unfinished),
+        "storage": location.uri, "runs": [_run(sign, age) for sign, age in heartbeat.signs(location)],
+        "finished": len(found) - len(unfinished),
         "unfinished": sorted(unfinished, key=lambda line: float(line["idle_s"])), "stages": _taken(location),
     }  # fmt: skip
+
+
+def _run(sign: Sign, age: float) -> dict[str, Any]:
+    """A command that runs, or one that came to an end before its work did, and where it stands.
+
+    `silent` is one that was killed, or whose machine is gone or does not reach the storage: it says nothing any more.
+    """
+    state = "stopped" if sign.end else "running" if age < heartbeat.SILENT_S else "silent"
+    return {**_printable(asdict(sign)), "state": state, "age_s": age}
+
+
+def _printable(tree: Any) -> Any:
+    """The same with texts that a line can hold, whoever wrote them."""
+    if isinstance(tree, dict):
+        return {key: _printable(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_printable(value) for value in tree]
+    return shown(tree, _LONGEST) if isinstance(tree, str) else tree
 
 
 def _unfinished(location: Location, path: str, keys: Collection[str]) -> dict[str, Any]:

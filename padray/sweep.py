@@ -48,7 +48,7 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
     apart = {"name", "search", "storage", "cluster"}  # how its makers' work was spread is not how ours is
     settings = {key: value for key, value in manifest.settings.items() if key not in apart}
     for override in overrides:
-        if not override.startswith(("evaluation.", "compute.", "cluster.", "storage.cache")):
+        if not override.startswith(("evaluation.", "compute.", "cluster.", "storage.cache", "storage.tensorboard")):
             changeable = "evaluation, compute, cluster and the cache"
             raise InputError(f"--set {override}: of a stored set only {changeable} can be changed")
     config = loading.from_settings(settings, overrides, folder)

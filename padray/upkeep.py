@@ -15,7 +15,7 @@ from padray.stages.base import Notify, Progress
 from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
 from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location
-from padray.store.roots import EVENTS, check_root, folders, is_called, read_manifests
+from padray.store.roots import ASIDE, check_root, folders, is_called, read_manifests
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
@@ -300,12 +300,12 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
 def usage(location: Location) -> dict[str, Any]:
     """Bytes of every artefact and stage, the largest first; what `--json` prints."""
     check_root(location)
-    found = {**folders(location), EVENTS: location.sizes(EVENTS)}
+    found = {**folders(location), **{room: location.sizes(room) for room in ASIDE}}
     lines: list[dict[str, Any]] = [
         {
             "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": len(keys),
             "bytes": sum(keys.values()),
-            "finished": path == EVENTS or f"{path}/{MANIFEST}" in keys,
+            "finished": path in ASIDE or f"{path}/{MANIFEST}" in keys,
         }
         for path, keys in found.items() if keys
     ]  # fmt: skip

@@ -34,9 +34,10 @@ def chain(settings: Path, location: Location | str, *overrides: str, until: str 
 
 
 def stored(root: str) -> dict[str, bytes]:
-    """Everything in a root but the record of events, which holds times."""
+    """Everything in a root but what holds times: the records of what runs did and do, and their pictures."""
     location = open_location(root)
-    return {key: location.get(key) for key in location.keys("") if not key.startswith("events/")}
+    aside = ("events/", "running/", "tensorboard/")
+    return {key: location.get(key) for key in location.keys("") if not key.startswith(aside)}
 
 
 def different(here: dict[str, bytes], there: dict[str, bytes]) -> list[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from padray.stages import base
+from padray.stages import events
 from padray.status import status_of
+from padray.store.artifacts import Folder
 from padray.store.location import open_location
 from tests.cluster.conftest import command
 from tests.conftest import Run
@@ -46,27 +47,23 @@ def test_a_killed_run_s_work_is_told_and_the_finished_one_s_too(tiny, tmp_path, 
 
 
 def test_events_are_written_while_a_stage_goes_on(tmp_path, monkeypatch):
-    class Here:
-        location = open_location(str(tmp_path))
-
-    record = base._Recorder(Here, "experts")
+    location = open_location(str(tmp_path))
+    record = events.Recorder(location, "experts")
     lost = {"event": "lost", "stage": "experts"}
     record.add([lost])
-    assert status_of(Here.location)["stages"] == [], "not every unit is a write"
-    monkeypatch.setattr(base, "_FLUSH_S", 0.0)
+    assert status_of(location)["stages"] == [], "not every unit is a write"
+    monkeypatch.setattr(events, "_FLUSH_S", 0.0)
     record.add([{"event": "finished", "stage": "experts", "seconds": 1800.0, "host": "a"}])
     record.flush()
     assert len(open_location(str(tmp_path)).keys("events")) == 1, "the same event is not written twice"
-    assert status_of(Here.location)["stages"] == [
-        {"stage": "experts", "units": 1, "seconds": 1800.0, "lost": 1, "hosts": 1}
-    ]
+    assert status_of(location)["stages"] == [{"stage": "experts", "units": 1, "seconds": 1800.0, "lost": 1, "hosts": 1}]
 
 
 @pytest.mark.parametrize(
     "line", [b"[]", b"nonsense", b'{"stage": 1, "event": "lost"}', b'{"stage": "x", "event": "y"}']
 )
 def test_events_that_anybody_may_have_put_there_are_refused_in_a_sentence(tmp_path: Path, run: Run, line: bytes):
-    base.Folder(open_location(str(tmp_path)), "events", "").put("experts-1", "jsonl", line + b"\n")
+    Folder(open_location(str(tmp_path)), "events", "").put("experts-1", "jsonl", line + b"\n")
     said = run("status", "--storage", tmp_path)
     assert said.code == 2 and "is not what padray writes there: delete it" in said.err
 

@@ -46,7 +46,9 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 def tree(root: Path) -> dict[str, bytes]:
     """Everything below a root but the record of events, which holds times."""
-    files = (path for path in root.rglob("*") if path.is_file() and "events" not in path.parts)
+    files = (
+        path for path in root.rglob("*") if path.is_file() and not {"events", "running", "tensorboard"} & {*path.parts}
+    )
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 

@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 _SETTINGS = "ray_bootstrap_config.yaml"  # in the home of a head: what `ray up` made the cluster of
 _HEAD = "node:__internal_head__"
+_GROUP = "ray.io/node-group"  # the label that says it
 Resources = Mapping[str, float]
 
 
@@ -20,6 +21,7 @@ class NodeType:
 
     resources: Resources
     most: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,29 @@ def up() -> tuple[Resources, ...]:
     return tuple(sorted(alive, key=lambda node: _HEAD not in node))
 
 
+def names() -> dict[str, str]:
+    """What to call each node, by its id."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: name_of(node) for node in found}
+
+
+def name_of(node: Mapping[str, Any]) -> str:
+    """A node's machine, and the start of its id, for a machine may have several."""
+    return f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}"
+
+
+def kind_of(node: Mapping[str, Any]) -> str:
+    """The type of which the autoscaler made a node; `head`, or empty, where it was not made by one."""
+    made_of = str((node.get("Labels") or {}).get(_GROUP, ""))
+    return made_of or ("head" if _HEAD in node["Resources"] else "")
+
+
 def _autoscaler() -> Autoscaler | None:
     try:
         settings = YAML(typ="safe", pure=True).load((Path.home() / _SETTINGS).read_text(encoding="utf-8"))
         most = int(settings.get("max_workers", 2))  # Ray's own default
         kinds = [
-            NodeType({name: float(amount) for name, amount in kind["resources"].items()}, _most(kind, most))
+            NodeType({each: float(amount) for each, amount in kind["resources"].items()}, _most(kind, most), str(name))
             for name, kind in settings["available_node_types"].items()
             if name != settings["head_node_type"]
         ]

@@ -80,7 +80,7 @@ class Owner:
             pipeline.run(self.work.context(config, self._runner(config)), "experts")
 
     def _runner(self, config: Config) -> RayRunner:
-        return RayRunner(config, self.work.inputs.location)
+        return RayRunner(config, self.work.inputs.location, self.work.name)
 
     def _distilled(self, config: Config, number: int, parameters: Parameters) -> TrialRecord:
         """Distil and judge in an actor, again where that was lost; where a shared GPU was full, on a whole one."""

@@ -5,18 +5,22 @@ actor is ready, gives a dead actor's unit to another, and ends an actor as soon 
 keeps its share of a GPU for as long as it lives, and leaves nothing in that GPU's memory when it ends.
 """
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 
-from padray.cluster import gpus, shares
+from padray.cluster import gpus, nodes, shares
 from padray.cluster.lost import LOST, WAITING, Losses, Refused, attempt, finish
 from padray.cluster.probe import Probe
 from padray.errors import Failure, GpuFullError, InfrastructureError, InputError
 from padray.stages.base import Done, Lost, Make, Unit, Work
+from padray.stages.progress import Running, Workers
+
+Made = Generator[Done | Lost, None, None]
 
 
 def place(device: str, probe: Probe) -> str | Failure:
@@ -68,18 +72,27 @@ class Demand:
     probe: Probe
 
 
-@dataclass
-class _Pool:
-    """The actors and what each is doing: reference -> (actor, its unit or None while it gets ready)."""
+@dataclass(eq=False)
+class Pool:
+    """The actors and what each is doing: reference -> (actor, its unit or None while it gets ready).
+
+    Attributes:
+        nodes: the id of each placed actor's node; `names`: what nodes are called.
+        since: when each actor was given its unit.
+        lost: units that were lost so far.
+    """
 
     work: Work
     demand: Demand
     losses: Losses
     busy: dict[Any, tuple[Any, Unit | None]] = field(default_factory=dict)
     nodes: dict[Any, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    since: dict[Any, float] = field(default_factory=dict)
+    lost: int = 0
     refused: list[Refused] = field(default_factory=list)
 
-    def make(self, units: Sequence[Unit]) -> Iterator[Done | Lost]:
+    def make(self, units: Sequence[Unit]) -> Made:
         """Make all units; yield them as they finish, and those that were lost. What was refused is kept.
 
         Raises:
@@ -98,30 +111,45 @@ class _Pool:
                     ray.kill(actor)  # it may only be out of reach
                     self.losses.add(unit.id if unit else WAITING, error, self.nodes.pop(actor, ""))
                     if unit is not None:
+                        self.lost += 1
                         waiting.appendleft(unit)
-                        yield Lost(unit, type(error).__name__)
                     if len(waiting) > len(self._idle()):
                         self._start()
+                    if unit is not None:
+                        yield Lost(unit, type(error).__name__)
                     continue
-                yield from self._take(actor, result)
-                if waiting:
+                made = self._take(actor, result)
+                if waiting:  # at once, and then the rest of the driver's work
                     self._assign(actor, waiting.popleft())
                 else:
                     ray.kill(actor)
                     self._end(self._idle())  # or an autoscaler would go on finding them places
+                if made is not None:
+                    yield made
         finally:
             self._end(list(self.busy))
 
-    def _take(self, actor: Any, result: str | Done | Refused | Failure) -> Iterator[Done]:
+    def workers(self) -> Workers:
+        """Who works on what; asked from any thread, while this one changes it."""
+        now, busy, placed = time.monotonic(), list(self.busy.values()), dict(self.nodes)
+        at = [(unit, placed[actor], self.since.get(actor, now)) for actor, unit in busy if unit and actor in placed]
+        running = [Running(unit.id, self.names.get(node, ""), now - since) for unit, node, since in at]
+        pending = sum(unit is None for _, unit in busy)
+        return Workers(tuple(running), pending, len({node for _, node, _ in at}), self.lost)
+
+    def _take(self, actor: Any, result: str | Done | Refused | Failure) -> Done | None:
         if isinstance(result, InputError | InfrastructureError):
             raise result
         if isinstance(result, Refused):
             self.refused.append(result)
         elif isinstance(result, Done):
             self.losses.forgive(result.unit.id)
-            yield result
+            return result
         else:
             self.nodes[actor] = str(result)
+            if self.nodes[actor] not in self.names:
+                self.names |= nodes.names()
+        return None
 
     def _start(self) -> None:
         takes = {"num_cpus": self.demand.cpus, "num_gpus": self.demand.gpus}
@@ -129,6 +157,7 @@ class _Pool:
         self.busy[actor.ready.remote()] = (actor, None)
 
     def _assign(self, actor: Any, unit: Unit) -> None:
+        self.since[actor] = time.monotonic()
         self.busy[actor.make.remote(unit)] = (actor, unit)
 
     def _idle(self) -> list[Any]:
@@ -141,23 +170,34 @@ class _Pool:
             ray.kill(actor)
 
 
-def run(work: Work, units: Sequence[Unit], demand: Demand) -> Iterator[Done | Lost]:
+def run(work: Work, units: Sequence[Unit], demand: Demand, pools: list[Pool] | None = None) -> Made:
     """Make all units on actors; yield them as they finish, and those that were lost.
 
     Units that found a shared GPU full are made again when all others are done, each alone on a GPU.
+
+    Args:
+        pools: those at work, of which this is one for as long as it is.
 
     Raises:
         InputError, WorkError: a unit failed by itself (raised after all others are made), too many workers died, or
             one cannot work where it was placed.
     """
-    losses = Losses(demand.max_losses)
-    pool = _Pool(work, demand, losses)
-    yield from pool.make(units)
-    refused = pool.refused
+    losses, pools = Losses(demand.max_losses), [] if pools is None else pools
+    first = Pool(work, demand, losses)
+    yield from _made(first, units, pools)
+    refused = first.refused
     if shares.is_shared(demand.gpus) and (crowded := [one for one in refused if isinstance(one.error, GpuFullError)]):
         for one in crowded:
             yield Lost(one.unit, type(one.error).__name__)
-        pool = _Pool(work, replace(demand, gpus=shares.WHOLE), losses)
-        yield from pool.make([one.unit for one in crowded])
-        refused = [one for one in refused if one not in crowded] + pool.refused
+        second = Pool(work, replace(demand, gpus=shares.WHOLE), losses, lost=first.lost)
+        yield from _made(second, [one.unit for one in crowded], pools)
+        refused = [one for one in refused if one not in crowded] + second.refused
     finish([Refused(one.unit, shares.alone(one.error)) for one in refused])
+
+
+def _made(pool: Pool, units: Sequence[Unit], pools: list[Pool]) -> Made:
+    pools.append(pool)
+    try:
+        yield from pool.make(units)
+    finally:
+        pools.remove(pool)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from padray import __version__
 from padray.errors import Failure, InfrastructureError, InputError, WorkError
 from padray.store.location import LocalLocation, Location, open_location
 
@@ -23,14 +24,19 @@ class Probe:
     Attributes:
         uri: the storage.
         key, text: the object there, and what it holds.
+        padray: the driver's version.
     """
 
     uri: str
     key: str
     text: str
+    padray: str = __version__
 
     def problem(self) -> Failure | None:
-        """Why this process cannot work with the driver's storage, if so; the sentence names its node."""
+        """Why this process cannot work for the driver, or with its storage, if so; the sentence names its node."""
+        if __version__ != self.padray:
+            has = f"the node {socket.gethostname()} has padray {__version__}, and the driver {self.padray}"
+            return InfrastructureError(f"{has}; give all nodes one image")
         try:
             location = open_location(self.uri)
             is_local, found = isinstance(location, LocalLocation), location.get(self.key)

@@ -1,6 +1,7 @@
 """The Ray runner: what pipeline.py is handed instead of the in-process one."""
 
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from padray.search.study import SearchWork
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.cells import EvaluationWork
 from padray.stages.distill import DistillWork
+from padray.stages.progress import Running, Workers
 from padray.store.location import Location
 
 _FEWEST_TRIALS = 2  # at a time, on a cluster that may grow without our knowing
@@ -27,15 +29,18 @@ class RayRunner:
 
     name = "ray"
 
-    def __init__(self, config: Config, location: Location) -> None:
+    def __init__(self, config: Config, location: Location, run: str = "") -> None:
+        """`run`: what Ray's metrics call the work, e.g. the settings' name."""
         _check_workers(config)
         shares.check(config)
-        self.config, self.location = config, location
+        self.config, self.location, self.run = config, location, run
         self.startup_s = 0.0
         self.connected = False
         self.said: list[str] = []  # and not yet asked for
         self.census: Any = None
         self.guard = threading.Lock()
+        self.pools: list[Any] = []  # of actors, at work
+        self.distilling: list[tuple[str, float]] = []  # the sets that Train's workers are at, and since when
 
     def open(self) -> None:
         with self.guard:  # several sets are evaluated from several threads
@@ -61,6 +66,11 @@ class RayRunner:
         said, self.said = self.said, []
         return said
 
+    def workers(self) -> Workers:
+        now = time.monotonic()
+        sets = tuple(Running(name, "Ray Train", now - since) for name, since in list(self.distilling))
+        return sum((pool.workers() for pool in list(self.pools)), Workers(sets))
+
     def _share(self, config: Config) -> float:
         """What an actor, a Train worker or a trial takes of a GPU."""
         return shares.of_worker(config, self.census.gpus())
@@ -80,12 +90,13 @@ class RayRunner:
         return self._map(work, units)
 
     def _map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
-        from padray.cluster import pool
+        from padray.cluster import metrics, pool
 
         settings, cpus = self.config.cluster, self.config.compute.threads
         share = self._share_of_cell(work) if isinstance(work, EvaluationWork) else self._share(work.config)
         with probing(self.location) as probe:
-            yield from pool.run(work, units, pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe))
+            demand = pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe)
+            yield from metrics.of_units(pool.run(work, units, demand, self.pools), self.run)
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
         assert isinstance(work, DistillWork)
@@ -93,10 +104,15 @@ class RayRunner:
         return self._distill(work)
 
     def _distill(self, work: DistillWork) -> Generator[Metrics, None, None]:
-        from padray.cluster import trainer
+        from padray.cluster import metrics, trainer
 
-        with probing(self.location) as probe:
-            yield from trainer.run(work, probe, self._share(work.config))
+        at = work.identity.name, time.monotonic()
+        self.distilling.append(at)
+        try:
+            with probing(self.location) as probe:
+                yield from metrics.of_iterations(trainer.run(work, probe, self._share(work.config)), self.run)
+        finally:
+            self.distilling.remove(at)
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:
         assert isinstance(work, SearchWork)
@@ -105,10 +121,10 @@ class RayRunner:
         return self._search(work, share, self._concurrency(work.config, share))
 
     def _search(self, work: SearchWork, share: float, concurrency: int) -> Iterator[Any]:
-        from padray.cluster import tuning
+        from padray.cluster import metrics, tuning
 
         with probing(self.location) as probe:
-            yield from tuning.run(work, tuning.Spread(probe, share, concurrency))
+            yield from metrics.of_trials(tuning.run(work, tuning.Spread(probe, share, concurrency)), self.run)
 
     def _concurrency(self, config: Config, share: float) -> int:
         """Trials at a time: as many as the cluster has room for once it has grown, where the settings say nothing."""

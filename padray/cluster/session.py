@@ -34,21 +34,24 @@ NODE_LABEL = "ray.io/node-id"
 AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
 
 
-def connect() -> float:
+def connect(given: str | None = None) -> float:
     """Join the cluster at RAY_ADDRESS, or start Ray on this machine; the seconds that it took.
+
+    Args:
+        given: the cluster that is meant, where it is not that at RAY_ADDRESS.
 
     Raises:
         InputError: there is no cluster at RAY_ADDRESS, it wants a token that this process does not have, or the job
             was given secrets.
     """
-    settle_environment()
+    settle_environment(given)
     _check_job()
     import ray  # not before: Ray reads its environment when it is imported
 
     if ray.is_initialized():
         return 0.0
     began = time.monotonic()
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = given or os.environ.get("RAY_ADDRESS", "local")
     hiding = {"env_vars": {_HIDING: os.environ[_HIDING]}}  # the nodes of a cluster have not our environment
     environment: dict[str, Any] = {} if address == "local" else {"runtime_env": hiding}
     try:

@@ -5,6 +5,7 @@ What travels is in work.py. What Ray says on the way is not shown, its errors ar
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shlex
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from padray.cluster import session
-from padray.cluster.work import Work
+from padray.cluster.work import Work, given_variables
 from padray.errors import InfrastructureError, InputError, WorkError
+from padray.paths import check_paths
 
 _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
@@ -216,3 +218,19 @@ def _ended(details: Any, log: _Log) -> Ended:
         return Ended(status, code, said[-1].removeprefix(_SAYS) if said else "", tail)
     told = f"its driver ended with exit code {code}, which is none of padray's; is padray installed on the nodes?"
     return Ended(status, code if code > 0 else 128 - code, told, tail)
+
+
+def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> dict[str, Any]:
+    """Have a job look at the cluster; what it found. Raises InputError or InfrastructureError if it could not."""
+    arguments = ["--json"] + ([f"--storage={storage}"] if storage is not None else [])
+    check_paths(arguments)
+    cluster, log = Cluster(address), list[str]()
+    work = Work("preflight", "", tuple(arguments), {}, given_variables(variables))
+    ended = cluster.follow(cluster.submit(work), log.append)
+    for line in reversed("".join(log).splitlines()):
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            if isinstance(told, dict) and "nodes" in told:
+                return told
+    kind = InputError if ended.code == InputError.exit_code else InfrastructureError
+    raise kind(ended.message or f"the job ended as {ended.status} and told nothing")

@@ -10,7 +10,7 @@ import logging
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Spread:
     concurrency: int
 
 
-def run(work: SearchWork, spread: Spread) -> Iterator[TrialRecord]:
+def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
     """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
 
     Raises:

@@ -64,7 +64,7 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
         InputError: settings or a study that do not hold, a path that is relative, files that are too large to travel,
             a variable that is a secret or not there.
     """
-    given = _variables(variables)
+    given = given_variables(variables)
     options = [f"--storage={line.storage}"] if line.storage is not None else []
     options += [f"--set={override}" for override in line.overrides] + list(line.others)
     check_paths(options)
@@ -110,7 +110,8 @@ def _carried(files: dict[str, Path], folder: str, path: str) -> str:
     return place
 
 
-def _variables(variables: tuple[str, ...]) -> dict[str, str]:
+def given_variables(variables: tuple[str, ...]) -> dict[str, str]:
+    """A job's environment, of NAME=VALUE and NAME. Raises InputError for what is not set here, and for secrets."""
     given = {}
     for variable in variables:
         name, equals, value = variable.partition("=")

@@ -66,9 +66,11 @@ class StorageSettings(Section):
     """Where everything is kept. `cache`: a folder on each machine for at most `cache_gb` of what object storage held.
 
     Large datasets, preprocessed, are mapped from files in it; without it, in the user's own cache (`XDG_CACHE_HOME`).
-    Nothing here changes what is computed.
+    `tensorboard`: a folder on each machine for event files; without it, in the root where that is a folder, and nowhere
+    where it is object storage. Nothing here changes what is computed.
     """
 
     root: Place = "./runs"
     cache: Place | None = None
     cache_gb: Annotated[float, Field(gt=0, le=1e6)] = 20.0
+    tensorboard: Place | None = None

@@ -1,9 +1,9 @@
 """What all stages share: units of work, how a runner gets them, and what a finished stage leaves behind."""
 
-import json
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,10 +14,13 @@ from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.numerics import decide, within_memory
 from padray.stages import stored
+from padray.stages.events import Recorder
+from padray.stages.progress import Notify as Notify  # where they are looked for
+from padray.stages.progress import Progress as Progress
+from padray.stages.progress import Running, Workers
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.location import Location
 
-_FLUSH_S = 30.0  # between two writes of events
 STARTUP = "start-up"  # the runner's own line in the table of seconds
 
 
@@ -63,24 +66,11 @@ class Work(Protocol):
         """Load what all units need, once per worker; the result makes one unit and stores it."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage is. `text` holds what is worth saying beside the numbers, e.g. the loss."""
-
-    stage: str
-    done: int
-    total: int
-    text: str = ""
-
-
 class Distilling(Protocol):
     """A distillation that a runner carries through."""
 
     def run(self) -> Generator[Metrics, None, None]:
         """Go on from the newest checkpoint; the metrics of every iteration. Closed early, it keeps the last state."""
-
-
-Notify = Callable[[Progress], None]
 
 
 class Searching(Protocol):
@@ -98,6 +88,9 @@ class Runner(Protocol):
 
     def remarks(self) -> list[str]:
         """Sentences about the machines that are worth saying, each given once; asked after work was handed over."""
+
+    def workers(self) -> Workers:
+        """Who works just now, asked from any thread."""
 
     def open(self) -> None:
         """Be ready for work; called from the main thread where the work comes from several."""
@@ -126,9 +119,22 @@ class InlineRunner:
 
     name = "inline"
     startup_s = 0.0
+    at: tuple[str, float] | None = None  # what is made just now, and since when
 
     def remarks(self) -> list[str]:
         return []
+
+    def workers(self) -> Workers:
+        at, here = self.at, socket.gethostname()
+        return Workers() if at is None else Workers((Running(at[0], here, time.monotonic() - at[1]),))
+
+    @contextmanager
+    def _making(self, what: str) -> Iterator[None]:
+        self.at = what, time.monotonic()
+        try:
+            yield
+        finally:
+            self.at = None
 
     def open(self) -> None:
         pass
@@ -138,10 +144,13 @@ class InlineRunner:
             with within_memory(f"{units[0].stage}'s data"):
                 make = work.prepare()
             for unit in units:
-                yield make_unit(work, make, unit)
+                with self._making(unit.id):
+                    done = make_unit(work, make, unit)
+                yield done
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
-        return work.run()
+        with self._making("the set"):
+            yield from work.run()
 
     def search(self, work: Searching, context: "Context") -> Iterator[Any]:
         return work.run_inline(context)
@@ -257,7 +266,7 @@ def make_missing(
     """
     found = dict(have)
     missing = [unit for unit in units if unit.id not in found]
-    record = _Recorder(context, units[0].stage)
+    record = Recorder(context.location, units[0].stage)
     numerics: dict[str, dict[str, Any]] = {}
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
@@ -276,26 +285,6 @@ def make_missing(
     finally:
         record.flush()
     return Made([found[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
-
-
-class _Recorder:
-    """Adds a stage's events to the table while it goes on, so that a driver that dies takes few of them with it."""
-
-    def __init__(self, context: Context, stage: str) -> None:
-        self.context, self.stage = context, stage
-        self.events: list[dict[str, Any]] = []
-        self.flushed = time.monotonic()
-
-    def add(self, events: list[dict[str, Any]]) -> None:
-        self.events += events
-        if time.monotonic() - self.flushed > _FLUSH_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was not written yet."""
-        events, self.events, self.flushed = self.events, [], time.monotonic()
-        if events:
-            record_events(self.context, self.stage, events)
 
 
 def _joined(records: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -336,12 +325,6 @@ def events_of(outcome: Done | Lost) -> list[dict[str, Any]]:
     took = {"seconds": outcome.seconds, "bytes": outcome.object.size}
     started = {"event": "started", "at": now - outcome.seconds, **about}
     return [started, {"event": "finished", "at": now, **took, **about}]
-
-
-def record_events(context: Context, stage: str, events: list[dict[str, Any]]) -> None:
-    """Add to the events table: one object of JSON lines for a run's part in a stage."""
-    lines = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
-    Folder(context.location, "events", "").put(f"{stage}-{time.time_ns()}", "jsonl", lines.encode())
 
 
 def require_units(manifest: Manifest, count: int, what: str) -> None:

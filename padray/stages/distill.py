@@ -24,17 +24,8 @@ from padray.fingerprint import Identity
 from padray.matching.student import Learned
 from padray.networks.flat import FlatNetwork
 from padray.numerics import Numerics, decide, within_memory
-from padray.stages import checkpoints
-from padray.stages.base import (
-    Context,
-    Done,
-    Inputs,
-    Progress,
-    Unit,
-    events_of,
-    record_events,
-    require_units,
-)
+from padray.stages import checkpoints, events, tensorboard
+from padray.stages.base import Context, Done, Inputs, Progress, Unit, events_of, require_units
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
 from padray.store.shards import read_buffers, read_row
@@ -300,7 +291,7 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
         unit = Unit("distill", made.stem, identity.fingerprint)
         took = Done(unit, made, time.monotonic() - began, socket.gethostname(), {})
         started, finished = events_of(took)
-        record_events(context, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
+        events.record(context.location, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
     context.finished(identity, began, reused)
     return identity
 
@@ -308,9 +299,13 @@ def make(context: Context, data: Identity, experts: Identity) -> Identity:
 def _carry_out(context: Context, work: DistillWork) -> tuple[float, int]:
     """Have the runner distil; the seconds that worker 0 waited for its snapshots, and the number of iterations."""
     waited_s, done, iterations = 0.0, 0, context.config.distill.iterations
-    with closing(context.runner.distill(work)) as told:  # closed at once where this is interrupted, which keeps a state
+    reached = checkpoints.reached(context.folder(work.identity), iterations)
+    context.notify(Progress("distill", reached, iterations, f"goes on from {reached}" if reached else ""))
+    distilling = closing(context.runner.distill(work))  # closed at once where this is interrupted, which keeps a state
+    with tensorboard.Curves(context, work.identity) as curves, distilling as told:
         context.pass_on()
         for metrics in told:
+            curves.add(metrics)
             waited_s, done = waited_s + metrics["waited_s"], done + 1
             context.notify(Progress("distill", metrics["iteration"] + 1, iterations, loop.describe(metrics)))
     return waited_s, done

@@ -12,7 +12,7 @@ from padray.evaluation import table
 from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
 from padray.sections import NetworkSettings
-from padray.stages import stored, teacher
+from padray.stages import stored, teacher, tensorboard
 from padray.stages.base import Context, Inputs, Unit, make_missing
 from padray.stages.cells import EvaluationWork, Places, cells_in, result_of
 from padray.store.artifacts import StoredObject
@@ -81,6 +81,8 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
     ])  # fmt: skip
     for source in places:
         _commit(context, grid, source, rows)
+    if grid.made_now:
+        tensorboard.show_evaluation(context, distilled, rows, results)
     context.finished(places["distilled"], began, reused=grid.made_now == 0)
     return rows
 

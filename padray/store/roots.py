@@ -1,14 +1,17 @@
 """Storage roots: which artefacts lie in one, finished or not, and what they are called."""
 
+import os
 import re
-from pathlib import Path
 
 from padray.errors import InputError
 from padray.store.artifacts import MANIFEST, Manifest, read_manifest
 from padray.store.location import LocalLocation, Location, MissingError
 
 ROOMS = ("datasets", "scores", "experts", "distilled", "evaluations", "searches", "reports", "studies")
-EVENTS = "events"  # what each run did; no artefact
+EVENTS = "events"  # what each run did
+RUNNING = "running"  # what each run is at, while it goes on
+TENSORBOARD = "tensorboard"  # what TensorBoard shows of it
+ASIDE = (EVENTS, RUNNING, TENSORBOARD)  # no artefacts, and nothing that any is made from
 _FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
 
 
@@ -27,22 +30,26 @@ def folders(location: Location) -> dict[str, dict[str, int]]:
 
 def check_root(location: Location) -> None:
     """See that a root holds what padray keeps, or nothing yet. Raises InputError if it only holds other things."""
-    if folders(location) or location.keys(EVENTS):
+    if folders(location) or any(location.keys(room) for room in ASIDE):
         return
-    if _holds_others(location.root) if isinstance(location, LocalLocation) else location.keys(""):
+    if _holds_others(location) if isinstance(location, LocalLocation) else location.keys(""):
         raise InputError(f"{location.uri} is no storage of padray: --storage names the folder that a run was given")
 
 
-def _holds_others(root: Path) -> bool:
-    """Whether a place holds anything, or is no folder; without a walk through what may be a whole disk."""
+def _holds_others(location: LocalLocation) -> bool:
+    """Whether a place holds anything, or is no folder; without a walk through what may be a whole disk.
+
+    Rooms without an object are those of a run that has only just begun.
+    """
     try:
-        return any(root.iterdir())
+        with os.scandir(location.root) as found:
+            return any(entry.name not in (*ROOMS, *ASIDE) or bool(location.sizes(entry.name)) for entry in found)
     except FileNotFoundError:
         return False
     except NotADirectoryError:
         return True
     except OSError as error:
-        raise InputError(f"the storage {root} cannot be read: {error.strerror}") from None
+        raise InputError(f"the storage {location.root} cannot be read: {error.strerror}") from None
 
 
 def read_manifests(location: Location) -> list[tuple[str, Manifest | InputError]]:

@@ -12,7 +12,7 @@ from tests.scan import files_with, objects_with
 from tests.swift import OWNER
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos]
-TIMED = ("events/", "searches/", "reports/", "studies/")  # hold seconds or dates
+TIMED = ("events/", "running/", "tensorboard/", "searches/", "reports/", "studies/")  # hold seconds or dates
 
 
 def compared(key: str, content: bytes) -> object:

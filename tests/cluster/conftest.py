@@ -23,6 +23,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would leave workers wait
 WEIGHTS = "momentum: 0.5, granularity: channel, order: alternate"
 CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
 HERE = Path(__file__).parent
+ASIDE = {"events", "running", "tensorboard"}
 OF_RAY = ("ignore::DeprecationWarning:ray\\..*", "ignore::FutureWarning:ray\\..*", "ignore::ResourceWarning:ray\\..*")
 
 
@@ -87,7 +88,7 @@ def make_context(settings: Path, root: Path, runner: str, overrides: tuple[str, 
         return Context("tiny", config, location, InlineRunner())
     from padray.cluster.runner import RayRunner
 
-    return Context("tiny", config, location, RayRunner(config, location))
+    return Context("tiny", config, location, RayRunner(config, location, str(root).split("/")[-2]))
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +99,8 @@ def inline(chain: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def objects(root: Path, below: str = "") -> dict[str, bytes]:
-    """Everything below a root but the record of events, which holds times."""
-    files = (path for path in (root / below).rglob("*") if path.is_file() and "events" not in path.parts)
+    """Everything below a root but what holds times: the records of what runs did and do, and their pictures."""
+    files = (path for path in (root / below).rglob("*") if path.is_file() and not ASIDE & {*path.parts})
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 

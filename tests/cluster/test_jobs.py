@@ -22,6 +22,7 @@ from tests.conftest import TINY
         (["demo", "--storage", "/s", "--set", "data.path=images"], "--set data.path images is relative"),
         (["demo", "--storage", "s3://b/p", "--set=data.path=a/b"], "--set data.path a/b is relative"),
         (["demo", "--storage", "s3://b/p", "--set", "storage.cache=cache"], "--set storage.cache cache is relative"),
+        (["demo", "--storage", "/s", "--set", "storage.tensorboard=tb"], "--set storage.tensorboard tb is relative"),
         (["demo", "--storage", "/s", "--space", "spaces/mine.yaml"], None),  # travels with the working directory
     ],
 )

@@ -58,7 +58,8 @@ class Search:
 
     def objects(self) -> dict[str, bytes]:
         """Everything below the root but the record of events, which holds times."""
-        files = (path for path in self.root.rglob("*") if path.is_file() and "events" not in path.parts)
+        aside = {"events", "running", "tensorboard"}
+        files = (path for path in self.root.rglob("*") if path.is_file() and not aside & {*path.parts})
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
 
 

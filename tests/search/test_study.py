@@ -70,6 +70,12 @@ def test_it_ends_with_the_best_set_its_report_and_the_defaults_beside_it(finishe
         )
 
 
+def test_every_trial_has_curves_for_tensorboard(finished) -> None:
+    root = finished[0].root
+    shown = {path.name for path in (root / "tensorboard").iterdir()}
+    assert shown == {path.name for path in (root / "distilled").iterdir()} and len(shown) >= 3
+
+
 def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: Path) -> None:
     search, _, outcome = finished
     best = loading.load(str(next(search.root.rglob("best.yaml"))), (f"storage.root={tmp_path}",)).config

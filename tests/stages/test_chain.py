@@ -26,7 +26,7 @@ def run(
 
 def objects(root: Path) -> dict[str, bytes]:
     """Everything below a root but the record of events, which holds times."""
-    files = (path for path in root.rglob("*") if path.is_file() and "events" not in path.parts)
+    files = (path for path in root.rglob("*") if path.is_file() and not {"events", "tensorboard"} & {*path.parts})
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
@@ -104,7 +104,7 @@ def test_more_iterations_continue_and_equal_a_straight_run(finished, tmp_path):
     longer = pipeline.run(context, "distill")
     direct = run(settings, straight, "distill.iterations=18", until="distill")[1]
     assert longer.set_digest == direct.set_digest
-    assert min(p.done for p in told if p.stage == "distill") == 13
+    assert min(p.done for p in told if p.stage == "distill") == 12, "it goes on from there"
     folder = extended / longer.identities["distill"].folder
     listed = json.loads((folder / "manifest.json").read_text())["objects"]
     names = {item["key"].rsplit("/")[-1][:10] for item in listed}
@@ -182,7 +182,7 @@ def test_fewer_iterations_than_before_are_made_too_and_the_longer_run_goes_on(fi
     context = commands.context(str(settings), commands.Request(("distill.iterations=14",), str(root), "inline"))
     context.notify = told.append
     pipeline.run(context, "distill")
-    assert min(p.done for p in told if p.stage == "distill") == 13
+    assert min(p.done for p in told if p.stage == "distill") == 12, "it goes on from there"
     assert run(settings, root, until="distill")[1].set_digest == longer.set_digest
 
 
