@@ -3,6 +3,9 @@
 import os
 import shutil
 import signal
+import threading
+import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from padray.errors import InputError, WorkError
 from padray.stages.base import Done, Lost, Make, Unit
 from padray.store.artifacts import StoredObject
 from padray.store.location import LocalLocation
-from tests.cluster.conftest import events, finished_units, make_context, objects
+from tests.cluster.conftest import events, finished_units, make_context, objects, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -98,7 +101,10 @@ def test_one_train_worker_s_own_error_ends_all_workers_once(local_ray, chain, in
 
 
 def failing_work(notes: Path, fails: str, kind: str) -> object:
-    """Units that note every attempt; the one called `fails` fails each time (`refuse`, `bug`, `die`) or `once`."""
+    """Units that note every attempt; the one called `fails` fails each time (`refuse`, `bug`, `die`) or `once`.
+
+    With `wait` it fails at nothing, and waits for a file called `go`; `all` is what all units are called.
+    """
 
     @dataclass(frozen=True)
     class Failing:
@@ -108,12 +114,14 @@ def failing_work(notes: Path, fails: str, kind: str) -> object:
             def make(unit: Unit) -> StoredObject:
                 with (notes / unit.id).open("a") as file:
                     file.write("x")
-                if unit.id == fails:
+                if unit.id == fails or fails == "all":
+                    while kind == "wait" and not (notes / "go").exists():
+                        time.sleep(0.05)
                     if kind == "refuse":
                         raise WorkError("lower that setting")
                     if kind == "bug":
                         raise ZeroDivisionError("nobody thought of this")
-                    if kind == "die" or (notes / unit.id).read_text() == "x":
+                    if kind == "die" or (kind == "once" and (notes / unit.id).read_text() == "x"):
                         os.kill(os.getpid(), signal.SIGKILL)
                 return StoredObject(f"a/{unit.id}-000000000000.bin", 1, "0")
 
@@ -133,7 +141,11 @@ def spread(local_ray, tmp_path_factory):
     from padray.cluster.probe import probing
 
     with probing(LocalLocation(tmp_path_factory.mktemp("probed"))) as probe:
-        yield lambda work, units, losses=10: pool.run(work, units, pool.Demand(1, 0, 64, losses, probe))
+
+        def run(work, units, losses=10, pools=None):
+            return pool.run(work, units, pool.Demand(1, 0, 64, losses, probe), pools)
+
+        yield run
 
 
 UNITS = [Unit("evaluate", f"unit-{k}", "f") for k in range(4)]
@@ -168,3 +180,67 @@ def test_processes_that_always_die_end_the_stage(spread, tmp_path):
     with pytest.raises(WorkError, match=r"2 times the same work was lost \(last unit-0: .*cluster\.max_losses \(1\)"):
         list(spread(work, UNITS[:1], 1))
     assert attempts(tmp_path) == {"unit-0": 2}
+
+
+def test_others_are_told_who_works_on_what_and_how_many_wait(spread, tmp_path):
+    from padray.cluster import nodes
+
+    pools, made = [], []
+    thread = threading.Thread(
+        target=lambda: made.extend(spread(failing_work(tmp_path, "all", "wait"), UNITS, 10, pools)), daemon=True
+    )
+    thread.start()
+    wait_for("two at work", lambda: pools and len(pools[0].workers().running) == 2)  # there are two CPUs
+    told = pools[0].workers()
+    assert told.summary() == "2 running, 2 pending, 1 node, 0 lost"
+    assert {each.unit for each in told.running} == {path.name for path in tmp_path.iterdir()} and len(made) == 0
+    assert {each.node for each in told.running} == set(nodes.names().values())
+    (tmp_path / "go").touch()
+    thread.join(60)
+    assert len(made) == 4 and pools == []
+
+
+def test_lost_units_are_told_too(spread, tmp_path):
+    pools, lost = [], []
+    for outcome in spread(failing_work(tmp_path, "unit-1", "once"), UNITS, 10, pools):
+        if isinstance(outcome, Lost):
+            lost.append(pools[0].workers().lost)
+    assert lost == [1]
+
+
+def scraped(name: str, stage: str, run: str) -> dict[str, float]:
+    """What this node's Prometheus endpoint says of a metric of ours, by sample."""
+    import ray
+    from prometheus_client.parser import text_string_to_metric_families
+
+    (node,) = ray.nodes()
+    with urllib.request.urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    samples = [
+        sample for family in families for sample in family.samples if sample.name.startswith(f"ray_padray_{name}")
+    ]
+    ours = [each for each in samples if (each.labels.get("stage"), each.labels.get("run")) == (stage, run)]
+    return {sample.name.removeprefix("ray_padray_") + sample.labels.get("le", ""): sample.value for sample in ours}
+
+
+def test_ray_s_metrics_say_what_the_events_say(on_ray):
+    root, run = on_ray[0], on_ray[0].parent.name
+    for stage in ("scores", "experts", "evaluate"):
+        finished = events(root, stage, "finished")
+        told = wait_for(stage, lambda stage=stage: scraped("units_done", stage, run), 60)
+        assert told["units_done_total"] == len(finished)
+        assert scraped("bytes_written", stage, run)["bytes_written_total"] == sum(each["bytes"] for each in finished)
+        seconds = scraped("unit_seconds", stage, run)
+        assert seconds["unit_seconds_count"] == seconds["unit_seconds_bucket+Inf"] == len(finished)
+        short = sum(each["seconds"] <= 1.0 for each in finished)
+        assert seconds["unit_seconds_bucket1.0"] == short, "Ray tells sums from the middles of the buckets"
+    shown = wait_for("the loss", lambda: scraped("loss", "distill", run), 60)
+    assert shown["loss"] > 0 and scraped("iterations", "distill", run)["iterations_total"] == 12
+    assert 0 < scraped("validation_accuracy", "distill", run)["validation_accuracy"] <= 1
+
+
+def test_ray_s_metrics_say_what_was_lost(spread, tmp_path):
+    from padray.cluster import metrics
+
+    list(metrics.of_units(spread(failing_work(tmp_path, "unit-1", "once"), UNITS), tmp_path.name))
+    assert wait_for("it", lambda: scraped("units_lost", "evaluate", tmp_path.name), 60) == {"units_lost_total": 1}
