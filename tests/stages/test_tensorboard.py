@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from padray import commands, pipeline
+from padray.evaluation.protocol import Cell
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
+from padray.sections import NetworkSettings
 from padray.stages import stored, tensorboard
 from padray.stages.base import Context
 from padray.stages.tensorboard import Curves
@@ -86,6 +88,15 @@ def test_the_evaluation_is_the_table_and_its_cells(finished):
     files = sorted(folder.iterdir())
     pipeline.run(make(context_file(context, root), root), "evaluate")
     assert sorted(folder.iterdir()) == files, "nothing was made, so nothing is told again"
+
+
+def test_of_the_cells_that_choose_a_learning_rate_the_chosen_ones_are_shown(tiny, tmp_path):
+    context, network = make(tiny, tmp_path / "runs"), NetworkSettings(name="mlp", width=8)
+    cells = {Cell("random", network, 0, lr): {"test": test} for lr, test in ((0.01, 0.9), (0.1, 0.2))}
+    rows = [{"source": "random", "architecture": network.label, "lr": 0.01, "mean": 0.9}]
+    tensorboard.show_evaluation(context, SET, rows, cells)
+    shown = points(tmp_path / "runs/tensorboard/name-ipc1-ffffffffffff/evaluation")
+    assert shown[f"cells/random/{network.label}"] == near({0: 0.9})
 
 
 def context_file(context: Context, root: Path) -> Path:
