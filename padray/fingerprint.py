@@ -16,7 +16,7 @@ from padray.sections import Section
 
 STAGE_VERSIONS = dict.fromkeys(
     ("data", "scores", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
-) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 2}
+) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 3}
 FOLDERS = {
     "data": "datasets", "scores": "scores", "experts": "experts", "distill": "distilled", "evaluation": "evaluations",
     "search": "searches", "report": "reports", "study": "studies",

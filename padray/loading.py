@@ -76,7 +76,32 @@ def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = 
         origins = {k: v for k, v in origins.items() if not f"{k}.".startswith(f"{'.'.join(path)}.")}
         origins[".".join(path)] = "--set"
     label = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    return Loaded(label, _check(tree, origins, source), origins)
+    return Loaded(label, _check(_with_starts(tree, origins, source), origins, source), origins)
+
+
+def _with_starts(tree: Tree, origins: dict[str, str], source: str) -> Tree:
+    """The tree with what the presets and files that `search.start` names say of the space, in their place."""
+    search = tree.get("search")
+    named = search.get("start") if isinstance(search, dict) else None
+    if not isinstance(named, list) or not any(isinstance(one, str) for one in named):
+        return tree
+    space = _check({**tree, "search": {**search, "start": []}}, origins, source).search.space  # type: ignore[dict-item]
+    found: list[Any] = []
+    for one in named:
+        if isinstance(one, str):
+            known = dict(effective(_check(*_read_start(one))))
+            found.append({key: known[key] for key, spec in space.items() if key in known and spec.holds(known[key])})
+            if not found[-1]:
+                raise InputError(f"search.start: {shown(one)} has no value that lies in search.space")
+        else:
+            found.append(one)
+    return {**tree, "search": {**search, "start": found}}  # type: ignore[dict-item]
+
+
+def _read_start(name: str) -> tuple[Tree, dict[str, str], str]:
+    """What `search.start` names; of its own search nothing is asked."""
+    tree, source = _read(name)
+    return {key: value for key, value in tree.items() if key != "search"}, {}, source
 
 
 def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Config:

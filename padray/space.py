@@ -1,18 +1,21 @@
 """What a search may choose: a parameter for every dotted setting, plainly typed, some only under a condition."""
 
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import Count, Epochs, Section, Units
+from padray.sections import Count, Epochs, Positive, Section, Units
 
 Value = float | int | str | bool
+_MOST_STEPS = 10_000
 _MOST = 1e15  # up to which every whole number is a float, and sums and squares of floats are finite
 
 
 class ParameterSpec(Section):
     """One searched setting: a range (`float`, `int`; `log` for both) or a list of choices.
 
+    `step` puts a range on a grid, so that trials share what is made for its values, as a list of choices does.
     `when` names another searched setting and the values of it for which this one is searched; otherwise it stays
     at its configured value.
     """
@@ -21,14 +24,15 @@ class ParameterSpec(Section):
     low: float | None = None
     high: float | None = None
     log: bool = False
+    step: Positive | None = None
     choices: tuple[Value, ...] | None = None
     when: dict[str, tuple[Value, ...]] = Field(default={})
 
     @model_validator(mode="after")
     def _complete(self) -> "ParameterSpec":
         if self.type == "choice":
-            if not self.choices or self.low is not None or self.high is not None or self.log:
-                raise ValueError("a choice needs choices and no low, high or log")
+            if not self.choices or self.low is not None or self.high is not None or self.log or self.step is not None:
+                raise ValueError("a choice needs choices and no low, high or log, and no step")
             return self
         if self.choices is not None or self.low is None or self.high is None or not self.low <= self.high:
             raise ValueError(f"a {self.type} needs low <= high and no choices")
@@ -38,7 +42,27 @@ class ParameterSpec(Section):
             raise ValueError("an int needs whole numbers as low and high")
         if not -_MOST <= self.low <= self.high <= _MOST:
             raise ValueError(f"low and high lie within -{_MOST:g} and {_MOST:g}")
+        if self.step is not None and (self.log or (self.high - self.low) / self.step > _MOST_STEPS):
+            raise ValueError(f"a step makes a grid of at most {_MOST_STEPS:,} steps, and none of a logarithmic range")
+        if self.step is not None and not self._on_grid(self.high):
+            raise ValueError("a step leads from low to high in whole steps")
+        if self.step is not None and self.type == "int" and self.step != int(self.step):
+            raise ValueError("an int needs a whole number as step")
         return self
+
+    def _on_grid(self, value: float) -> bool:
+        """Whether so many whole steps lead from `low` to it, as the numbers are written."""
+        assert self.step is not None and self.low is not None
+        return (Decimal(str(value)) - Decimal(str(self.low))) % Decimal(str(self.step)) == 0
+
+    def holds(self, value: Any) -> bool:
+        """Whether this may choose the value."""
+        if self.type == "choice":
+            return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.choices or ())
+        if isinstance(value, bool) or not isinstance(value, int if self.type == "int" else int | float):
+            return False
+        assert self.low is not None and self.high is not None
+        return self.low <= value <= self.high and (self.step is None or self._on_grid(value))
 
     def applies(self, chosen: dict[str, Any]) -> bool:
         """Whether this parameter is searched, given what was chosen for those before it."""
@@ -51,10 +75,15 @@ class SearchSettings(Section):
     A trial's value is the mean validation accuracy of `seeds` fresh networks trained for `epochs` epochs
     (default: those of the evaluation) on what the trial distilled in `distill.iterations` iterations. `concurrency`:
     trials at a time on Ray; auto is what the cluster has room for once all its nodes are up.
+
+    Trial 0 is the configuration itself. Those of `start` come next: each is what it gives of the space, as a section
+    of dotted settings, a preset's name or a settings file (best.yaml of another search); the rest of it, and what lies
+    outside the space, stays as configured.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "concurrency", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
+    start: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
     trials: Units = 20
     concurrency: Literal["auto"] | Units = "auto"
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
@@ -69,4 +98,14 @@ class SearchSettings(Section):
             late = [other for other in spec.when if other not in names[:place]]
             if late:
                 raise ValueError(f"{name} is searched when {late[0]} is chosen, so {late[0]} must come before it")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_within_space(self) -> "SearchSettings":
+        for given in self.start:
+            for name, value in given.items():
+                if name not in self.space:
+                    raise ValueError(f"start gives {name}, which search.space does not hold")
+                if not self.space[name].holds(value):
+                    raise ValueError(f"start gives {name}={value!r}, which search.space does not hold")
         return self

@@ -1,6 +1,7 @@
 """What carries a search's trials, in one actor beside the driver: Tune's trials only ask it for their results."""
 
 import threading
+from dataclasses import replace
 
 import ray
 
@@ -14,13 +15,12 @@ from padray.config import Config
 from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
 from padray.fingerprint import experts_identity
 from padray.numerics import within_memory
-from padray.search import trials
-from padray.search.study import SearchWork
-from padray.search.trials import Parameters, TrialRecord
+from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork, failed
 
 
 class Owner:
-    """Numbers the trials, makes each missing set of experts once, whoever needs it, and has trials distilled.
+    """Makes each missing set of experts once, whoever needs it, has trials distilled, and stores what became of them.
 
     Attributes:
         failed: what kept a trial from coming to an end, if anything did: a value, so that its type survives Ray.
@@ -28,49 +28,42 @@ class Owner:
 
     def __init__(self, work: SearchWork, probe: Probe, share: float) -> None:
         self.work, self.probe, self.share = work, probe, share
-        records = work.records()
-        self.free = trials.missing(records, work.config.search.trials)
-        self.begun = {n: given for n, given in work.begun().items() if n in self.free}
-        self.numbers: dict[str, int] = {}
+        self.known: dict[str, TrialRecord] = {}
         self.locks: dict[str, threading.Lock] = {}
         self.guard = threading.Lock()
         self.losses = Losses(work.config.cluster.max_losses)
         self.failed: Failure | None = None
 
-    def value(self, trial_id: str, parameters: Parameters) -> tuple[float | None, int, str]:
-        """A trial's value, number and reason of failure. Called from a thread for each trial."""
-        number = self._number(trial_id, parameters)
+    def carry(self, number: int) -> str:
+        """Carry a trial to its end; what kept it from that, or nothing. Called from a thread for each trial."""
         try:
-            record = self._record(number, parameters)
+            self._carry(self._trial(number))
         except (InputError, WorkError) as error:  # nothing is stored
             self.failed = self.failed or error
-            return None, number, str(error)
-        return record.value, number, record.reason
+            return str(error)
+        return ""
 
-    def _number(self, trial_id: str, parameters: Parameters) -> int:
-        """The trial's number: its own if it was given one, that of a lost trial with these parameters, or the next."""
+    def _trial(self, number: int) -> TrialRecord:
+        """The trial as it is stored, running."""
         with self.guard:
-            if trial_id not in self.numbers:
-                lost = [n for n, given in self.begun.items() if given == parameters and n in self.free]
-                chosen = lost[0] if lost else next(n for n in self.free if n not in self.begun)
-                self.free.remove(chosen)
-                self.numbers[trial_id] = chosen
-                trials.begin(self.work.folder(), chosen, parameters)
-            return self.numbers[trial_id]
+            return replace(self.work.all(self.known)[number], state="running")
 
-    def _record(self, number: int, parameters: Parameters) -> TrialRecord:
-        """The trial's record, stored."""
+    def _settle(self, trial: TrialRecord) -> TrialRecord:
+        with self.guard:
+            self.losses.forgive(f"trial {trial.number}")
+            return self.work.settle(trial, self.known)
+
+    def _carry(self, trial: TrialRecord) -> None:
         try:
-            config = self.work.fitting(parameters)
+            config = self.work.fitting(trial.parameters)
         except InputError as error:
-            return self.work.failed(number, parameters, error)
+            self._settle(failed(trial, error))
+            return
         try:
             self._experts(config)
-            if config.cluster.most_workers > 1:  # the actor below finds the set there, and judges it
-                pipeline.run(self.work.context(config, self._runner(config)), "distill")
+            self._distilled(config, trial)
         except DivergedError as error:
-            return self.work.failed(number, parameters, error)
-        return self._distilled(config, number, parameters)
+            self._settle(failed(trial, error))
 
     def _experts(self, config: Config) -> None:
         wanted = experts_identity(config, self.work.inputs.data).fingerprint
@@ -82,25 +75,24 @@ class Owner:
     def _runner(self, config: Config) -> RayRunner:
         return RayRunner(config, self.work.inputs.location, self.work.name)
 
-    def _distilled(self, config: Config, number: int, parameters: Parameters) -> TrialRecord:
-        """Distil and judge in an actor, again where that was lost; where a shared GPU was full, on a whole one."""
+    def _distilled(self, config: Config, trial: TrialRecord) -> None:
+        """Carry a trial to its end in actors; where a shared GPU was full, on a whole one."""
         share = self.share
-        while True:
-            made = self._attempt(config, share, number, parameters)
-            if isinstance(made, TrialRecord):
-                with self.guard:
-                    self.losses.forgive(f"trial {number}")
-                return made
+        while not trial.ended:
+            if config.cluster.most_workers > 1:  # the actor finds the set there, and judges it
+                pipeline.run(self.work.context(config, self._runner(config)), "distill")
+            made = self._attempt(config, share, trial)
             if made is None:
-                continue
-            if not (isinstance(made, GpuFullError) and shares.is_shared(share)):
+                trial = self._trial(trial.number)  # as far as it was stored
+            elif isinstance(made, TrialRecord):
+                trial = made
+            elif isinstance(made, GpuFullError) and shares.is_shared(share):
+                share = shares.WHOLE
+            else:
                 raise shares.alone(made)
-            share = shares.WHOLE
 
-    def _attempt(
-        self, config: Config, share: float, number: int, parameters: Parameters
-    ) -> TrialRecord | Failure | None:
-        """One actor's result; None if it was lost. Raises InfrastructureError if too many were."""
+    def _attempt(self, config: Config, share: float, trial: TrialRecord) -> TrialRecord | Failure | None:
+        """What one actor makes of a trial, stored; None if it was lost. Raises InfrastructureError if too many were."""
         worker = TrialWorker.options(num_cpus=config.compute.threads, num_gpus=share).remote(  # type: ignore[attr-defined]
             self.work, self.probe
         )
@@ -110,11 +102,17 @@ class Owner:
             if not isinstance(placed, str):
                 return placed  # type: ignore[no-any-return]
             node = placed
-            made: TrialRecord | Failure = ray.get(worker.distill.remote(number, parameters))
-            return made
+            while not trial.ended:
+                made: TrialRecord | Failure = ray.get(worker.advance.remote(trial))
+                if not isinstance(made, TrialRecord):
+                    return made
+                trial = self._settle(made)
+                if config.cluster.most_workers > 1:
+                    break  # its place is needed for Train
+            return trial
         except LOST as error:
             with self.guard:
-                self.losses.add(f"trial {number}", error, node)
+                self.losses.add(f"trial {trial.number}", error, node)
             return None
         finally:
             ray.kill(worker)
@@ -130,9 +128,9 @@ class TrialWorker:
     def ready(self) -> str | Failure:
         return place(self.work.config.compute.device, self.probe)
 
-    def distill(self, number: int, parameters: Parameters) -> TrialRecord | Failure:
+    def advance(self, trial: TrialRecord) -> TrialRecord | Failure:
         try:
-            with within_memory(f"trial {number}"):
-                return self.work.record(number, parameters, lambda config: None)
+            with within_memory(f"trial {trial.number}"):
+                return self.work.advance(trial, lambda config: None)
         except (InputError, WorkError) as error:
             return error

@@ -14,7 +14,7 @@ from padray.config import Config
 from padray.distill.loop import Metrics
 from padray.errors import InputError
 from padray.planning import footprint
-from padray.search.study import SearchWork
+from padray.search.work import SearchWork
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.cells import EvaluationWork
 from padray.stages.distill import DistillWork

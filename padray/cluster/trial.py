@@ -19,9 +19,9 @@ class Trials:
 
         self.owner = Owner(*arguments)
 
-    def value(self, trial_id: str, parameters: dict[str, Any]) -> tuple[float | None, int, str]:
-        """A trial's value, number and reason of failure, once it has come to an end."""
-        return self.owner.value(trial_id, parameters)
+    def carry(self, number: int) -> str:
+        """Carry a trial to its end; what kept it from that, or nothing."""
+        return self.owner.carry(number)
 
     def failure(self) -> Any:
         """What kept a trial from coming to an end, if anything did."""
@@ -29,8 +29,7 @@ class Trials:
 
 
 def wait(parameters: dict[str, Any], trials: Any) -> None:
-    """Have a trial made; report its value. Raises RuntimeError with the reason if it has none."""
-    value, number, reason = ray.get(trials.value.remote(tune.get_context().get_trial_id(), parameters))
-    if value is None:
+    """Have a trial made. Raises RuntimeError with the reason if it came to no end."""
+    if reason := ray.get(trials.carry.remote(parameters["number"])):
         raise RuntimeError(reason)
-    tune.report({"value": value, "number": number})
+    tune.report({"number": parameters["number"]})

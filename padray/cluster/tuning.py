@@ -1,40 +1,36 @@
-"""Ray Tune with Optuna over padray's trials.
+"""Ray Tune over padray's trials, which the search's own queue hands out (search/work.py), as in one process.
 
 Tune's trials only wait, in small processes beside the driver. What they wait for is done by one actor there, a thread
 for each trial: the experts that it needs (asked for twice, made once), then its distillation, in an actor of its own
 wherever there is room, or on Ray Train where that has more than one worker. Tune's folder is scratch; the truth is a
-JSON per finished trial in padray's storage, from which the study is rebuilt.
+JSON per trial in padray's storage. From that the queue rebuilds Optuna's study whenever it is asked.
 """
 
 import logging
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 import ray
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
 
 from padray.cluster.lost import LOST, Losses
 from padray.cluster.probe import Probe
 from padray.cluster.session import AWS_SECRETS, beside_driver, this_node
 from padray.cluster.trial import Trials, wait
 from padray.errors import Failure, WorkError
-from padray.search import trials
-from padray.search.study import SearchWork
 from padray.search.trials import TrialRecord
-from padray.space import ParameterSpec
+from padray.search.work import Queue, SearchWork
 
 ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
-_STUDY = "padray"
 _STOP = "stop"
 _POLL_S, _PATIENCE_S = 1.0, 20.0
 _LEAST = {"memory": 1.0}  # what a waiting trial takes: one byte, for Tune wants something, and no part of a CPU
@@ -56,28 +52,28 @@ class Spread:
 
 
 def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
-    """Make the missing trials on Tune; yield their records as they are stored. Lost trials are tried again.
+    """Make the missing trials on Tune; yield their records as they change. Lost trials are tried again.
 
     Raises:
         InputError, WorkError: what kept trials from coming to an end, when all others have; of those nothing is stored.
     """
-    known: dict[str, TrialRecord] = {}  # asked for once a second, each trial is read once
-    seen = set(work.records(known))
+    known: dict[str, TrialRecord] = {}  # asked for once a second, each record is read once
+    seen = work.all(known)
     losses = Losses(work.config.cluster.max_losses)
-    while trials.missing(work.records(known), work.config.search.trials):
+    while Queue(work).upcoming() is not None:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
         ).remote(work, spread.probe, spread.share)
-        outcome, over = _Outcome(), threading.Event()
+        outcome, over, queue = _Outcome(), threading.Event(), Queue(work)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
-            tuner = _tuner(work, spread.concurrency, asked, Path(scratch))
+            tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))
             threading.Thread(target=_fit, args=(tuner, asked, outcome, over), daemon=True).start()
             try:
                 while True:
                     ended = over.wait(_POLL_S)  # asked before reading, so that nothing is missed
-                    for number, record in work.records(known).items():
-                        if number not in seen:
-                            seen.add(number)
+                    for number, record in work.all(known).items():
+                        if seen.get(number) != record:
+                            seen[number] = record
                             losses.forgive(f"trial {number}")
                             yield record
                     if ended:
@@ -86,9 +82,8 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
                 (Path(scratch) / _STOP).touch()
                 over.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
                 raise
-        left = trials.missing(work.records(known), work.config.search.trials)
-        if left:
-            _explain(outcome, losses, f"trial {left[0]}")
+        if (left := Queue(work).upcoming()) is not None:
+            _explain(outcome, losses, f"trial {left}")
 
 
 class _Outcome:
@@ -128,14 +123,13 @@ class _Stopper(tune.Stopper):
         return self.file.exists()
 
 
-def _tuner(work: SearchWork, concurrency: int, asked: Any, scratch: Path) -> tune.Tuner:
-    """A run of Tune over the trials that are missing."""
-    settings, before = work.config.search, work.records()
+def _tuner(queue: Queue, concurrency: int, asked: Any, scratch: Path) -> tune.Tuner:
+    """A run of Tune over what a queue hands out."""
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(wait, trials=asked), _beside_driver()),
         tune_config=tune.TuneConfig(
-            search_alg=_search(work, before, scratch),
-            num_samples=len(trials.missing(before, settings.trials)),
+            search_alg=_Queued(queue),
+            num_samples=-1,  # as many as there are
             max_concurrent_trials=concurrency,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -166,27 +160,29 @@ def _beside_driver() -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([_LEAST], bundle_label_selector=[this_node()])
 
 
-@dataclass(frozen=True)
-class _Space:
-    """Optuna's define-by-run space; an object, because Tune pickles its searcher."""
+class _Queued(Searcher):
+    """The search's queue as Tune asks for trials: a trial of Tune's is a number."""
 
-    space: dict[str, ParameterSpec]
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue, self.asked = queue, 0.0
+        self.numbers: dict[str, int] = {}
 
-    def __call__(self, trial: optuna.Trial) -> None:
-        trials.suggest(trial, self.space)
+    def suggest(self, trial_id: str) -> Any:
+        if time.monotonic() - self.asked < _POLL_S and self.queue.running:
+            return None  # it was asked just now, which is a look into the storage
+        if (found := self.queue.next()) is not None:
+            self.numbers[trial_id] = found.number
+            return {"number": found.number}
+        self.asked = time.monotonic()
+        return None if self.queue.running else Searcher.FINISHED
 
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.asked = 0.0
+        self.queue.done(self.numbers[trial_id], ended=not error)
 
-def _search(work: SearchWork, before: dict[int, TrialRecord], scratch: Path) -> OptunaSearch:
-    """Optuna, knowing what is finished; trials that were lost come first, with what they were given."""
-    settings, seed = work.config.search, work.config.seed_of("search")
-    storage = JournalStorage(JournalFileBackend(str(scratch / "journal.log")))
-    sampler = trials.sampler(settings, seed, len(before))
-    made = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", sampler=sampler)
-    for record in before.values():
-        made.add_trial(trials.frozen(record, settings.space))
-    lost = [given for number, given in sorted(work.begun().items()) if number not in before]
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's own folder is scratch."""
 
-    return OptunaSearch(
-        space=_Space(settings.space), metric="value", mode="max", points_to_evaluate=lost or None, sampler=sampler,
-        storage=storage, study_name=_STUDY,
-    )  # fmt: skip
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to go on from: a run of Tune is never restored."""

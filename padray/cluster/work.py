@@ -69,7 +69,7 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
     options += [f"--set={override}" for override in line.overrides] + list(line.others)
     check_paths(options)
     files: dict[str, Path] = {}
-    label, names = _study(line, files) if line.command == "study" else _configured(line, files)
+    label, names = _study(line, files) if line.command == "study" else _configured(line, files, options)
     if line.space is not None:
         names = [*names, "--space", _carried(files, "space", line.space)]
     made = Work(line.command, label, (*names, *options), files, given)
@@ -81,8 +81,11 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
     return made
 
 
-def _configured(line: Line, files: dict[str, Path]) -> tuple[str, list[str]]:
-    """The configuration's name and its place in the job; stored sets, which only the cluster sees, as they are."""
+def _configured(line: Line, files: dict[str, Path], options: list[str]) -> tuple[str, list[str]]:
+    """The configuration's name and its place in the job; stored sets, which only the cluster sees, as they are.
+
+    What a search starts from is added to the options as values: files that are named there do not travel.
+    """
     name = line.names[0]
     is_file, is_preset = name.endswith((".yaml", ".yml")), name in loading.preset_names()
     if line.command == "evaluate" and (len(line.names) > 1 or not (is_file or is_preset)):
@@ -90,6 +93,8 @@ def _configured(line: Line, files: dict[str, Path]) -> tuple[str, list[str]]:
     loaded = loading.settings_of(name, line.overrides, line.space)
     check_settings(loaded.config)
     pipeline.check(loaded.config)
+    if loaded.config.search.start:
+        options.append(f"--set=search.start={json.dumps(loaded.config.search.start)}")
     if line.command == "tune":
         search.check(loaded.config)
     return loaded.name, [name if is_preset else _carried(files, "settings", name)]

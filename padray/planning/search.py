@@ -13,7 +13,7 @@ from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Part, Task
 from padray.search import study, trials
-from padray.search.study import SearchWork
+from padray.search.work import SearchWork
 from padray.space import ParameterSpec
 from padray.stages import evaluate
 from padray.stages.base import Inputs

@@ -28,7 +28,7 @@ class TrialLine:
 
     number: int
     parameters: dict[str, Any]
-    state: Literal["finished", "failed"]
+    state: Literal["running", "stopped", "finished", "failed"]
     value: float | None = None
     values: tuple[float, ...] = ()
     reason: str = ""

@@ -8,7 +8,7 @@ from padray import loading, pipeline
 from padray.config import Config
 from padray.errors import InputError
 from padray.loading import UnfitError
-from padray.search import trials
+from padray.search import sampling
 from padray.search.trials import Parameters
 from padray.space import ParameterSpec, Value
 
@@ -49,4 +49,4 @@ def _drawn(config: Config) -> Iterator[Parameters]:
     """Combinations as a search would draw them."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(MOST_TRIED):
-        yield trials.suggest(study.ask(), config.search.space)
+        yield sampling.suggest(study.ask(), config.search.space)

@@ -1,21 +1,26 @@
 """What a search maximises: validation accuracy of fresh networks trained on the set that a trial distilled."""
 
+from dataclasses import replace
 from statistics import fmean
 
 from padray.config import Config
 from padray.evaluation.protocol import Trial, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
-from padray.search.trials import Parameters, TrialRecord
+from padray.search.trials import Rung, TrialRecord
 from padray.stages import stored
 from padray.stages.base import Inputs
 from padray.store.artifacts import Folder
 
 
-def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, parameters: Parameters) -> TrialRecord:
-    """The finished trial of a set that lies in storage; the same networks judge every trial.
+def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecord, until: int) -> TrialRecord:
+    """The trial once its set of `distill.iterations` iterations is judged; the same networks judge every trial.
 
     A network that diverges is a judgement too; the trial's `reason` says so.
+
+    Args:
+        config: the trial's settings, as far as it has got.
+        until: the iterations after which a trial is finished.
     """
     folder = Folder(inputs.location, distilled.folder, distilled.fingerprint)
     iterations = config.distill.iterations
@@ -23,10 +28,17 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, number: int, para
     draws = Draws(config.seed_of("search"), "search", "objective")
     dataset = inputs.dataset()
     held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
-    trial = Trial(held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws)
-    accuracies = validation_accuracies(learned, config.network, dataset, trial)
+    judging = Trial(
+        held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws
+    )
+    accuracies = validation_accuracies(learned, config.network, dataset, judging)
     values = tuple(found or 0.0 for found in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)
     reason = f"{lost} of {len(values)} networks diverged on its set, which counts as 0 %" if lost else ""
     sha256 = stored.set_object(folder.require(), iterations).sha256
-    return TrialRecord(number, parameters, "finished", fmean(values), values, reason, sha256)
+    value, over = fmean(values), iterations >= until
+    rungs = trial.rungs if over else (*trial.rungs, Rung(iterations, value))
+    return replace(
+        trial, state="finished" if over else "running", value=value, values=values, reason=reason, set_sha256=sha256,
+        iterations=iterations, rungs=rungs,
+    )  # fmt: skip

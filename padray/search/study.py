@@ -1,7 +1,7 @@
 """A search from end to end: trials until there are enough, then the best settings beside the defaults, on test."""
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,98 +11,15 @@ from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import fit, objective, trials
-from padray.search.trials import Parameters, TrialRecord
+from padray.search import fit, sampling, trials, view
+from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork
 from padray.stages import data
-from padray.stages.base import Context, InlineRunner, Inputs, Progress, Runner
-from padray.stages.facts import dataset_facts
-from padray.store.artifacts import Folder
+from padray.stages.base import Context, Inputs, Progress
 
 BEST = "best.yaml"
 SEARCHABLE = ("scores", "schedule", "experts", "distill")
 _FIXED = ("distill.ipc", "distill.iterations", "scores.seed", "experts.seed", "distill.seed")
-
-
-@dataclass(frozen=True)
-class SearchWork:
-    """Everything that a trial needs besides its parameters. It travels; it holds settings and names."""
-
-    name: str
-    config: Config
-    inputs: Inputs
-    identity: Identity
-
-    def folder(self) -> Folder:
-        return Folder(self.inputs.location, self.identity.folder, self.identity.fingerprint)
-
-    def records(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
-        """The trials that came to an end, by number; see `trials.read` for what is known of them."""
-        return trials.read(self.folder(), self.config.search.space, known)
-
-    def begun(self) -> dict[int, Parameters]:
-        """The parameters of the trials that were ever begun, by number."""
-        return trials.read_begun(self.folder(), self.config.search.space)
-
-    def config_of(self, parameters: Parameters) -> Config:
-        """A trial's settings. Raises InputError if its parameters do not fit together."""
-        config = loading.with_values(self.config, parameters, "this trial")
-        pipeline.check(config)
-        return config
-
-    def fitting(self, parameters: Parameters) -> Config:
-        """The same, held against the stored dataset too, so that all is known that parameters alone can spoil."""
-        config, place = self.config_of(parameters), self.inputs.data
-        data.check(dataset_facts(Folder(self.inputs.location, place.folder, place.fingerprint)), config)
-        return config
-
-    def context(self, config: Config, runner: Runner) -> Context:
-        """A silent context for a trial's chain."""
-        return Context(self.name, config, self.inputs.location, runner, stored_data=self.inputs.data)
-
-    def record(self, number: int, parameters: Parameters, prepare: Callable[[Config], None]) -> TrialRecord:
-        """Distil with these parameters in this process, judge the set, and store what came of it.
-
-        Failed is what would fail again: parameters that do not fit together, and what diverged.
-
-        Args:
-            prepare: sees to the experts of a trial's settings.
-
-        Raises:
-            InputError, WorkError: everything else, of which nothing is stored.
-        """
-        try:
-            config = self.fitting(parameters)
-        except InputError as error:
-            return self.failed(number, parameters, error)
-        try:
-            prepare(config)
-            outcome = pipeline.run(self.context(config, InlineRunner()), "distill")
-            record = objective.judge(config, self.inputs, outcome.identities["distill"], number, parameters)
-        except DivergedError as error:
-            return self.failed(number, parameters, error)
-        trials.write(self.folder(), record)
-        return record
-
-    def failed(self, number: int, parameters: Parameters, error: InputError | DivergedError) -> TrialRecord:
-        """Store and give a failed trial."""
-        record = TrialRecord(number, parameters, "failed", reason=str(error))
-        trials.write(self.folder(), record)
-        return record
-
-    def run_inline(self, context: Context) -> Iterator[TrialRecord]:
-        """The missing trials one after the other, by Optuna's ask and tell."""
-        folder, settings, seed = self.folder(), self.config.search, self.config.seed_of("search")
-
-        def experts(config: Config) -> None:
-            pipeline.run(self.context(config, context.runner), "experts")
-
-        records, begun = self.records(), self.begun()
-        for number in trials.missing(records, settings.trials):
-            made = trials.study(settings, list(records.values()), seed)
-            parameters = begun.get(number) or trials.suggest(made.ask(), settings.space)
-            trials.begin(folder, number, parameters)
-            records[number] = self.record(number, parameters, experts)
-            yield records[number]
 
 
 @dataclass(frozen=True)
@@ -132,15 +49,15 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     context.forget(identity)
     context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
     work = SearchWork(context.name, config, Inputs(context.location, found), identity)
-    before = len(work.records())
+    before = work.records()
     _search(context, work)
-    records = list(work.records().values())[: config.search.trials]
+    records = [record for number, record in work.records().items() if number < config.search.trials]
     best = trials.best(records)
     if best is None:
         raise DivergedError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
     best_config = work.config_of(best.parameters)
     _commit(context, work, records, best, best_config)
-    context.finished(identity, began, reused=before >= config.search.trials)
+    context.finished(identity, began, reused=len(before) >= config.search.trials)
     default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
     told = _told(config, identity, records, default) if until == "report" else None
     tested = pipeline.run(replace(context, config=best_config), until, told)
@@ -152,7 +69,7 @@ def _told(config: Config, identity: Identity, records: list[TrialRecord], defaul
     best = trials.best(records)
     assert best is not None, "tune stops where no trial finished"
     lines = tuple(TrialLine(r.number, r.parameters, r.state, r.value, r.values, r.reason) for r in records)
-    shares = trials.importances(config.search, records, config.seed_of("search"))
+    shares = sampling.importances(config.search, records, config.seed_of("search"))
     rounded = {name: round(float(share), 4) for name, share in shares.items()}
     return SearchSummary(identity, default.identities["distill"], config, lines, best.number, rounded, default.rows)
 
@@ -177,22 +94,28 @@ def check(config: Config) -> None:
 
 def _search(context: Context, work: SearchWork) -> None:
     """Make the missing trials, telling how the best one stands."""
-    records = work.records()
+    records = work.all()
     total = work.config.search.trials
-    done = total - len(trials.missing(records, total))
-    context.notify(Progress("search", done, total))
+    context.notify(Progress("search", _done(records, total), total))
     name = work.identity.folder
-    trials.publish(work.config.search, list(records.values()), name)  # also: a bad address is told before any work
+    view.publish(work.config.search, list(records.values()), name)  # also: a bad address is told before any work
     made = context.runner.search(work, context)
     context.pass_on()
     for record in made:
         records[record.number] = record
-        trials.publish(work.config.search, list(records.values()), name)
-        done += 1
-        best = trials.best(list(records.values()))
-        told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
-        shown = f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else ""
-        context.notify(Progress("search", done, total, told + shown))
+        view.publish(work.config.search, list(records.values()), name)
+        context.notify(Progress("search", _done(records, total), total, _told_of(record, records)))
+
+
+def _done(records: dict[int, TrialRecord], total: int) -> int:
+    return total - len(trials.missing(records, total))
+
+
+def _told_of(record: TrialRecord, records: dict[int, TrialRecord]) -> str:
+    """What became of a trial, and how the best one stands."""
+    best = trials.best(list(records.values()))
+    told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
+    return told + (f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else "")
 
 
 def _commit(
@@ -202,8 +125,8 @@ def _commit(
     folder = context.folder(identity)
     text = f"# The best of {len(records)} trials: {100 * (best.value or 0):.2f} % on the validation split.\n"
     content = (text + loading.as_yaml(best_config.model_copy(update={"search": type(best_config.search)()}))).encode()
-    numbers = {record.number for record in records}
-    objects = [item for item in folder.loose("trial-") if int(item.stem[-4:]) in numbers]
+    written = {hashlib.sha256(record.to_json()).hexdigest() for record in records}
+    objects = [item for item in folder.loose("trial-") if item.sha256 in written]
     objects.append(folder.put("best", "yaml", content))
     facts = {"best": best.number, "value": best.value, **counts(records)}
     folder.commit(context.manifest(identity, objects, inputs=inputs, facts=facts))

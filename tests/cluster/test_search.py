@@ -2,14 +2,16 @@
 
 import json
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from padray import loading
 from padray.errors import DivergedError
-from padray.search import study
-from padray.search.study import SearchWork
+from padray.search import sampling, study
+from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork
 from padray.stages import data
 from padray.stages.base import Context, Inputs
 from padray.store.artifacts import Folder
@@ -44,6 +46,10 @@ def prepared(space: Path, root: Path, runner: str, *overrides: str) -> tuple[Con
     return context, SearchWork(context.name, context.config, Inputs(context.location, found), identity)
 
 
+def ended(records: Iterator[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in records if record.ended]
+
+
 def stored(folder: Folder) -> dict[str, bytes]:
     return {item.key: folder.get(item) for item in folder.loose("trial-")}
 
@@ -54,14 +60,22 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
 
     secret, root = secrets.token_hex(16), tmp_path / "runs"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    context, work = prepared(space, root, "ray", "search.seed=14")  # draws each kind of trial at least once
-    records = list(context.runner.search(work, context))
+    start = "search.start=[{distill.lr_images: 2.0}]"
+    context, work = prepared(space, root, "ray", "search.seed=4", start)  # draws each kind of trial at least once
+    records = ended(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
-    assert study.counts(records) == {"finished": 4, "failed": 2}
+    assert study.counts(records) == {"finished": 3, "failed": 3}
+    first, second = (record.parameters for record in sorted(records, key=lambda record: record.number)[:2])
+    assert first == {"distill.windows.max_start": 4, "distill.lr_images": 1.0, "distill.selection.ratio": 0.25}
+    assert second == {"distill.lr_images": 2.0}, "the configuration itself, then what the search starts from"
+    _, alone = prepared(space, tmp_path / "alone", "inline", "search.seed=4", start)
+    drawn = {r.number: r.parameters for r in records}
+    assert all(sampling.parameters_of(alone.config, n, records[:n]) == drawn[n] for n in range(6)), "as in one process"
     reasons = " ".join(record.reason for record in records)
     assert "distill.windows.max_start=40" in reasons and "lower distill.lr_images" in reasons, reasons
-    ratios = {r.parameters["schedule.initial_ratio"] for r in records if r.parameters["distill.windows.max_start"] < 40}
-    assert ratios == {0.5, 1.0}
+    shown = [{"schedule.initial_ratio": 0.75, "distill.windows.max_start": 4} | r.parameters for r in records]
+    ratios = {values["schedule.initial_ratio"] for values in shown if values["distill.windows.max_start"] < 40}
+    assert ratios == {0.5, 0.75, 1.0}
     units = finished_units(root, "experts")
     assert len(units) == len(set(units)) == 3 * len(ratios), "each set of experts was made once"
     assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
@@ -77,7 +91,7 @@ def test_trials_with_several_train_workers_distil_on_ray_train(local_ray, space,
     for runner, workers in (("ray", 2), ("inline", 1)):
         root = tmp_path / runner
         context, work = prepared(space, root, runner, *only, f"cluster.workers={workers}")
-        found[runner] = [record.to_json() for record in context.runner.search(work, context)]
+        found[runner] = [record.to_json() for record in ended(context.runner.search(work, context))]
     assert b'"finished"' in found["ray"][0], found
     assert found["ray"] == found["inline"]
 
@@ -87,15 +101,15 @@ def test_an_interrupted_search_equals_an_undisturbed_one(space, tmp_path):
     list(context.runner.search(work, context))
     context, again = prepared(space, tmp_path / "stopped", "inline")
     for record in context.runner.search(again, context):
-        if record.number in (1, 2):
+        if record.ended and record.number in (1, 2):
             break
     for record in context.runner.search(again, context):
-        if record.number == 3:  # as if it had been lost in the middle: begun, but not finished
+        if record.ended and record.number == 3:  # as if it had been lost in the middle: begun, but not finished
             next(path for path in (tmp_path / "stopped").rglob("trial-0003-*")).unlink()
             break
     list(context.runner.search(again, context))
     assert stored(again.folder()) == stored(work.folder())
-    assert again.begun() == work.begun()
+    assert again.all() == work.all()
 
 
 def test_a_failed_search_says_why(space, tmp_path):

@@ -1,5 +1,7 @@
 """The job that `padray submit` makes of a command line: what travels, and what is refused before anything is sent."""
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,13 @@ def test_every_command_that_computes_is_sent_as_it_is_typed(monkeypatch, words, 
     names = [word for word in rest if not word.startswith("--")]
     wanted = ["python", "-m", "padray.job", command, *names, "--storage=/s", *rest[len(names) :]]
     assert sent(*words, "--storage", "/s").entrypoint.split() == wanted
+
+
+def test_what_a_search_starts_from_travels_as_values(tmp_path):
+    (tmp_path / "best.yaml").write_text("distill: {lr_images: 0.75}")
+    made = sent("tune", "demo", "--set", f"search.start=[{tmp_path}/best.yaml]", "--storage", "/s")
+    values = {"distill.selection.ratio": 0.0, "distill.lr_images": 0.75}
+    assert made.entrypoint.endswith(shlex.quote(f"--set=search.start={json.dumps([values])}")) and not made.files
 
 
 def test_a_space_alone_means_a_search(tmp_path):

@@ -20,6 +20,7 @@ search:
   seeds: 3
   epochs: 60
   startup_trials: 2
+  seed: 1
   space:
     distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
     distill.importance.enabled: {type: choice, choices: [true, false]}

@@ -6,7 +6,7 @@ import pytest
 
 from padray import loading
 from padray.errors import InputError
-from padray.search import fit, study, trials
+from padray.search import fit, sampling, study
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the others are the papers' tables
@@ -16,8 +16,8 @@ SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the o
 def test_its_suggestions_are_settings(path):
     config = loading.load("digits-ipc1", space=str(path)).config
     study.check(config)
-    asked = trials.study(config.search, [], seed=0)
-    given = [trials.suggest(asked.ask(), config.search.space) for _ in range(20)]
+    asked = sampling.study(config.search, [], seed=0)
+    given = [sampling.suggest(asked.ask(), config.search.space) for _ in range(20)]
     assert all(loading.with_values(config, values, "this trial") != config for values in given)
     assert set().union(*given) == set(config.search.space), "every parameter is asked for under some choice"
 

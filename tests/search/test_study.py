@@ -14,9 +14,10 @@ from padray import fingerprint, loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError
-from padray.search import objective, study, trials
-from padray.search.study import SearchOutcome, SearchWork
+from padray.search import objective, sampling, study, trials, view
+from padray.search.study import SearchOutcome
 from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork
 from padray.stages import data, stored
 from padray.stages.base import Context, Inputs
 from padray.store.artifacts import Folder
@@ -43,6 +44,10 @@ def again(finished: tuple[Search, Context, SearchOutcome], tmp_path: Path, searc
         return search(*overrides)
 
     return make
+
+
+def ended(made: Iterator[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in made if record.ended]
 
 
 def work_of(search: Search) -> SearchWork:
@@ -105,7 +110,7 @@ def test_a_report_means_its_search_too(again, monkeypatch) -> None:
     reports = {path.name for path in (search.root / "reports").iterdir()}
     search.tune("report")
     assert {path.name for path in (search.root / "reports").iterdir()} == reports
-    monkeypatch.setattr(trials, "importances", lambda *_: {"distill.lr_images": 1.0})
+    monkeypatch.setattr(sampling, "importances", lambda *_: {"distill.lr_images": 1.0})
     search.tune("report")
     assert len(list((search.root / "reports").iterdir())) == len(reports) + 1
 
@@ -139,18 +144,22 @@ class Killed(BaseException):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_interrupted_and_continued_it_equals_the_undisturbed_one(finished, again, monkeypatch, number, when) -> None:
     search = again(without=("searches", "distilled", "evaluations", "reports"))
-    record = SearchWork.record
+    advance, settle = SearchWork.advance, SearchWork.settle
 
-    def dies(work: SearchWork, now: int, *rest: Any) -> Any:
-        if now == number and when == "before":
+    def dies_before(work: SearchWork, trial: TrialRecord, *rest: Any) -> TrialRecord:
+        if trial.number == number and when == "before":
             raise Killed
-        made = record(work, now, *rest)
-        if now == number:
+        return advance(work, trial, *rest)
+
+    def dies_after(work: SearchWork, trial: TrialRecord, *rest: Any) -> TrialRecord:
+        made = settle(work, trial, *rest)
+        if trial.number == number:
             raise Killed
         return made
 
     with monkeypatch.context() as patched:
-        patched.setattr(SearchWork, "record", dies)
+        patched.setattr(SearchWork, "advance", dies_before)
+        patched.setattr(SearchWork, "settle", dies_after)
         with pytest.raises(Killed):
             search.tune()
     assert len(work_of(search).records()) == number + (when == "after")
@@ -164,7 +173,7 @@ def test_a_lost_trial_keeps_its_parameters(finished, again) -> None:
     work, given = work_of(search), {"distill.lr_images": 1.25, "distill.importance.enabled": False}
     trials.write(work.folder(), finished[2].records[0])
     trials.begin(work.folder(), 1, given)
-    made = list(work.run_inline(search.context()))
+    made = ended(work.run_inline(search.context()))
     assert [record.number for record in made] == [1, 2] and made[0].parameters == given
     assert made[1].parameters != given
 
@@ -197,10 +206,10 @@ def test_the_same_search_again_reuses_all(finished, again) -> None:
 def failing(numbers: set[int], monkeypatch: pytest.MonkeyPatch, kind: type[Exception] = DivergedError) -> None:
     judge = objective.judge
 
-    def fails(config: Any, inputs: Any, distilled: Any, number: int, parameters: Any) -> Any:
-        if number in numbers:
-            raise kind(f"trial {number} had no luck")
-        return judge(config, inputs, distilled, number, parameters)
+    def fails(config: Any, inputs: Any, distilled: Any, trial: TrialRecord, until: int) -> Any:
+        if trial.number in numbers:
+            raise kind(f"trial {trial.number} had no luck")
+        return judge(config, inputs, distilled, trial, until)
 
     monkeypatch.setattr(objective, "judge", fails)
 
@@ -235,7 +244,8 @@ def test_what_machines_and_storage_do_is_no_result_and_the_same_command_tries_ag
 
 def test_parameters_that_do_not_fit_together_are_a_failed_trial(search: Make) -> None:
     work = work_of(search("search.space={distill.windows.max_start: {type: int, low: 50, high: 100}}"))
-    made = work.record(0, {"distill.windows.max_start": 100}, lambda config: None)
+    begun = TrialRecord(0, {"distill.windows.max_start": 100}, "running")
+    made = work.settle(work.advance(begun, lambda config: None))
     assert made.state == "failed" and "experts.epochs" in made.reason
     assert work.records() == {0: made}
 
@@ -301,21 +311,22 @@ def test_a_search_never_reads_the_test_split(finished, again, monkeypatch) -> No
     search = again(without=("searches", "distilled"))
     monkeypatch.setattr(stored, "load_dataset", permuted("test"))
     work = work_of(search)
-    assert list(work.run_inline(search.context())) == finished[2].records
+    assert ended(work.run_inline(search.context())) == finished[2].records
 
 
 def test_the_objective_is_the_validation_split(finished, monkeypatch) -> None:
     search, _, outcome = finished
     work, best = work_of(search), outcome.best
     identity = outcome.tested.identities["distill"]
-    assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) == best
+    begun, until = TrialRecord(best.number, best.parameters, "running"), work.config.distill.iterations
+    assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) == best
     monkeypatch.setattr(stored, "load_dataset", permuted("validation"))
-    assert objective.judge(outcome.best_config, work.inputs, identity, best.number, best.parameters) != best
+    assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) != best
 
 
 def test_the_study_is_shown_in_a_database(again, tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    monkeypatch.setenv(trials.STUDY_URL, url)
+    monkeypatch.setenv(view.STUDY_URL, url)
     made = again("search.trials=4")
     for _ in range(2):  # a second run shows the same trials, not twice as many
         _, outcome = made.tune()
@@ -326,7 +337,7 @@ def test_the_study_is_shown_in_a_database(again, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////proc/none/study.db"])
 def test_a_database_that_cannot_be_used_is_told_without_its_address(search, monkeypatch, url):
-    monkeypatch.setenv(trials.STUDY_URL, url)
+    monkeypatch.setenv(view.STUDY_URL, url)
     with pytest.raises(InputError, match="cannot be used") as caught:
         search().tune()
     assert url not in str(caught.value)

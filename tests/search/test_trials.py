@@ -1,6 +1,7 @@
 """Spaces and trials without any training: what may be searched, what is stored, and the study rebuilt from it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from padray import loading
+from padray import fingerprint, loading
+from padray.config import Config
 from padray.errors import InputError
-from padray.search import trials
-from padray.search.trials import TrialRecord
+from padray.search import sampling, trials
+from padray.search.trials import Rung, TrialRecord
 from padray.space import ParameterSpec, SearchSettings
 from padray.store.artifacts import Folder
 from padray.store.location import open_location
@@ -88,17 +90,20 @@ def test_a_space_is_a_yaml_file(name: str) -> None:
 
 def test_types_of_a_space_become_optunas() -> None:
     given = settings().space
-    assert trials.distribution(given["distill.lr_images"]) == optuna.distributions.FloatDistribution(0.3, 3.0, log=True)
-    assert trials.distribution(given["distill.batch"]) == optuna.distributions.IntDistribution(2, 6)
-    assert trials.distribution(given["distill.importance.enabled"]).choices == (True, False)  # type: ignore[attr-defined]
+    assert sampling.distribution(given["distill.lr_images"]) == optuna.distributions.FloatDistribution(
+        0.3, 3.0, log=True
+    )
+    assert sampling.distribution(given["distill.batch"]) == optuna.distributions.IntDistribution(2, 6)
+    assert sampling.distribution(given["distill.importance.enabled"]).choices == (True, False)  # type: ignore[attr-defined]
     zero = ParameterSpec(type="float", low=0.0, high=0.0)
-    assert trials.distribution(zero) == optuna.distributions.FloatDistribution(0.0, 0.0)
+    assert sampling.distribution(zero) == optuna.distributions.FloatDistribution(0.0, 0.0)
 
 
 def test_conditional_parameters_are_chosen_only_where_they_apply() -> None:
     given = settings()
     made = [
-        trials.suggest(trials.study(given, [record(k, 0.5) for k in range(n)], 0).ask(), given.space) for n in range(9)
+        sampling.suggest(sampling.study(given, [record(k, 0.5) for k in range(n)], 0).ask(), given.space)
+        for n in range(9)
     ]
     assert {chosen["distill.importance.enabled"] for chosen in made} == {True, False}
     for chosen in made:
@@ -111,7 +116,7 @@ def test_conditional_parameters_are_chosen_only_where_they_apply() -> None:
 
 
 def stored(folder: Folder) -> dict[int, TrialRecord]:
-    return trials.read(folder, settings().space)
+    return trials.read(folder, lambda record: sampling.check(record, settings().space))
 
 
 def test_records_come_back_as_they_were(folder: Folder) -> None:
@@ -128,8 +133,7 @@ def test_a_torn_record_is_a_trial_that_was_never_finished(folder: Folder, tmp_pa
     trials.begin(folder, 0, {"distill.lr_images": 0.1 + 0.2})
     (path,) = tmp_path.rglob("trial-*")
     path.write_bytes(path.read_bytes()[:-3])
-    assert stored(folder) == {}
-    assert trials.read_begun(folder, settings().space) == {0: {"distill.lr_images": 0.1 + 0.2}}
+    assert stored(folder) == {0: TrialRecord(0, {"distill.lr_images": 0.1 + 0.2}, "running")}
 
 
 HOSTILE = [
@@ -143,6 +147,7 @@ HOSTILE = [
     b'{"number": 0, "parameters": {"distill.lr_images": 1e9}, "state": "failed"}',
     b'{"number": 0, "parameters": {"distill.lr_images": "x"}, "state": "failed"}',
     b'{"number": 0, "parameters": {"distill.lr_images": [1]}, "state": "failed"}',
+    b'{"number": 0, "parameters": {}, "state": "stopped", "value": 0.5}',
 ]  # fmt: skip
 
 
@@ -151,29 +156,56 @@ def test_what_anybody_may_have_put_there_is_refused_in_a_sentence(folder: Folder
     item = folder.put("trial-0000", "json", content)
     with pytest.raises(InputError, match=rf"{item.key} in .* is not what padray writes there: delete it, then"):
         stored(folder)
-    if b"finished" not in content and b"odd" not in content:
+    if not any(state in content for state in (b"finished", b"odd", b"stopped")):
+        folder.location.delete(item.key)
         folder.put("begun-0000", "json", content)
         with pytest.raises(InputError, match=r"begun-0000-.* is not what padray writes there"):
-            trials.read_begun(folder, settings().space)
+            stored(folder)
 
 
 def test_the_study_that_is_rebuilt_holds_the_same_trials() -> None:
     given = settings()
     with_lr = {"distill.importance.enabled": True, "distill.importance.lr": 0.3}
     made = [record(2, None), record(0, 0.4), record(1, 0.6, **with_lr)]
-    found = trials.study(given, made, 0).trials
+    found = sampling.study(given, made, 0).trials
     assert [trial.params for trial in found] == [made[1].parameters, made[2].parameters, made[0].parameters]
     assert [trial.value for trial in found] == [0.4, 0.6, None]
     assert [trial.state for trial in found] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
     assert "distill.importance.lr" in found[1].distributions and "distill.importance.lr" not in found[0].distributions
-    assert trials.study(given, made, 0).direction == optuna.study.StudyDirection.MAXIMIZE
+    assert sampling.study(given, made, 0).direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_of_a_trials_records_the_last_one_counts(folder: Folder) -> None:
+    rungs = (Rung(10, 0.4), Rung(30, 0.5))
+    running = replace(record(3, 0.4), state="running", iterations=10, rungs=rungs[:1])
+    stopped = replace(running, state="stopped", value=0.5, iterations=30, rungs=rungs)
+    made = [running, stopped, replace(stopped, state="finished", value=0.6, iterations=90)]
+    for place, one in enumerate(made):
+        assert trials.write(folder, one).key == folder.keys("trial-")[0], "what was known before is gone"
+        for earlier in made[:place]:  # or was left by a kill
+            folder.put("trial-0003", "json", earlier.to_json())
+        assert stored(folder) == {3: one}
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_not_missed(folder: Folder, monkeypatch) -> None:
+    first = replace(record(3, 0.4), state="running", iterations=10, rungs=(Rung(10, 0.4),))
+    last, take = replace(first, state="finished", iterations=30), Folder.take
+    trials.write(folder, first)
+
+    def late(self: Folder, key: str, most: int | None = None) -> Any:
+        monkeypatch.setattr(Folder, "take", take)
+        trials.write(folder, last)
+        return take(self, key, most)
+
+    monkeypatch.setattr(Folder, "take", late)
+    assert stored(folder) == {3: last}
 
 
 # -- what is suggested
 
 
 def next_one(given: SearchSettings, made: list[TrialRecord], seed: int = 0) -> dict[str, Any]:
-    return trials.suggest(trials.study(given, made, seed).ask(), given.space)
+    return sampling.suggest(sampling.study(given, made, seed).ask(), given.space)
 
 
 @pytest.mark.parametrize("startup", [2, 10])
@@ -187,6 +219,91 @@ def test_a_suggestion_depends_on_the_trials_and_the_seed_alone() -> None:
     given, made = settings(startup_trials=2), [record(k, k / 10) for k in range(5)]
     assert next_one(given, made) == next_one(given, made[::-1])
     assert next_one(given, made) != next_one(given, made, seed=1)
+
+
+def start_of(*overrides: str, space: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    return sampling.starts(loaded(*overrides, space=space))
+
+
+def loaded(*overrides: str, space: dict[str, Any] | None = None) -> Config:
+    return loading.load("digits-ipc1", (f"search.space={json.dumps(space or SPACE)}", *overrides)).config
+
+
+def test_trial_0_is_the_configuration_as_far_as_the_space_holds_it() -> None:
+    inside = ("distill.lr_images=1.5", "distill.batch=3")
+    given = {"distill.lr_images": 1.5, "distill.batch": 3, "distill.importance.enabled": False}
+    assert start_of(*inside) == [given]
+    assert start_of(inside[0]) == [{key: given[key] for key in given if key != "distill.batch"}], "its batch is 10"
+    enabled = given | {"distill.importance.enabled": True, "distill.importance.lr": 1.0}
+    assert start_of(*inside, "distill.importance.enabled=true") == [enabled]
+    only = {"distill.batch": SPACE["distill.batch"]}
+    assert start_of(space=only) == [{}]
+    config = loaded(space=only)
+    made = sampling.parameters_of(config, 0, [])
+    assert made == {} and loading.with_values(config, made, "x") == config, "nothing is drawn for it"
+
+
+def test_grids_and_kinds_of_numbers_hold_what_lies_on_them() -> None:
+    spec = ParameterSpec(type="float", low=0.1, high=0.7, step=0.2)
+    assert [value for value in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, "0.3", True) if spec.holds(value)] == [0.1, 0.3, 0.5, 0.7]
+    whole = ParameterSpec(type="int", low=0, high=4, step=2)
+    assert [value for value in (0, 1, 2, 4.0, 4, True) if whole.holds(value)] == [0, 2, 4]
+    choice = ParameterSpec(type="choice", choices=(1, "x", False))
+    assert [value for value in (1, 1.0, True, "x", 0, False) if choice.holds(value)] == [1, 1.0, "x", False]
+    space = {"distill.lr_images": {"type": "float", "low": 0.1, "high": 0.7, "step": 0.2}}
+    given = settings(space)
+    drawn = {next_one(given, made=[], seed=seed)["distill.lr_images"] for seed in range(30)}
+    assert {round(value, 6) for value in drawn} == {0.1, 0.3, 0.5, 0.7}
+
+
+def test_what_a_search_starts_from_comes_first_and_then_optunas_own(tmp_path: Path) -> None:
+    best = tmp_path / "best.yaml"
+    best.write_text(
+        "distill: {lr_images: 2.5, batch: 99, importance: {enabled: true, lr: 0.25}}\nsearch: {trials: 3}\n"
+    )
+    named = f"search.start=[{best}, {{distill.batch: 4}}, digits-ipc10, {{distill.batch: 4}}]"
+    own, earlier, given, preset = start_of(named)
+    assert own == {"distill.lr_images": 3.0, "distill.importance.enabled": False}
+    assert earlier == {
+        "distill.lr_images": 2.5, "distill.importance.enabled": True, "distill.importance.lr": 0.25,
+    }  # fmt: skip
+    assert given == {"distill.batch": 4} and preset == {"distill.importance.enabled": False}, "twice is once"
+    config, made = loaded(named), []
+    for number in range(5):
+        made.append(TrialRecord(number, sampling.parameters_of(config, number, made), "running"))
+    assert [one.parameters for one in made[:4]] == [own, earlier, given, preset]
+    assert made[4].parameters.keys() >= {"distill.lr_images", "distill.batch"}, "drawn"
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ("[nowhere]", "'nowhere' is neither a preset"),
+        ("[nowhere.yaml]", "nowhere.yaml"),
+        ("[{distill.ipc: 1}]", "start gives distill.ipc, which search.space does not hold"),
+        ("[{distill.batch: 7}]", "start gives distill.batch=7, which search.space does not hold"),
+        ("[digits-ipc10, {distill.batch: true}]", "start gives distill.batch=True"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused(start: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded(f"search.start={start}")
+    assert said in str(caught.value)
+
+
+def test_a_preset_without_a_value_in_the_space_is_no_start() -> None:
+    only = {"distill.batch": {"type": "int", "low": 2, "high": 6}}
+    with pytest.raises(InputError, match=r"digits-ipc10 has no value that lies in search\.space"):
+        loaded("search.start=[digits-ipc10]", space=only)
+
+
+def test_what_a_search_starts_from_is_part_of_what_it_means() -> None:
+    data = fingerprint.Identity("data", "digits", "0" * 64)
+    found = {
+        fingerprint.search_identity(loaded(f"search.start={start}"), data).fingerprint
+        for start in ("[]", "[{distill.batch: 4}]", "[{distill.batch: 5}]")
+    }
+    assert len(found) == 3
 
 
 # -- the best, and what mattered
@@ -203,9 +320,9 @@ def test_the_best_has_the_highest_value_and_of_equals_the_first() -> None:
 
 def test_importances_take_three_finished_trials_with_different_values() -> None:
     given = settings()
-    assert trials.importances(given, [record(0, 0.1), record(1, 0.2), record(2, None)], 0) == {}
-    assert trials.importances(given, [record(k, 0.5) for k in range(5)], 0) == {}
+    assert sampling.importances(given, [record(0, 0.1), record(1, 0.2), record(2, None)], 0) == {}
+    assert sampling.importances(given, [record(k, 0.5) for k in range(5)], 0) == {}
     made = [record(k, (k % 5) / 10) for k in range(12)]  # the value is that of distill.batch
-    found = trials.importances(given, made, 0)
+    found = sampling.importances(given, made, 0)
     assert sum(found.values()) == pytest.approx(1) and max(found, key=lambda name: found[name]) == "distill.batch"
-    assert found == trials.importances(given, made, 0)
+    assert found == sampling.importances(given, made, 0)

@@ -1,0 +1,145 @@
+"""What a trial is: its settings, distillation, judgement and record; and which one is next, wherever it is made."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from padray import loading, pipeline
+from padray.config import Config
+from padray.errors import DivergedError, InputError
+from padray.fingerprint import Identity
+from padray.search import objective, sampling, trials
+from padray.search.trials import Parameters, TrialRecord
+from padray.stages import data
+from padray.stages.base import Context, InlineRunner, Inputs, Runner
+from padray.stages.facts import dataset_facts
+from padray.store.artifacts import Folder
+
+
+@dataclass(frozen=True)
+class SearchWork:
+    """Everything that a trial needs besides its parameters. It travels; it holds settings and names."""
+
+    name: str
+    config: Config
+    inputs: Inputs
+    identity: Identity
+
+    def folder(self) -> Folder:
+        return Folder(self.inputs.location, self.identity.folder, self.identity.fingerprint)
+
+    def all(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
+        """The trials that were ever begun, by number; see `trials.read` for what is known of them."""
+        return trials.read(self.folder(), lambda record: sampling.check(record, self.config.search.space), known)
+
+    def records(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
+        """Those of them that came to an end."""
+        return {number: record for number, record in self.all(known).items() if record.ended}
+
+    def config_of(self, parameters: Parameters) -> Config:
+        """A trial's settings. Raises InputError if its parameters do not fit together."""
+        config = loading.with_values(self.config, parameters, "this trial")
+        pipeline.check(config)
+        return config
+
+    def fitting(self, parameters: Parameters) -> Config:
+        """The same, held against the stored dataset too, so that all is known that parameters alone can spoil."""
+        config, place = self.config_of(parameters), self.inputs.data
+        data.check(dataset_facts(Folder(self.inputs.location, place.folder, place.fingerprint)), config)
+        return config
+
+    def context(self, config: Config, runner: Runner) -> Context:
+        """A silent context for a trial's chain."""
+        return Context(self.name, config, self.inputs.location, runner, stored_data=self.inputs.data)
+
+    def advance(self, trial: TrialRecord, prepare: Callable[[Config], None]) -> TrialRecord:
+        """Distil with a trial's parameters in this process and judge the set; nothing is stored of that yet.
+
+        Failed is what would fail again: parameters that do not fit together, and what diverged.
+
+        Args:
+            prepare: sees to the experts of a trial's settings.
+
+        Raises:
+            InputError, WorkError: everything else.
+        """
+        try:
+            config = self.fitting(trial.parameters)
+        except InputError as error:
+            return failed(trial, error)
+        try:
+            prepare(config)
+            made = pipeline.run(self.context(config, InlineRunner()), "distill").identities["distill"]
+            return objective.judge(config, self.inputs, made, trial, self.config.distill.iterations)
+        except DivergedError as error:
+            return failed(trial, error)
+
+    def settle(self, trial: TrialRecord, known: dict[str, TrialRecord] | None = None) -> TrialRecord:
+        """Store what became of a trial."""
+        trials.write(self.folder(), trial)
+        return trial
+
+    def run_inline(self, context: Context) -> Iterator[TrialRecord]:
+        """The missing trials one after the other."""
+
+        def experts(config: Config) -> None:
+            pipeline.run(self.context(config, context.runner), "experts")
+
+        queue = Queue(self)
+        while trial := queue.next():
+            yield trial
+            while not trial.ended:
+                trial = self.settle(self.advance(trial, experts))
+                yield trial
+            queue.done(trial.number)
+
+
+def failed(trial: TrialRecord, error: InputError | DivergedError) -> TrialRecord:
+    """The trial that came to this end."""
+    return replace(trial, state="failed", value=None, values=(), reason=str(error), set_sha256="")
+
+
+class Queue:
+    """Hands out trials, each to one who carries it to its end.
+
+    Attributes:
+        running: the numbers of those that were handed out.
+        given_up: the numbers of those that were handed back without an end; this queue hands them out no more.
+    """
+
+    def __init__(self, work: SearchWork) -> None:
+        self.work = work
+        self.known: dict[str, TrialRecord] = {}
+        self.running: set[int] = set()
+        self.given_up: set[int] = set()
+
+    def next(self) -> TrialRecord | None:
+        """The trial to carry on now, running; None where there is none, as long as nothing changes."""
+        records = self.work.all(self.known)
+        number = self._number(records)
+        if number is None:
+            return None
+        self.running.add(number)
+        return replace(records[number], state="running") if number in records else self._begin(number, records)
+
+    def upcoming(self) -> int | None:
+        """The number of the trial that `next` would hand out."""
+        return self._number(self.work.all(self.known))
+
+    def done(self, number: int, ended: bool = True) -> None:
+        """Take a trial back."""
+        self.running.discard(number)
+        if not ended:
+            self.given_up.add(number)
+
+    def _number(self, records: dict[int, TrialRecord]) -> int | None:
+        """Trials that were lost come first, with what they were given; then new ones."""
+        held = self.running | self.given_up
+        wanted = [n for n in trials.missing(records, self.work.config.search.trials) if n not in held]
+        lost = [number for number in wanted if number in records]
+        return next(iter(lost or wanted), None)
+
+    def _begin(self, number: int, records: dict[int, TrialRecord]) -> TrialRecord:
+        """A new trial, noted in the storage."""
+        parameters = sampling.parameters_of(self.work.config, number, list(records.values()))
+        trials.begin(self.work.folder(), number, parameters)
+        return TrialRecord(number, parameters, "running")
