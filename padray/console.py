@@ -282,8 +282,12 @@ class Console:
 def _search(summary: dict[str, Any]) -> str:
     best, trials = summary["best"], summary["trials"]
     chosen = [f"{key}={_short(value)}" for key, value in best["settings"].items()]
+    ends = [f"{trials['finished']} trials finished", *([f"{n} stopped"] if (n := trials["stopped"]) else [])]
+    ends.append(f"{trials['failed']} failed")
+    if trials["missing"]:
+        ends.append(f"{trials['missing']} not begun as search.hours were over (the same command goes on)")
     return (
-        f"search: {trials['finished']} trials finished, {trials['failed']} failed; the best, trial "
+        f"search: {', '.join(ends)}; the best, trial "
         f"{best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
     )
 

@@ -1,6 +1,5 @@
 """What a search may choose: a parameter for every dotted setting, plainly typed, some only under a condition."""
 
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +8,7 @@ from padray.sections import Count, Epochs, Positive, Section, Units
 
 Value = float | int | str | bool
 _MOST_STEPS = 10_000
+_ROUNDING = 1e-8
 _MOST = 1e15  # up to which every whole number is a float, and sums and squares of floats are finite
 
 
@@ -51,9 +51,10 @@ class ParameterSpec(Section):
         return self
 
     def _on_grid(self, value: float) -> bool:
-        """Whether so many whole steps lead from `low` to it, as the numbers are written."""
+        """Whether whole steps lead from `low` to it, but for rounding."""
         assert self.step is not None and self.low is not None
-        return (Decimal(str(value)) - Decimal(str(self.low))) % Decimal(str(self.step)) == 0
+        steps = (value - self.low) / self.step
+        return abs(steps - round(steps)) < _ROUNDING
 
     def holds(self, value: Any) -> bool:
         """Whether this may choose the value."""
@@ -79,13 +80,22 @@ class SearchSettings(Section):
     Trial 0 is the configuration itself. Those of `start` come next: each is what it gives of the space, as a section
     of dotted settings, a preset's name or a settings file (best.yaml of another search); the rest of it, and what lies
     outside the space, stays as configured.
+
+    stopping: `median` and `asha` judge trials after so many `rungs`, the last one after 1 / `reduction` of the
+    iterations, the one before after 1 / `reduction` of those, and stop the worse ones there (search/stopping.py).
+    Trial 0 is never stopped, and a stopped trial is never the best. hours: after so long a command begins no more
+    trials; those that run come to their end.
     """
 
-    UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "concurrency", "seed"})
+    UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
     start: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
     trials: Units = 20
+    hours: Positive | None = None
     concurrency: Literal["auto"] | Units = "auto"
+    stopping: Literal["none", "median", "asha"] = "none"
+    rungs: Annotated[int, Field(ge=1, le=10)] = 3
+    reduction: Annotated[int, Field(ge=2, le=10)] = 3
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
     epochs: Epochs | None = None
     startup_trials: Count = 10

@@ -80,7 +80,8 @@ class Owner:
         share = self.share
         while not trial.ended:
             if config.cluster.most_workers > 1:  # the actor finds the set there, and judges it
-                pipeline.run(self.work.context(config, self._runner(config)), "distill")
+                part = self.work.reaching(trial)
+                pipeline.run(self.work.context(part, self._runner(part)), "distill")
             made = self._attempt(config, share, trial)
             if made is None:
                 trial = self._trial(trial.number)  # as far as it was stored

@@ -59,12 +59,12 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
     """
     known: dict[str, TrialRecord] = {}  # asked for once a second, each record is read once
     seen = work.all(known)
-    losses = Losses(work.config.cluster.max_losses)
-    while Queue(work).upcoming() is not None:
+    losses, until = Losses(work.config.cluster.max_losses), work.deadline()
+    while Queue(work, until).upcoming() is not None:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
         ).remote(work, spread.probe, spread.share)
-        outcome, over, queue = _Outcome(), threading.Event(), Queue(work)
+        outcome, over, queue = _Outcome(), threading.Event(), Queue(work, until)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
             tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))
             threading.Thread(target=_fit, args=(tuner, asked, outcome, over), daemon=True).start()
@@ -82,7 +82,7 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
                 (Path(scratch) / _STOP).touch()
                 over.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
                 raise
-        if (left := Queue(work).upcoming()) is not None:
+        if (left := Queue(work, until).upcoming()) is not None:
             _explain(outcome, losses, f"trial {left}")
 
 

@@ -121,8 +121,13 @@ def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool
             "trials may share more than is counted here; each is taken to cost what the defaults cost",
         ),
         (
+            bool(config.search.space and waiting and config.search.stopping != "none"),
+            "hours and money are those of trials of which none is stopped early",
+        ),
+        (
             calibrated and steps > calibrate.MOST_STEPS,
             f"an iteration's {steps} student steps are calculated from {calibrate.MOST_STEPS}",
         ),
     ]
-    return [text for applies, text in rules if applies]
+    found = [text for applies, text in rules if applies]
+    return [*found, search.note(chain)] if config.search.space and config.experts.imported is None else found

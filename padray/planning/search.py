@@ -12,7 +12,7 @@ from padray.fingerprint import Identity
 from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Part, Task
-from padray.search import study, trials
+from padray.search import stopping, study, trials
 from padray.search.work import SearchWork
 from padray.space import ParameterSpec
 from padray.stages import evaluate
@@ -78,9 +78,12 @@ def _possible(space: dict[str, ParameterSpec]) -> list[dict[str, Any]] | None:
         if spec.type == "choice":
             axes.append(list(spec.choices or ()))
         elif spec.type == "int":
-            axes.append(range(int(spec.low or 0), int(spec.high or 0) + 1))
+            axes.append(range(int(spec.low or 0), int(spec.high or 0) + 1, int(spec.step or 1)))
         elif spec.low == spec.high:
             axes.append([spec.low])
+        elif spec.step is not None and spec.low is not None and spec.high is not None:
+            low, step = spec.low, spec.step
+            axes.append([low + step * k for k in range(round((spec.high - low) / step) + 1)])
         else:
             return None
     if any(len(axis) > _MOST_COMBINATIONS for axis in axes):
@@ -123,14 +126,30 @@ def _trials(search: _Search) -> Line:
     chain, settings = search.chain, search.chain.config.search
     like, count = costs.distillation(chain), chain.set_samples
     epochs = settings.epochs or chain.config.evaluation.epochs
+    judges = settings.seeds * (1 + len(stopping.rungs(chain.config)))
     judged = (
-        Part(Task("standard", chain.config.network, count), settings.seeds * epochs * count),
-        Part(Task("look", chain.config.network), settings.seeds * chain.known.validation),
+        Part(Task("standard", chain.config.network, count), judges * epochs * count),
+        Part(Task("look", chain.config.network), judges * chain.known.validation),
     )
     return replace(
         like, stage="search", what="trial: a set, judged on validation", units=settings.trials,
         there=settings.trials - search.missing, left=search.missing, parts=(*like.parts, *judged),
+        at_most=bool(search.missing) and (settings.stopping != "none" or settings.hours is not None),
     )  # fmt: skip
+
+
+def note(chain: Chain) -> str:
+    """How many sets of experts the trials can ask for, the configuration's own among them."""
+    trials, possible = chain.config.search.trials, _possible(chain.config.search.space)
+    if possible is None:
+        return (
+            f"the space draws settings of the experts from ranges without a step: each of {trials} trials may need "
+            f"experts of its own; choices or a step let trials share them"
+        )
+    work = SearchWork(chain.context.name, chain.config, Inputs(chain.context.location, chain.data), chain.data)
+    search = _Search(chain, work, {})
+    sets = {fingerprint.experts_identity(config, chain.data) for config in (chain.config, *search.configs(possible))}
+    return f"the space can ask for {len(sets)} set{'s' * (len(sets) > 1)} of experts, which {trials} trials share"
 
 
 def _best(search: _Search) -> list[Line]:

@@ -24,14 +24,18 @@ _ABSOLUTE = re.compile(r"(?<![\w/.…~])(?:file:/{2,3}|~?/)(?:[^\s/'\"]+/)+([^\s
 
 @dataclass(frozen=True)
 class TrialLine:
-    """A trial that came to an end; `values` are the validation accuracies of its networks, `value` their mean."""
+    """A trial that came to an end; `values` are the validation accuracies of its networks, `value` their mean.
+
+    They are those after `iterations` iterations; of a stopped trial these are fewer than of a finished one.
+    """
 
     number: int
     parameters: dict[str, Any]
-    state: Literal["running", "stopped", "finished", "failed"]
+    state: Literal["stopped", "finished", "failed"]
     value: float | None = None
     values: tuple[float, ...] = ()
     reason: str = ""
+    iterations: int = 0
 
     @property
     def std(self) -> float | None:
@@ -80,7 +84,10 @@ class SearchSummary:
 
 
 class HistoryInfo(NamedTuple):
-    """Value and spread of every finished trial by number, the best value so far after each trial, and the failures."""
+    """Value and spread of every finished trial by number, the best value so far after each trial, and the failures.
+
+    `stopped` holds number and last value of each trial that was stopped early.
+    """
 
     numbers: tuple[int, ...]
     values: tuple[float, ...]
@@ -90,22 +97,28 @@ class HistoryInfo(NamedTuple):
     best: int
     failed: tuple[int, ...]
     caption: str
+    stopped: tuple[tuple[int, float], ...] = ()
 
 
 def history_info(summary: SearchSummary) -> HistoryInfo:
     """The search, trial by trial; the best-so-far line begins with the first trial that finished."""
     trials = sorted(summary.trials, key=lambda trial: trial.number)
-    finished = [(trial.number, trial.value, trial.std or 0.0) for trial in trials if trial.value is not None]
+    done = [trial for trial in trials if trial.state == "finished"]
+    finished = [(trial.number, trial.value or 0.0, trial.std or 0.0) for trial in done]
     numbers, values, spreads = zip(*finished, strict=True) if finished else ((), (), ())
     steps = tuple(trial.number for trial in trials if numbers and trial.number >= numbers[0])
     best_so_far = tuple(max(v for n, v in zip(numbers, values, strict=True) if n <= step) for step in steps)
-    failed = tuple(trial.number for trial in trials if trial.value is None)
-    return HistoryInfo(numbers, values, spreads, steps, best_so_far, summary.best, failed, _history_caption(summary))
+    failed = tuple(trial.number for trial in trials if trial.state == "failed")
+    stopped = tuple((trial.number, trial.value or 0.0) for trial in trials if trial.state == "stopped")
+    caption = _history_caption(summary)
+    return HistoryInfo(numbers, values, spreads, steps, best_so_far, summary.best, failed, caption, stopped)
 
 
 def _history_caption(summary: SearchSummary) -> str:
     n = summary.config.search.seeds
     told = f"Each dot: a trial's mean over {n} networks, its bar their standard deviation. The line: the best so far. "
+    if counts(summary.trials)["stopped"]:
+        told += "Hollow dots: trials that were stopped early, at their last value. "
     failed = failures(summary.trials)
     return told + (" ".join(failed) if failed else "No trial failed.")
 
@@ -114,7 +127,7 @@ def failures(trials: Sequence[TrialLine]) -> list[str]:
     """`Trials 3 and 5 failed: the loss became nan.` A sentence per reason; beyond a few, how many there are."""
     by_reason: dict[str, list[int]] = {}
     for trial in trials:
-        if trial.value is None:
+        if trial.state == "failed":
             by_reason.setdefault(shareable(trial.reason) or "no reason was recorded", []).append(trial.number)
     found = [f"Trial{'s' * (len(n) > 1)} {listed(n)} failed: {why.rstrip('.')}." for why, n in by_reason.items()]
     if len(found) <= _MOST_REASONS:
@@ -164,7 +177,7 @@ NO_IMPORTANCES = "How much each parameter matters is not known: that takes 3 fin
 def counts(trials: Sequence[TrialLine]) -> dict[str, int]:
     """How many trials came to which end."""
     states = [trial.state for trial in trials]
-    return {state: states.count(state) for state in ("finished", "failed")}
+    return {state: states.count(state) for state in ("finished", "stopped", "failed")}
 
 
 def describe(summary: SearchSummary) -> str:
@@ -172,13 +185,25 @@ def describe(summary: SearchSummary) -> str:
     config, n = summary.config, counts(summary.trials)
     total = len(summary.trials)
     epochs = config.search.epochs or config.evaluation.epochs
+    ends = ", ".join(f"{n[state]} {state}" for state in n if n[state] or state != "stopped")
     return (
-        f"The settings are the best of {total} trial{'s' * (total > 1)}: {n['finished']} finished, {n['failed']} "
-        f"failed. A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
+        f"The settings are the best of {total} trial{'s' * (total > 1)}: {ends}. {_stopping(summary)}"
+        f"A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
         f"accuracy on the validation split of {config.search.seeds} fresh networks trained on that set for {epochs} "
         f"epochs, the same networks for every trial. The search never read the test split. Trial {summary.best} was "
         f"best with {value_text(summary.winner)}; being the highest of {n['finished']}, that number flatters, those on "
         f"test above do not."
+    )
+
+
+def _stopping(summary: SearchSummary) -> str:
+    """What early stopping was, and what it saved; nothing where nothing was stopped."""
+    if not counts(summary.trials)["stopped"]:
+        return ""
+    done = sum(trial.iterations for trial in summary.trials)
+    return (
+        f"A stopped trial was judged after fewer iterations and is never the best; all trials together took "
+        f"{done:,} iterations, as many as {done / summary.config.distill.iterations:.1f} full ones. "
     )
 
 
@@ -245,4 +270,5 @@ def value_text(trial: TrialLine) -> str:
     if trial.value is None:
         return ""
     spread = f" ± {100 * trial.std:.1f}" if trial.std is not None else ""
-    return f"{100 * trial.value:.1f}{spread} %"
+    after = f" after {trial.iterations:,} iterations" if trial.state == "stopped" else ""
+    return f"{100 * trial.value:.1f}{spread} %{after}"

@@ -29,15 +29,20 @@ def draw_history(info: HistoryInfo, theme: Theme = LIGHT) -> bytes:
                 markersize=size + 1.5, markeredgewidth=1.6, transform=floor, clip_on=False,
             )  # fmt: skip
             handles, labels = [*handles, crosses[0]], [*labels, "failed"]
+        if info.stopped:
+            hollow = axes.plot(
+                *zip(*info.stopped, strict=True), "o", markersize=size, markerfacecolor="none", color=blue, alpha=0.6
+            )
+            handles, labels = [*handles, hollow[0]], [*labels, "stopped"]
         if info.best in info.numbers:
             _mark_best(axes, info, theme)
-        everyone = (*info.numbers, *info.failed)
+        everyone = (*info.numbers, *info.failed, *(number for number, _ in info.stopped))
         axes.set_xlim(min(everyone) - 0.5, max(everyone) + 0.5)
         axes.margins(y=0.16)
         axes.set(xlabel="trial", ylabel="validation accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(FuncFormatter(percent))
-        figure.legend(handles, labels, loc="outside upper left", ncols=3, columnspacing=1.5, handletextpad=0.6)
+        figure.legend(handles, labels, loc="outside upper left", ncols=4, columnspacing=1.5, handletextpad=0.6)
         return png(figure)
 
 

@@ -17,7 +17,8 @@ from padray.space import ParameterSpec
 def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What the template shows, in its order."""
     found = search.comparisons(rows, summary.default)
-    ranked = sorted(summary.trials, key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True)
+    order = ("failed", "stopped", "finished")
+    ranked = sorted(summary.trials, key=lambda trial: (order.index(trial.state), trial.value or 0.0), reverse=True)
     again, needs_space = command(summary, name, overrides)
     return {
         "verdict": search.verdict(found, summary),

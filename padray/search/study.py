@@ -11,7 +11,7 @@ from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import fit, sampling, trials, view
+from padray.search import fit, sampling, stopping, trials, view
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
 from padray.stages import data
@@ -68,7 +68,11 @@ def _told(config: Config, identity: Identity, records: list[TrialRecord], defaul
     """The search as the report tells it; shares are rounded, for they come from a forest of floats."""
     best = trials.best(records)
     assert best is not None, "tune stops where no trial finished"
-    lines = tuple(TrialLine(r.number, r.parameters, r.state, r.value, r.values, r.reason) for r in records)
+    lines = tuple(
+        TrialLine(r.number, r.parameters, r.state, r.value, r.values, r.reason, r.iterations)
+        for r in records
+        if r.state != "running"
+    )
     shares = sampling.importances(config.search, records, config.seed_of("search"))
     rounded = {name: round(float(share), 4) for name, share in shares.items()}
     return SearchSummary(identity, default.identities["distill"], config, lines, best.number, rounded, default.rows)
@@ -89,22 +93,26 @@ def check(config: Config) -> None:
                 f"search.space: {name} cannot be searched, or trials would not be judged alike; the settings of "
                 f"{', '.join(SEARCHABLE)} can, but for sizes, lengths and seeds ({', '.join(_FIXED)})"
             )
+    stopping.rungs(config)
     fit.check(config)
 
 
 def _search(context: Context, work: SearchWork) -> None:
     """Make the missing trials, telling how the best one stands."""
-    records = work.all()
-    total = work.config.search.trials
+    records, settings = work.all(), work.config.search
+    total, shown = settings.trials, view.View(settings, work.identity.folder)
     context.notify(Progress("search", _done(records, total), total))
-    name = work.identity.folder
-    view.publish(work.config.search, list(records.values()), name)  # also: a bad address is told before any work
+    shown.show(records.values())  # also: a bad address is told before any work
     made = context.runner.search(work, context)
     context.pass_on()
     for record in made:
         records[record.number] = record
-        view.publish(work.config.search, list(records.values()), name)
+        shown.show(records.values())
         context.notify(Progress("search", _done(records, total), total, _told_of(record, records)))
+    shown.show(records.values(), over=True)
+    if (done := _done(records, total)) < total:
+        text = f"search.hours={settings.hours:g} are over after {done} of {total} trials; the same command goes on"
+        context.notify(Progress("search", done, done, text))  # the stage is over, and its last line is shown
 
 
 def _done(records: dict[int, TrialRecord], total: int) -> int:
@@ -115,6 +123,7 @@ def _told_of(record: TrialRecord, records: dict[int, TrialRecord]) -> str:
     """What became of a trial, and how the best one stands."""
     best = trials.best(list(records.values()))
     told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
+    told += f" after {record.iterations} iterations" if record.rungs and record.state != "finished" else ""
     return told + (f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else "")
 
 
@@ -128,7 +137,7 @@ def _commit(
     written = {hashlib.sha256(record.to_json()).hexdigest() for record in records}
     objects = [item for item in folder.loose("trial-") if item.sha256 in written]
     objects.append(folder.put("best", "yaml", content))
-    facts = {"best": best.number, "value": best.value, **counts(records)}
+    facts = {"best": best.number, "value": best.value, **counts(records), **cost(work.config, records)}
     folder.commit(context.manifest(identity, objects, inputs=inputs, facts=facts))
     context.location.put(f"{identity.folder}/{BEST}", content)  # a name to use as CONFIG
 
@@ -136,7 +145,13 @@ def _commit(
 def counts(records: list[TrialRecord]) -> dict[str, int]:
     """How many trials came to which end."""
     states = [record.state for record in records]
-    return {"finished": states.count("finished"), "failed": states.count("failed")}
+    return {state: states.count(state) for state in ("finished", "stopped", "failed")}
+
+
+def cost(config: Config, records: list[TrialRecord]) -> dict[str, int]:
+    """What trials took up to where they were judged last: iterations, and networks that judged them."""
+    judged = sum(len(record.rungs) + (record.state == "finished") for record in records)
+    return {"iterations": sum(record.iterations for record in records), "judges": judged * config.search.seeds}
 
 
 def summary(context: Context, outcome: SearchOutcome) -> dict[str, Any]:
@@ -144,6 +159,10 @@ def summary(context: Context, outcome: SearchOutcome) -> dict[str, Any]:
     return {
         **pipeline.summary(context, outcome.tested),
         "best": {"settings": outcome.best.parameters, "validation": outcome.best.value, "trial": outcome.best.number},
-        "trials": {**counts(outcome.records), "reasons": [r.reason for r in outcome.records if r.reason]},
+        "trials": {
+            **counts(outcome.records), **cost(context.config, outcome.records),
+            "missing": context.config.search.trials - len(outcome.records),
+            "reasons": [r.reason for r in outcome.records if r.reason],
+        },
         "default": outcome.default.rows,
     }  # fmt: skip

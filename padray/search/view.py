@@ -1,36 +1,106 @@
-"""The search's study in a database, for other tools to show; the trials in padray's storage stay the truth."""
+"""The search's study in a database, for other tools to show while it runs; the records in storage stay the truth.
 
-import contextlib
+One study is kept and goes on with the search. Only where what it shows cannot become what the records say is it made
+again from them: another search's trials, or one that was stopped for good and is taken up after all.
+"""
+
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import optuna
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from padray.errors import InputError
-from padray.search.sampling import frozen
+from padray.search.sampling import STATES, frozen
 from padray.search.trials import TrialRecord
 from padray.space import SearchSettings
 
 STUDY_URL = "PADRAY_STUDY_URL"
+_NUMBER, _REASON = "trial", "reason"
 
 
-def publish(settings: SearchSettings, records: Sequence[TrialRecord], name: str) -> None:
-    """Show the study to other tools (optuna-dashboard) in the database at PADRAY_STUDY_URL, if that is set.
+class View:
+    """What other tools (optuna-dashboard) see of a search, in the database at PADRAY_STUDY_URL, if that is set.
 
-    The URL may hold a password, so it is no setting: settings are stored. Raises InputError if it cannot be used.
+    The URL may hold a password, so it is no setting: settings are stored. All raise InputError if it cannot be used.
     """
-    url = os.environ.get(STUDY_URL)
-    if not url:
-        return
+
+    def __init__(self, settings: SearchSettings, name: str) -> None:
+        self.settings, self.name = settings, name
+        self.told: dict[int, TrialRecord] = {}
+        self.storage: BaseStorage | None = None
+        if url := os.environ.get(STUDY_URL):
+            with _usable():
+                self.storage = JournalStorage(JournalFileBackend(url)) if url.endswith(".log") else get_storage(url)
+
+    def show(self, records: Iterable[TrialRecord], over: bool = False) -> None:
+        """Show the trials as they are now.
+
+        Args:
+            over: whether the search is, so that no stopped trial is taken up again. Until then Optuna, whose trials
+                never come back, is not told that one has ended.
+        """
+        if self.storage is None:
+            return
+        with _usable():
+            self._show(self.storage, {record.number: record for record in records}, over)
+
+    def _show(self, storage: BaseStorage, records: dict[int, TrialRecord], over: bool) -> None:
+        optuna.create_study(study_name=self.name, storage=storage, direction="maximize", load_if_exists=True)
+        study = storage.get_study_id_from_name(self.name)
+        shown = {trial.user_attrs.get(_NUMBER): trial for trial in storage.get_all_trials(study, deepcopy=False)}
+        if not all(number in records and _may_become(trial, records[number]) for number, trial in shown.items()):
+            optuna.delete_study(study_name=self.name, storage=storage)
+            optuna.create_study(study_name=self.name, storage=storage, direction="maximize")
+            study, shown = storage.get_study_id_from_name(self.name), {}
+            self.told.clear()
+        for number, record in sorted(records.items()):
+            if over or self.told.get(number) != record:
+                self._tell(storage, study, shown.get(number), record, over)
+                self.told[number] = record
+
+    def _tell(
+        self, storage: BaseStorage, study: int, shown: FrozenTrial | None, record: TrialRecord, over: bool
+    ) -> None:
+        if shown is not None and shown.state.is_finished():
+            return
+        if shown is None:
+            begun = replace(record, state="running", rungs=())
+            begun_trial = frozen(begun, self.settings.space, user_attrs={_NUMBER: record.number})
+            place, known = storage.create_new_trial(study, template_trial=begun_trial), set[int]()
+        else:
+            place = storage.get_trial_id_from_study_id_trial_number(study, shown.number)
+            known = set(shown.intermediate_values)
+        for rung in record.rungs:
+            if rung.iterations not in known:
+                storage.set_trial_intermediate_value(place, rung.iterations, rung.value)
+        if record.reason:
+            storage.set_trial_user_attr(place, _REASON, record.reason)
+        if record.ended and (over or record.state != "stopped" or self.settings.stopping != "asha"):
+            values = None if record.value is None else [record.value]
+            storage.set_trial_state_values(place, STATES[record.state], values)
+
+
+def _may_become(shown: FrozenTrial, record: TrialRecord) -> bool:
+    """Whether a trial that is shown is this one, or an earlier state of it."""
+    rungs = {rung.iterations: rung.value for rung in record.rungs}
+    if shown.params != record.parameters or shown.intermediate_values.items() - rungs.items():
+        return False
+    return not shown.state.is_finished() or (shown.state == STATES[record.state] and shown.value == record.value)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Say without its address that a database cannot be used."""
     try:
-        storage = optuna.storages.RDBStorage(url)
-        with contextlib.suppress(KeyError):  # the trials in padray's storage are the truth; this is a copy
-            optuna.delete_study(study_name=name, storage=storage)
-        shown = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-        shown.add_trials([frozen(record, settings.space) for record in records if record.ended])
-    except (ImportError, ValueError, SQLAlchemyError) as error:
-        kind = type(error).__name__
+        yield
+    except (ImportError, ValueError, OSError, SQLAlchemyError) as error:
         raise InputError(
-            f"{STUDY_URL} cannot be used ({kind}): give a database URL such as sqlite:///study.db"
+            f"{STUDY_URL} cannot be used ({type(error).__name__}): give a database URL such as sqlite:///study.db, or "
+            f"a journal's file that ends in .log"
         ) from None

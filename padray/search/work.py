@@ -1,5 +1,7 @@
 """What a trial is: its settings, distillation, judgement and record; and which one is next, wherever it is made."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -7,7 +9,7 @@ from padray import loading, pipeline
 from padray.config import Config
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
-from padray.search import objective, sampling, trials
+from padray.search import objective, sampling, stopping, trials
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data
 from padray.stages.base import Context, InlineRunner, Inputs, Runner
@@ -51,8 +53,14 @@ class SearchWork:
         """A silent context for a trial's chain."""
         return Context(self.name, config, self.inputs.location, runner, stored_data=self.inputs.data)
 
+    def reaching(self, trial: TrialRecord) -> Config:
+        """The settings of a trial up to where it is judged next. Raises InputError as `fitting` does."""
+        config = self.fitting(trial.parameters)
+        iterations = stopping.next_stop(self.config, trial)
+        return config.model_copy(update={"distill": config.distill.model_copy(update={"iterations": iterations})})
+
     def advance(self, trial: TrialRecord, prepare: Callable[[Config], None]) -> TrialRecord:
-        """Distil with a trial's parameters in this process and judge the set; nothing is stored of that yet.
+        """Distil up to a trial's next rung, or its end, in this process and judge the set there; nothing is stored.
 
         Failed is what would fail again: parameters that do not fit together, and what diverged.
 
@@ -63,7 +71,7 @@ class SearchWork:
             InputError, WorkError: everything else.
         """
         try:
-            config = self.fitting(trial.parameters)
+            config = self.reaching(trial)
         except InputError as error:
             return failed(trial, error)
         try:
@@ -74,9 +82,16 @@ class SearchWork:
             return failed(trial, error)
 
     def settle(self, trial: TrialRecord, known: dict[str, TrialRecord] | None = None) -> TrialRecord:
-        """Store what became of a trial."""
+        """Decide whether a trial goes on that was judged on its way, and store what became of it."""
+        if not trial.ended and not stopping.goes_on(self.config, trial, self.all(known).values()):
+            trial = replace(trial, state="stopped")
         trials.write(self.folder(), trial)
         return trial
+
+    def deadline(self) -> float:
+        """The moment after which no trial is begun, by the monotonic clock, if the search begins now."""
+        hours = self.config.search.hours
+        return math.inf if hours is None else time.monotonic() + 3600 * hours
 
     def run_inline(self, context: Context) -> Iterator[TrialRecord]:
         """The missing trials one after the other."""
@@ -84,7 +99,7 @@ class SearchWork:
         def experts(config: Config) -> None:
             pipeline.run(self.context(config, context.runner), "experts")
 
-        queue = Queue(self)
+        queue = Queue(self, self.deadline())
         while trial := queue.next():
             yield trial
             while not trial.ended:
@@ -102,12 +117,13 @@ class Queue:
     """Hands out trials, each to one who carries it to its end.
 
     Attributes:
+        until: the moment after which none is begun, but for trial 0, without which there would be no result.
         running: the numbers of those that were handed out.
         given_up: the numbers of those that were handed back without an end; this queue hands them out no more.
     """
 
-    def __init__(self, work: SearchWork) -> None:
-        self.work = work
+    def __init__(self, work: SearchWork, until: float) -> None:
+        self.work, self.until = work, until
         self.known: dict[str, TrialRecord] = {}
         self.running: set[int] = set()
         self.given_up: set[int] = set()
@@ -132,11 +148,19 @@ class Queue:
             self.given_up.add(number)
 
     def _number(self, records: dict[int, TrialRecord]) -> int | None:
-        """Trials that were lost come first, with what they were given; then new ones."""
-        held = self.running | self.given_up
-        wanted = [n for n in trials.missing(records, self.work.config.search.trials) if n not in held]
-        lost = [number for number in wanted if number in records]
-        return next(iter(lost or wanted), None)
+        """Trials that were lost come first, as they were; then those that were stopped and may go on; then new ones."""
+        config, held = self.work.config, self.running | self.given_up
+        wanted = [n for n in trials.missing(records, config.search.trials) if n not in held]
+        if lost := [number for number in wanted if number in records]:
+            return lost[0]
+        over = time.monotonic() >= self.until
+        if over and any(record.state == "finished" for record in records.values()):
+            return None
+        running = [replace(one, state="running") if one.number in held else one for one in records.values()]
+        resumed = stopping.resumable(config, [one for one in running if one.number < config.search.trials])
+        if resumed is not None:
+            return resumed
+        return None if over and records else next(iter(wanted), None)
 
     def _begin(self, number: int, records: dict[int, TrialRecord]) -> TrialRecord:
         """A new trial, noted in the storage."""

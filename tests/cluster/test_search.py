@@ -64,7 +64,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     context, work = prepared(space, root, "ray", "search.seed=4", start)  # draws each kind of trial at least once
     records = ended(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
-    assert study.counts(records) == {"finished": 3, "failed": 3}
+    assert study.counts(records) == {"finished": 3, "stopped": 0, "failed": 3}
     first, second = (record.parameters for record in sorted(records, key=lambda record: record.number)[:2])
     assert first == {"distill.windows.max_start": 4, "distill.lr_images": 1.0, "distill.selection.ratio": 0.25}
     assert second == {"distill.lr_images": 2.0}, "the configuration itself, then what the search starts from"

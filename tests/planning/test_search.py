@@ -57,6 +57,7 @@ def test_a_search_is_planned_made_and_then_there(searching, tmp_path):
         ("{experts.lr: {type: choice, choices: [0.1, 0.2]}, distill.ema_decay: {type: float, low: 0, high: 0.5}}", 1),
         ("{experts.epochs: {type: int, low: 5, high: 6}, experts.lr: {type: choice, choices: [0.1, 0.2]}}", 3),
         ("{experts.epochs: {type: int, low: 2, high: 6}}", 2),
+        ("{experts.lr: {type: float, low: 0.1, high: 0.3, step: 0.1}}", 2),
     ],
 )  # fmt: skip
 def test_experts_are_counted_once_for_each_meaning(searching, tmp_path, space, others):
@@ -68,3 +69,26 @@ def test_experts_are_counted_once_for_each_meaning(searching, tmp_path, space, o
 def test_a_space_that_cannot_be_searched_is_refused(searching, tmp_path):
     with pytest.raises(InputError, match=r"distill\.ipc cannot be searched"):
         plan(searching, tmp_path, "search.space={distill.ipc: {type: int, low: 1, high: 2}}")
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("{distill.lr_images: {type: float, low: 1, high: 2}}", "can ask for 1 set of experts, which 3 trials share"),
+        ("{experts.lr: {type: float, low: 0.01, high: 0.1}}", "each of 3 trials may need experts of its own"),
+        ("{experts.lr: {type: float, low: 0.1, high: 0.3, step: 0.1}}", "can ask for 3 sets of experts"),
+        ("{experts.lr: {type: choice, choices: [0.2, 0.3]}}", "can ask for 3 sets of experts"),
+    ],
+)
+def test_a_plan_says_how_many_sets_of_experts_a_space_can_ask_for(searching, tmp_path, space, said):
+    assert said in plan(searching, tmp_path, f"search.space={space}", "search.trials=3")["notes"][-1]
+
+
+def test_with_early_stopping_a_plan_is_an_upper_bound_that_counts_every_judgement(searching, tmp_path):
+    full, stopped = (
+        line_of(plan(searching, tmp_path, *more), "search")
+        for more in ((), ("search.stopping=asha", "search.rungs=2", "search.reduction=2"))
+    )
+    assert not full["at_most"] and stopped["at_most"]
+    judged = [line["samples_trained"] for line in (full, stopped)]
+    assert judged[1] - judged[0] == 3 * 3 * 10 * 2, "seeds, epochs, samples of the set, rungs"

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,7 +52,27 @@ def summary(*trials: TrialLine, space: str = SPACE, **parts: Any) -> SearchSumma
     return SearchSummary(**{**given, **parts})
 
 
+def stopped(number: int, *values: float) -> TrialLine:
+    given = {"distill.lr_images": 2.0}
+    return TrialLine(number, given, "stopped", sum(values) / len(values), values, iterations=40)
+
+
 # -- the history
+
+
+def test_what_was_stopped_is_shown_as_such_and_never_as_the_best() -> None:
+    full = [replace(finished(number, 0.5, 0.7), iterations=400) for number in (0, 2)]
+    told = summary(full[0], stopped(1, 0.9, 0.9), full[1], failed(3), best=0)
+    found = search.history_info(told)
+    assert found.numbers == (0, 2) and found.stopped == ((1, 0.9),) and found.failed == (3,)
+    assert max(found.best_so_far) == pytest.approx(0.6) and "Hollow dots" in found.caption
+    sentence = search.describe(told)
+    assert "2 finished, 1 stopped, 1 failed." in sentence
+    assert "took 840 iterations, as many as 2.1 full ones" in sentence
+    shown = search_view.view(told, [row("net", 0.8)], "digits-ipc1", ())
+    assert [line["number"] for line in shown["top"]] == [0, 2, 1, 3], "after those that are finished"
+    assert shown["top"][2]["value"] == "90.0 ± 0.0 % after 40 iterations"
+    assert search_figures.draw_history(found)[:4] == b"\x89PNG"
 
 
 def test_the_best_so_far_steps_over_failures_and_never_falls() -> None:

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from padray import fingerprint, loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError
-from padray.search import objective, sampling, study, trials, view
+from padray.search import objective, sampling, study, trials
 from padray.search.study import SearchOutcome
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
@@ -91,7 +90,8 @@ def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: 
     listed = search.folder(outcome).get(manifest.object("best"))
     assert listed == next(search.root.rglob("best.yaml")).read_bytes()
     assert manifest.facts == {
-        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "failed": 0,
+        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "stopped": 0, "failed": 0,
+        "iterations": 36, "judges": 9,
     }  # fmt: skip
 
 
@@ -222,7 +222,8 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     assert outcome.best.number != best and outcome.best.state == "finished"
     assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
     assert study.summary(context, outcome)["trials"] == {
-        "finished": 2, "failed": 1, "reasons": [f"trial {best} had no luck"],
+        "finished": 2, "stopped": 0, "failed": 1, "missing": 0, "iterations": 24, "judges": 6,
+        "reasons": [f"trial {best} had no luck"],
     }  # fmt: skip
     html = Path(outcome.tested.report).read_text()
     assert f"Trial {best} failed: trial {best} had no luck." in html and "that takes 3 finished trials" in html
@@ -322,22 +323,3 @@ def test_the_objective_is_the_validation_split(finished, monkeypatch) -> None:
     assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) == best
     monkeypatch.setattr(stored, "load_dataset", permuted("validation"))
     assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) != best
-
-
-def test_the_study_is_shown_in_a_database(again, tmp_path, monkeypatch):
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    monkeypatch.setenv(view.STUDY_URL, url)
-    made = again("search.trials=4")
-    for _ in range(2):  # a second run shows the same trials, not twice as many
-        _, outcome = made.tune()
-        shown = optuna.load_study(study_name=outcome.identity.folder, storage=url)
-        assert [trial.value for trial in shown.trials] == [record.value for record in outcome.records]
-        assert shown.best_params == outcome.best.parameters
-
-
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////proc/none/study.db"])
-def test_a_database_that_cannot_be_used_is_told_without_its_address(search, monkeypatch, url):
-    monkeypatch.setenv(view.STUDY_URL, url)
-    with pytest.raises(InputError, match="cannot be used") as caught:
-        search().tune()
-    assert url not in str(caught.value)
