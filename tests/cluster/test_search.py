@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from padray.stages.base import Context, Inputs
 from padray.store.artifacts import Folder
 from tests.cluster.conftest import finished_units, make_context
 from tests.scan import files_with
+from tests.search.conftest import settings_text
 
 FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=14")
 SPACE = """
@@ -82,6 +84,33 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert files_with("PL_DISABLE_FORK", session), "the scan sees what Tune gives its trials"
     assert files_with(secret, session) == files_with(secret, root) == []
+
+
+def test_on_ray_trials_are_stopped_resumed_by_other_workers_and_equal_the_straight_ones(local_ray, tmp_path):
+    from tests.cluster.conftest import ray_processes
+    from tests.cluster.test_kills import kill_when
+
+    def judged() -> bool:
+        return bool(list(root.rglob("trial-*")) and ray_processes("ray::TrialWorker"))
+
+    root, path = tmp_path / "runs", tmp_path / "tiny.yaml"
+    path.write_text(settings_text())  # trials that differ in what they are worth
+    few = ("search.trials=4", "search.epochs=60", "distill.iterations=12")
+    asha = ("search.stopping=asha", "search.rungs=2", "search.reduction=2")  # of 12 iterations: 3, 6
+    context, work = prepared(path, root, "ray", *few, *asha)
+    thread, killed = kill_when(judged, "ray::TrialWorker")
+    told = list(context.runner.search(work, context))
+    thread.join()
+    made = work.records()
+    assert killed and sorted(made) == list(range(4)) and made[0].state == "finished"
+    assert {record.state for record in made.values()} == {"stopped", "finished"}, made
+    assert {record.number for record in told if not record.ended} == set(range(4)), "what runs is told too"
+    _, alone = prepared(path, tmp_path / "alone", "inline", *few)
+    for record in made.values():
+        if record.state == "finished":
+            begun = TrialRecord(record.number, record.parameters, "running")
+            assert alone.advance(begun, lambda config: None) == replace(record, rungs=())
+    assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
 
 
 @pytest.mark.chaos  # most of a minute

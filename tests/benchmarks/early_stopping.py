@@ -1,0 +1,125 @@
+"""Successive halving against no stopping at equal cost: what the best trial of each is worth, on validation and test.
+
+python -m tests.benchmarks.early_stopping 0 1 2 --storage FOLDER     # seeds of searches; minutes each on one core
+
+Each seed makes two searches over the same space on digits, from the same defaults with the same experts: one of
+`TRIALS` full trials, and one with `search.stopping: asha` that goes on until it has cost as much, judging included.
+The cost is counted in forward-equivalents: a sample's pass forward is one, its pass backward two. A student's step is
+passed forward and backward, made again, and passed backward a second time for the exact gradient: twelve a sample. A
+judging network is trained, three a sample and epoch, and looks once at the validation split.
+Results are added to results/early_stopping.json, seed by seed.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+from padray import fingerprint, loading, pipeline
+from padray.config import Config
+from padray.search import study, trials
+from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork
+from padray.stages import data
+from padray.stages.base import Context, InlineRunner, Inputs
+from padray.store.location import open_location
+from tests.benchmarks.record import RESULTS
+from tests.benchmarks.serving import machine
+
+STEP, TRAINED, LOOK = 12, 3, 1  # forward-equivalents of a sample
+SETTINGS = (
+    "distill.iterations=162", "evaluation.controls.lrs=[0.03]", "evaluation.seeds=5", "search.epochs=60",
+    "search.startup_trials=4", "search.rungs=3", "search.reduction=3", "search.trials=500",
+    "search.space={distill.lr_images: {type: float, low: 0.03, high: 300, log: true}, "
+    "distill.labels.lr: {type: float, low: 0.01, high: 100, log: true}, "
+    "distill.student_lr: {type: float, low: 0.002, high: 0.2, log: true}, "
+    "distill.selection.ratio: {type: float, low: 0, high: 0.75}}",
+)  # fmt: skip
+
+
+def cost(config: Config, records: list[TrialRecord], held: int) -> dict[str, float]:
+    """What the trials took so far."""
+    settings, took = config.distill, study.cost(config, records)
+    samples = settings.student_steps * min(settings.batch, 10 * settings.ipc) * settings.trajectories
+    judge = (config.search.epochs or config.evaluation.epochs) * 10 * settings.ipc * TRAINED + held * LOOK
+    return {**took, "forward_equivalents": took["iterations"] * samples * STEP + took["judges"] * judge}
+
+
+def searched(storage: str, seed: int, stopping: str, full: int, budget: float | None = None) -> dict[str, Any]:
+    """One search: so many full trials, or as much as the budget holds."""
+    overrides = (*SETTINGS, f"search.seed={seed}", f"search.stopping={stopping}")
+    config = loading.load("small-digits", overrides).config
+    context = Context("early_stopping", config, open_location(storage), InlineRunner())
+    found = data.make(context)
+    held = len(Inputs(context.location, found).dataset().splits["validation"])
+    place = fingerprint.search_identity(config, found)
+    work = SearchWork(context.name, config, Inputs(context.location, found), place)
+    pipeline.run(replace(context, artifacts={}), "experts")
+    began = time.process_time()
+    run = work.run_inline(context)
+    while True:
+        records = list(work.all().values())
+        spent = cost(config, records, held)
+        ended = [record for record in records if record.ended]
+        if len(ended) >= full if budget is None else spent["forward_equivalents"] >= budget:
+            break
+        next(run)
+    run.close()
+    seconds = time.process_time() - began
+    best = trials.best(records)
+    assert best is not None, "trial 0 finishes"
+    outcome = pipeline.run(replace(context, config=work.config_of(best.parameters), artifacts={}), "evaluate")
+    row = next(row for row in outcome.rows if row["source"] == "distilled")
+    return {
+        **study.counts(records), **spent, "cpu_s": round(seconds, 1), "best": best.number,
+        "validation": best.value, "test": row["mean"], "defaults_validation": records[0].value,
+    }  # fmt: skip
+
+
+def summary(seeds: dict[str, Any]) -> dict[str, Any]:
+    """Mean and standard deviation over the searches, and of asha minus none, search by search."""
+
+    def spread(values: list[float]) -> dict[str, float]:
+        return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+    told: dict[str, Any] = {"n": len(seeds)}
+    for what in ("validation", "test"):
+        for kind in ("none", "asha"):
+            told[f"{what}_{kind}"] = spread([one[kind][what] for one in seeds.values()])
+        told[f"{what}_difference"] = spread([one["asha"][what] - one["none"][what] for one in seeds.values()])
+    told["test_defaults"] = spread([one["defaults_test"] for one in seeds.values()])
+    return told
+
+
+def defaults_test(storage: str) -> float:
+    config = loading.load("small-digits", SETTINGS).config
+    outcome = pipeline.run(Context("early_stopping", config, open_location(storage), InlineRunner()), "evaluate")
+    return float(next(row for row in outcome.rows if row["source"] == "distilled")["mean"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", nargs="+", type=int)
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--file", default="early_stopping.json")
+    asked = parser.parse_args()
+    file = RESULTS / asked.file
+    result = json.loads(file.read_text()) if file.exists() else {"seeds": {}}
+    for seed in asked.seeds:
+        none = searched(asked.storage, seed, "none", asked.trials)
+        asha = searched(asked.storage, seed, "asha", asked.trials, none["forward_equivalents"])
+        result["seeds"][str(seed)] = {"none": none, "asha": asha, "defaults_test": defaults_test(asked.storage)}
+        content = {
+            "command": "python -m tests.benchmarks.early_stopping 0 1 2 --storage FOLDER",
+            "settings": ["small-digits", *SETTINGS], "seeds": result["seeds"],
+            "summary": summary(result["seeds"]), "machine": machine(),
+        }  # fmt: skip
+        file.write_text(json.dumps(content, indent=1) + "\n")
+        print(json.dumps({"seed": seed, **result["seeds"][str(seed)]}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
