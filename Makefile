@@ -13,8 +13,8 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/padray run demo
 
-test: lint
-	$(BIN)/python -m pytest --durations=10
+test: lint  # in two processes, one of which has all tests that need Ray
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=10
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos --durations=10

@@ -44,6 +44,13 @@ evaluation:
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What goes to one process where tests run side by side: all that need Ray, and otherwise a file's tests."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ray_token() -> Iterator[None]:
     """One token for every Ray of these tests: Ray reads how to authenticate once, when it is imported."""

@@ -72,11 +72,12 @@ def of_iterations(made: Generator[Metrics, None, None], run: str) -> Generator[M
 
 
 def of_trials(made: Generator[TrialRecord, None, None], run: str) -> Iterator[TrialRecord]:
-    """A search's records, counted."""
+    """A search's records, as they change: trials are counted when they have come to their end."""
     tags = {"stage": "search", "run": run}
     with closing(made) as records:
         for record in records:
-            _metric("padray_units_done").inc(1, tags)
+            if record.state in ("finished", "failed"):  # one that was stopped may be taken up again
+                _metric("padray_units_done").inc(1, tags)
             if record.value is not None:
                 _metric("padray_validation_accuracy").set(record.value, tags)
             yield record
