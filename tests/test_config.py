@@ -167,6 +167,7 @@ def test_settings_of_counts_are_settings():
         {"distill": {"trajectories": 10**6}},
         {"distill": {"windows": {"max_start": 10**9}}},
         {"network": {"width": 10**9}},
+        {"network": {"depth": 10**12}},
         {"compute": {"threads": 10**6}},
         {"cluster": {"workers": (1, 10**9)}},
         {"storage": {"cache_gb": 1e300}},

@@ -258,7 +258,7 @@ def test_of_several_gpus_the_process_s_own_is_used(monkeypatch):
     assert numerics.use() == torch.device("cpu")
 
 
-def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path):
+def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path, monkeypatch):
     def needed(*overrides: str) -> int:
         context = make_context(settings, tmp_path / "runs", "inline", overrides)
         return footprint.of_cell(context.config, Inputs(context.location, data.make(context)))
@@ -269,6 +269,8 @@ def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path):
     assert needed(limit) > small
     assert needed("evaluation.controls.full=true", "evaluation.batch=64") > small
     assert needed("evaluation.protocol=teacher", "evaluation.teacher.network=resnet18") > small
+    monkeypatch.setattr(footprint, "_BORROWED", 0.0)
+    assert needed(limit) > needed() > footprint._LIBRARIES, "the samples themselves"
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,11 @@ def test_whitening_goes_out_as_tensors(chain, tmp_path):
         assert described["preprocessing"] == {"kind": "zca", "eps": 0.1} and described["provenance"] == "imported"
 
 
+def test_an_empty_destination_is_not_this_folder(chain):
+    with pytest.raises(InputError, match="DEST is empty; name a folder"):
+        commands.take(chain.set_name, "pt", "", str(chain.root))
+
+
 @pytest.mark.parametrize("layout", FORMATS)
 def test_a_folder_is_never_overwritten_unless_it_holds_the_same(chain, tmp_path, layout):
     out = tmp_path / "deep" / "out"

@@ -272,6 +272,15 @@ def test_a_root_that_cannot_be_served_is_refused(uri):
     assert "the storage" in str(caught.value) and str(caught.value).isprintable()
 
 
+def test_a_relative_root_where_the_folder_itself_is_gone_is_refused(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match="the storage 'runs' cannot be used"):
+        open_location("runs")
+
+
 def test_a_writable_root_is_left_as_it_was(anywhere):
     check_writable(anywhere)
     assert anywhere.keys("") == []
