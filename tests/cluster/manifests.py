@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ IMAGE = f"REGISTRY/padray:{__version__}"  # a name that no registry takes until 
 STORAGE = "/mnt/padray"
 USER, GROUP = 1000, 100  # of Ray's image
 COMMANDS = frozenset({"run", "experts", "distill", "evaluate", "tune", "study"})
-GONE = object()
+
+
+class Gone(Enum):
+    """In the place of a value: there is none. An enum, so that the tests' names are the same in every process."""
+
+    GONE = "gone"
+
+
+GONE = Gone.GONE
 Place = tuple[str | int, ...]
 
 
