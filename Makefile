@@ -14,7 +14,7 @@ demo: setup
 	$(BIN)/padray run demo
 
 test: lint  # in two processes, one of which has all tests that need Ray
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=10
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations=10
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos --durations=10

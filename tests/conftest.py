@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.roots import new_root  # noqa: F401  # a fixture
 from tests.swift import s3, s3_server  # noqa: F401  # fixtures
 
+RAY = "tests/cluster/"
 TINY = """
 data: {dataset: digits, limit_per_class: 25}
 network: {name: convnet, width: 4, depth: 2}
@@ -44,11 +46,16 @@ evaluation:
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What goes to one process where tests run side by side: all that need Ray, and otherwise a file's tests."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class Together(LoadScopeScheduling):
+    """What goes to one process where tests run side by side: all that share a Ray, and otherwise a file's tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return RAY if path.startswith(RAY) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,6 +65,7 @@ def ray_token() -> Iterator[None]:
     for name in before:
         del os.environ[name]
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ |= {"RAY_worker_niceness": "0"}  # 15 would leave workers waiting for whatever else is done here
     yield
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         del os.environ[name]

@@ -18,7 +18,6 @@ from padray.store.location import open_location
 from tests.conftest import TINY
 
 session.settle_environment()  # Ray reads its environment when it is imported, by whichever test comes first
-os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would leave workers waiting for whatever else is done here
 
 WEIGHTS = "momentum: 0.5, granularity: channel, order: alternate"
 CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
