@@ -110,6 +110,16 @@ def test_how_near_the_simulation_comes():
     ) in README
 
 
+def test_what_a_driver_spends():
+    found = result("driver_cost")["figures"]["cells"]
+    new, fewer = found["10000"]["new"], found["1000"]["new"]
+    assert (
+        f"for 10,000 cells that others make it asks the storage {new['requests']} times, computes {new['cpu_s']:.1f} s "
+        f"and grows by {new['grows_MB']:.0f} MB, ten times the seconds and no more requests than for 1,000"
+    ) in README
+    assert new["requests"] <= fewer["requests"] and 0.9 < found["slope"]["new"]["cpu_s"] < 1.1
+
+
 def test_what_whitening_once_saves():
     before, after = (result("whitening")["datasets"]["cifar10"][version] for version in ("before", "after"))
     was, now = (statistics.median(version["following_s"]) for version in (before, after))
