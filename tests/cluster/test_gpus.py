@@ -222,14 +222,14 @@ def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(mon
 
     config, taken = loading.load(str(settings)).config, []
 
-    def attempt(config, share, number, parameters):
+    def attempt(config, share, trial):
         taken.append(share)
-        return trials.TrialRecord(0, {}, "finished", value=0.5) if share == 1 else GpuFullError("too large")
+        return replace(trial, state="finished", value=0.5) if share == 1 else GpuFullError("too large")
 
-    work = SimpleNamespace(config=config, records=dict, begun=dict)
-    made = Owner(work, None, 0.5)
+    made = Owner(SimpleNamespace(config=config), None, 0.5)
     monkeypatch.setattr(made, "_attempt", attempt)
-    assert made._distilled(config, 0, {}).value == 0.5 and taken == [0.5, 1.0]
+    made._distilled(config, trials.TrialRecord(0, {}, "running"))
+    assert taken == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(

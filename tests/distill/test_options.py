@@ -12,6 +12,7 @@ from padray.distill.synthetic import SyntheticSet
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation import protocol
 from padray.search import objective
+from padray.search.trials import TrialRecord
 from padray.stages import stored
 from padray.stages.base import Inputs
 from tests.conftest import TINY
@@ -166,9 +167,9 @@ def test_work_that_fails_keeps_the_last_good_state_and_says_how_to_go_on(place, 
     told = []
     request = commands.Request((*FEW, wild, "distill.iterations=10"), str(root), "inline")
     context = commands.context(str(settings), request)
-    context.notify = lambda progress: told.append(progress.stage)
+    context.notify = lambda progress: told.append((progress.stage, progress.done))
     digest = pipeline.run(context, "distill").set_digest
-    assert "distill" not in told  # no iteration was made again
+    assert [done for stage, done in told if stage == "distill"] == [10], "no iteration was made again"
     again, made = distilled(elsewhere, wild, "distill.iterations=10")
     assert digest == again
     assert made.facts["warning"].startswith("no trajectory was finite in the last 9 iterations, which changed nothing")
@@ -192,7 +193,8 @@ def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place, 
     found = pipeline.run(context, "distill").identities
     history = stored.load_history(context.folder(found["distill"]), 4)
     assert [row.get("validation_diverged") for row in history] == [None, 2, None, 2]
-    trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], 0, {})
+    begun = TrialRecord(0, {}, "running")
+    trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], begun, 4)
     assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0, 0.0))
     assert trial.reason == "3 of 3 networks diverged on its set, which counts as 0 %"
 
