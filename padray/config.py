@@ -5,22 +5,16 @@ one. `UNITS` of a section are the settings that only say how many units fill a f
 `seed` are not part of a section's meaning (see fingerprint.py).
 """
 
-import math
-from typing import Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
 
+from padray.methods.families import DEFAULT, settings_of
+from padray.methods.settings import DistillSettings, ValidationSettings
+from padray.methods.trajectory.settings import TrajectorySettings
 from padray.sections import Architecture, NetworkSettings, Section
 from padray.settings.data import DataSettings
-from padray.settings.distill import (
-    DistillSettings,
-    ImportanceSettings,
-    LabelSettings,
-    PruningSettings,
-    SelectionSettings,
-    ValidationSettings,
-    WindowSettings,
-)
 from padray.settings.evaluation import ControlSettings, EvaluationSettings, TeacherSettings
 from padray.settings.experts import ExpertSettings, ScheduleSettings, ScoreSettings
 from padray.settings.machine import ClusterSettings, ComputeSettings, StorageSettings
@@ -35,17 +29,25 @@ __all__ = [
     "DistillSettings",
     "EvaluationSettings",
     "ExpertSettings",
-    "ImportanceSettings",
-    "LabelSettings",
-    "PruningSettings",
     "ScheduleSettings",
     "ScoreSettings",
-    "SelectionSettings",
     "StorageSettings",
     "TeacherSettings",
     "ValidationSettings",
-    "WindowSettings",
 ]
+
+
+def _of_its_family(value: Any, info: ValidationInfo) -> Any:
+    """A section as the settings of the family that it names."""
+    if not isinstance(value, dict):
+        return value
+    settings = settings_of(value.get("family", DEFAULT))
+    if info.mode == "json":  # where lists are valid tuples
+        return settings.model_validate_json(json.dumps(value))
+    return settings.model_validate(value)
+
+
+Distillation = Annotated[SerializeAsAny[DistillSettings], BeforeValidator(_of_its_family)]
 
 
 class Config(Section):
@@ -56,7 +58,7 @@ class Config(Section):
     scores: ScoreSettings = ScoreSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     experts: ExpertSettings = ExpertSettings()
-    distill: DistillSettings = DistillSettings()
+    distill: Distillation = TrajectorySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings = SearchSettings()
     cluster: ClusterSettings = ClusterSettings()
@@ -65,29 +67,26 @@ class Config(Section):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _window_within_experts(self) -> "Config":
-        windows, needed = self.distill.windows, self.distill.windows.max_start - 1 + self.distill.expert_epochs
-        if needed > self.experts.epochs:
+    def _experts_that_fit(self) -> "Config":
+        self.distill.check_experts(self.experts)
+        if not self.distill.needs_experts and self.schedule.has_epochs:
             raise ValueError(
-                f"distill.windows.max_start={windows.max_start} with distill.expert_epochs="
-                f"{self.distill.expert_epochs} reaches epoch {needed}, but experts.epochs is "
-                f"{self.experts.epochs}; lower the window or train the experts longer"
+                f"schedule: distill.family {self.distill.family} trains no experts, so no epoch leaves samples out; "
+                f"prune_hardest and prune_easiest leave a fixed share out"
             )
-        first, last, kept = windows.min_start, needed, self.experts.keep_epochs
-        begins = () if kept is None else (first, kept[1] + 1)  # where epochs that are left out may begin
-        unkept = [e for e in begins if first <= e <= last and not self.experts.keeps(e)]
-        if unkept:
-            raise ValueError(
-                f"experts.keep_epochs leaves out epoch {unkept[0]}, which distill.windows needs; keep [{first}, {last}]"
-            )
-        if not math.isclose(self.distill.selection.ratio, 0) and self.distill.selection.strategy == "none":
-            raise ValueError("distill.selection.ratio needs distill.selection.strategy: depth, layer, deep or loss")
         return self
 
     @property
-    def needs_scores(self) -> bool:
+    def scores_experts(self) -> bool:
         """Whether the experts are still to be trained by a schedule that leaves samples out."""
-        return self.schedule.needs_scores and self.experts.imported is None
+        return self.distill.needs_experts and self.needs_scores
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether samples are left out by their difficulty: of what experts that are still to be trained see, or,
+        where there are none, of what is matched."""
+        trains = not self.distill.needs_experts or self.experts.imported is None
+        return self.schedule.needs_scores and trains
 
     @property
     def trains_scoring_networks(self) -> bool:

@@ -87,13 +87,57 @@ def experts_identity(config: Config, data: Identity) -> Identity:
     return Identity("experts", f"{data.name}-{config.network.label}", fingerprint("experts", own, inputs))
 
 
-def distill_identity(config: Config, experts: Identity) -> Identity:
-    """The distillation's folder; it means the ids of its experts, since how many there are decides which are drawn."""
-    own = {**meaning(config.distill), **_common(config, "distill"), "network": meaning(config.network)}
-    if config.distill.validation.seeds:  # iterates are judged by the evaluation's protocol, with epochs of their own
-        own["judging"] = meaning(config.evaluation, without=_NOT_JUDGING | {"epochs"})
-    inputs = {"experts": experts.fingerprint, "expert_ids": list(range(config.experts.count))}
-    return Identity("distill", f"{experts.name}-ipc{config.distill.ipc}", fingerprint("distill", own, inputs))
+@dataclass(frozen=True)
+class DistillInputs:
+    """What a distillation is made from; `experts` and `scores` where its family needs them."""
+
+    data: Identity
+    experts: Identity | None = None
+    scores: Identity | None = None
+
+    def identity(self, config: Config) -> Identity:
+        """The distillation's folder."""
+        own = {**meaning(config.distill), **_common(config, "distill"), "network": meaning(config.network)}
+        if config.distill.validation.seeds:  # iterates are judged by the evaluation's protocol, epochs of their own
+            own["judging"] = meaning(config.evaluation, without=_NOT_JUDGING | {"epochs"})
+        if self.scores is not None:
+            own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}
+        name = self.experts.name if self.experts else f"{self.data.name}-{config.network.label}-{config.distill.family}"
+        made = fingerprint("distill", own, self._meaning(config))
+        return Identity("distill", f"{name}-ipc{config.distill.ipc}", made)
+
+    @property
+    def needed(self) -> str:
+        """The fingerprint of what must be there first: equal ones are made once."""
+        return (self.experts or self.scores or self.data).fingerprint
+
+    def _meaning(self, config: Config) -> dict[str, Any]:
+        """It means the ids of its experts, since how many there are decides which are drawn."""
+        found = self.experts_used(config) or {"data": self.data.fingerprint}  # experts mean the data already
+        if self.scores is not None:
+            networks = 0 if config.scores.method == "file" else config.scores.networks
+            found |= {"scores": self.scores.fingerprint, "scoring_networks": networks}
+        return found
+
+    def experts_used(self, config: Config) -> dict[str, Any]:
+        """The experts and their ids, where there are any."""
+        if self.experts is None:
+            return {}
+        return {"experts": self.experts.fingerprint, "expert_ids": list(range(config.experts.count))}
+
+    def for_manifest(self, config: Config) -> dict[str, Any]:
+        """The fingerprints that a manifest lists."""
+        return {"data": self.data.fingerprint, **self._meaning(config)}
+
+
+def distill_inputs(config: Config, data: Identity) -> DistillInputs:
+    """What the settings' family reads."""
+    distill = config.distill
+    return DistillInputs(
+        data,
+        experts_identity(config, data) if distill.needs_experts else None,
+        scores_identity(config, data) if config.needs_scores and not distill.needs_experts else None,
+    )
 
 
 def set_fingerprint(distill: Identity, iterations: int) -> str:
@@ -144,8 +188,9 @@ def _seeds(config: Config) -> list[int]:
 def chain(config: Config, source_digest: str) -> dict[str, Identity]:
     """The identities of all stages that a configuration needs up to its distillation, in their order."""
     data = data_identity(config, source_digest)
-    experts = experts_identity(config, data)
-    found = {"data": data}
+    inputs, stages = distill_inputs(config, data), {"data": data}
     if config.needs_scores:
-        found["scores"] = scores_identity(config, data)
-    return {**found, "experts": experts, "distill": distill_identity(config, experts)}
+        stages["scores"] = scores_identity(config, data)
+    if inputs.experts is not None:
+        stages["experts"] = inputs.experts
+    return {**stages, "distill": inputs.identity(config)}

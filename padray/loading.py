@@ -16,6 +16,9 @@ from padray import trees
 from padray.config import Config
 from padray.errors import InputError
 from padray.files import is_utf8, open_file, quoted, reason, shown
+from padray.methods.families import DEFAULT
+from padray.methods.families import settings_of as family_settings
+from padray.methods.settings import DistillSettings
 from padray.trees import Tree
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
@@ -228,7 +231,7 @@ def _unfit(error: ValidationError, tree: Tree, origins: dict[str, str], source: 
     below = (origin for k, origin in origins.items() if not key or k.startswith(f"{key}."))
     mixed = f"{source} with --set" if "--set" in below else source
     where = next((origins[k] for k in origins if f"{key}.".startswith(f"{k}.")), mixed)
-    return UnfitError(f"{where}: {_sentence(fault, parts)}", key)
+    return UnfitError(f"{where}: {_sentence(fault, parts, tree)}", key)
 
 
 def _place(fault: Any, tree: Any) -> list[str]:
@@ -242,11 +245,11 @@ def _place(fault: Any, tree: Any) -> list[str]:
     return parts
 
 
-def _sentence(fault: Any, parts: list[str]) -> str:
+def _sentence(fault: Any, parts: list[str], tree: Tree) -> str:
     """What is wrong with a setting."""
     key = shown(".".join(parts)) or "''"
     if fault["type"] == "extra_forbidden":
-        return f"{key} is not a setting{_near(parts[-1], _fields(parts[:-1]), 'known here are')}"
+        return f"{key} is not a setting{_near(parts[-1], _fields(parts[:-1], tree), 'known here are')}"
     message = _PLAIN.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     if not parts:
         return str(message)
@@ -255,11 +258,14 @@ def _sentence(fault: Any, parts: list[str]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 
-def _fields(parts: list[str]) -> list[str]:
+def _fields(parts: list[str], tree: Tree) -> list[str]:
+    """The settings of a section; those of `distill` are its family's."""
     model: Any = Config
     for part in parts:
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         model = field.annotation if field else None
+        if model is DistillSettings:
+            model = family_settings(tree["distill"].get("family", DEFAULT))
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 

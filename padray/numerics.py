@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from padray.config import ComputeSettings
 from padray.errors import GpuFullError, InfrastructureError, InputError
+from padray.settings.machine import ComputeSettings
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # What CUDA, cuBLAS and cuDNN say where PyTorch's own allocator is not the one that is refused memory.

@@ -6,7 +6,7 @@ from typing import Any
 from padray.config import Config
 from padray.errors import InputError
 from padray.evaluation.table import Row
-from padray.fingerprint import Identity
+from padray.fingerprint import Identity, distill_inputs
 from padray.report.search import SearchSummary
 from padray.stages import data, distill, evaluate, experts, report, scores, stored
 from padray.stages.base import Context
@@ -28,7 +28,7 @@ class Outcome:
 
 
 def run(context: Context, until: str = "report", search: SearchSummary | None = None) -> Outcome:
-    """Run the chain up to and including the stage `until`.
+    """Run the chain up to and including the stage `until`: of those before `distill`, what the family needs.
 
     Args:
         search: how the settings were found, for the report to tell.
@@ -44,10 +44,10 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     outcome = Outcome(found, [])
     if "scores" in wanted and (context.config.needs_scores or until == "scores"):
         found["scores"] = scores.make(context, found["data"])
-    if "experts" in wanted:
+    if "experts" in wanted and context.config.distill.needs_experts:
         found["experts"] = experts.make(context, found["data"], found.get("scores"))
     if "distill" in wanted:
-        found["distill"] = distill.make(context, found["data"], found["experts"])
+        found["distill"] = distill.make(context, distill_inputs(context.config, found["data"]))
         _describe_set(context, outcome)
     if "evaluate" in wanted:
         outcome.rows = evaluate.make(context, found["data"], found["distill"])
@@ -62,6 +62,12 @@ def check(config: Config) -> None:
         raise InputError(
             "distill.validation needs a validation split, but data.validation is 0; "
             "set distill.validation.seeds=0 or data.validation=0.1"
+        )
+
+    if config.evaluation.controls.random_soft and not config.distill.needs_experts:
+        raise InputError(
+            f"evaluation.controls.random_soft asks experts, and distill.family: {config.distill.family} trains none; "
+            f"set evaluation.controls.random_soft=false"
         )
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from padray import fingerprint, loading
-from padray.config import Config, DistillSettings
+from padray.config import Config
 from padray.data.sources import source_digest
 from padray.fingerprint import Identity
+from padray.methods.trajectory.settings import TrajectorySettings
 from padray.stages import evaluate
 
 PINNED_FOLDERS = Path(__file__).with_name("pinned_folders.json")
@@ -199,10 +200,10 @@ def test_defaults_that_are_written_out_change_nothing(tmp_path):
 
 
 def test_a_setting_that_a_later_version_adds_changes_no_old_fingerprint():
-    class Later(DistillSettings):
+    class Later(TrajectorySettings):
         temperature: float = 1.0
 
-    old = DistillSettings(ipc=3)
+    old = TrajectorySettings(ipc=3)
     assert fingerprint.meaning(Later(ipc=3)) == fingerprint.meaning(old)
     assert fingerprint.meaning(Later(ipc=3, temperature=2.0)) != fingerprint.meaning(old)
 

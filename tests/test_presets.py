@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from padray import loading
-from padray.config import Config, ImportanceSettings, ScheduleSettings, ScoreSettings, SelectionSettings
+from padray.config import Config, ScheduleSettings, ScoreSettings
+from padray.methods.trajectory.settings import ImportanceSettings, SelectionSettings
 
 PAPERS = Path(__file__).parent / "papers"
 NAMES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "TinyImageNet": "tiny"}

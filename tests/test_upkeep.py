@@ -11,12 +11,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from padray import commands, pipeline, upkeep
-from padray.distill import state, synthetic
 from padray.errors import InputError
+from padray.methods import state
 from padray.stages import stored
 from padray.stages.base import Context
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation
+from padray.synthetic import set as sets
 from tests.conftest import TINY, Run
 
 Damage = Callable[[Path], None]
@@ -339,7 +340,7 @@ def test_what_a_manifest_vouches_for_may_still_be_anything_and_is_refused_in_a_s
     for read in (lambda: stored.load_dataset(folder), lambda: stored.read_table(content)):
         with pytest.raises(InputError, match="that padray wrote"):
             read()
-    for decode in (synthetic.decode, state.decode):
+    for decode in (sets.decode, state.decode):
         with pytest.raises(InputError, match="that padray wrote"):
             decode(content)
 

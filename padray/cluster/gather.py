@@ -1,6 +1,6 @@
 """What Ray Train's workers hand each other while they distil: every iteration's contributions, whole.
 
-They are gathered, not reduced: every worker then sums them in trajectory order, so the sum's bytes do not depend on
+They are gathered, not reduced: every worker then sums them in their order, so the sum's bytes do not depend on
 how many workers there are.
 """
 
@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from padray.distill.loop import Contribution
-from padray.matching.student import Gradient
-from padray.stages.distill import Member
+from padray.methods.method import Contribution
+from padray.stages.distiller import Member
 
 T = TypeVar("T")
 
@@ -43,12 +42,11 @@ class Group:
     meets the others: none waits for it, and none has to guess from a broken connection what became of it.
 
     Args:
-        count: trajectories of an iteration.
         stop: set where this worker is to leave with its next exchange.
     """
 
-    def __init__(self, rank: int, size: int, count: int, stop: threading.Event) -> None:
-        self.rank, self.size, self.count, self.stop = rank, size, count, stop
+    def __init__(self, rank: int, size: int, stop: threading.Event) -> None:
+        self.rank, self.size, self.stop = rank, size, stop
 
     def member(self) -> Member:
         """What the distillation knows of this worker."""
@@ -88,41 +86,26 @@ class Group:
             raise PeerLeftError
         return value  # type: ignore[no-any-return]
 
-    def gather(self, own: list[Contribution]) -> list[Contribution]:
-        """The contributions of all workers in trajectory order; copies, so their bytes are those that were made."""
+    def gather(self, own: list[Contribution], count: int) -> list[Contribution]:
+        """All `count` contributions of all workers in their order; copies, so their bytes are those that were made."""
         self.agree()
         if self.size == 1:
             return own
-        most, like = -(-self.count // self.size), own[0]
+        most, like = -(-count // self.size), own[0]
         padding = [torch.zeros_like(_pack(like))] * (most - len(own))
         packed = torch.stack([_pack(item) for item in own] + padding).cpu()
         parts = [torch.empty_like(packed) for _ in range(self.size)]
         with _exchanging():
             dist.all_gather(parts, packed)
-        held = [len(Member(rank, self.size).trajectories(self.count)) for rank in range(self.size)]
-        return [
-            _unpack(row.to(like.loss.device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]
-        ]
-
-
-def _tensors(item: Contribution) -> list[torch.Tensor]:
-    gradient = item.gradient
-    found = [item.loss, gradient.images, gradient.labels, gradient.lr, item.weights, item.layers]
-    return [tensor for tensor in found if tensor is not None]
+        held = [len(Member(rank, self.size).numbers(count)) for rank in range(self.size)]
+        device = like["loss"].device
+        return [_unpack(row.to(device), like) for part, n in zip(parts, held, strict=True) for row in part[:n]]
 
 
 def _pack(item: Contribution) -> torch.Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in _tensors(item)])
+    return torch.cat([tensor.reshape(-1) for tensor in item.values()])
 
 
 def _unpack(row: torch.Tensor, like: Contribution) -> Contribution:
-    shapes = _tensors(like)
-    parts = iter(
-        part.view(shape.shape)
-        for part, shape in zip(torch.split(row, [s.numel() for s in shapes]), shapes, strict=True)
-    )
-    loss, images = next(parts), next(parts)
-    labels = next(parts) if like.gradient.labels is not None else None
-    lr = next(parts)
-    weights = next(parts) if like.weights is not None else None
-    return Contribution(loss, Gradient(images, labels, lr), weights, next(parts))
+    parts = torch.split(row, [tensor.numel() for tensor in like.values()])
+    return {name: part.view(like[name].shape) for name, part in zip(like, parts, strict=True)}

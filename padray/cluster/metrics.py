@@ -11,7 +11,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from padray.distill.loop import Metrics
+from padray.methods.method import Metrics
 from padray.search.trials import TrialRecord
 from padray.stages.base import Done, Lost
 

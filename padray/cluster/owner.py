@@ -13,7 +13,7 @@ from padray.cluster.probe import Probe
 from padray.cluster.runner import RayRunner
 from padray.config import Config
 from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
-from padray.fingerprint import experts_identity
+from padray.fingerprint import distill_inputs
 from padray.numerics import within_memory
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork, failed
@@ -66,7 +66,7 @@ class Owner:
             self._settle(failed(trial, error))
 
     def _experts(self, config: Config) -> None:
-        wanted = experts_identity(config, self.work.inputs.data).fingerprint
+        wanted = distill_inputs(config, self.work.inputs.data).needed
         with self.guard:
             lock = self.locks.setdefault(wanted, threading.Lock())
         with lock:

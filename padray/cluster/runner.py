@@ -1,5 +1,6 @@
 """The Ray runner: what pipeline.py is handed instead of the in-process one."""
 
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -11,13 +12,14 @@ from padray import interruption
 from padray.cluster import session, shares
 from padray.cluster.probe import probing
 from padray.config import Config
-from padray.distill.loop import Metrics
 from padray.errors import InputError
+from padray.methods.method import Metrics
+from padray.methods.settings import Contributions
 from padray.planning import footprint
 from padray.search.work import SearchWork
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.cells import EvaluationWork
-from padray.stages.distill import DistillWork
+from padray.stages.distiller import DistillWork
 from padray.stages.progress import Running, Workers
 from padray.store.location import Location
 
@@ -31,7 +33,8 @@ class RayRunner:
 
     def __init__(self, config: Config, location: Location, run: str = "") -> None:
         """`run`: what Ray's metrics call the work, e.g. the settings' name."""
-        _check_workers(config)
+        # Known before the dataset where it does not depend on the classes: an error before any training.
+        _check_workers(config, config.distill.contributions(config.network, sys.maxsize))
         shares.check(config)
         self.config, self.location, self.run = config, location, run
         self.startup_s = 0.0
@@ -100,6 +103,7 @@ class RayRunner:
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
         assert isinstance(work, DistillWork)
+        _check_workers(self.config, work.count)
         self.open()
         return self._distill(work)
 
@@ -143,11 +147,11 @@ class RayRunner:
         return chosen
 
 
-def _check_workers(config: Config) -> None:
-    """Refuse more workers than trajectories. Raises InputError."""
-    workers, trajectories = config.cluster.most_workers, config.distill.trajectories
-    if workers > trajectories:
+def _check_workers(config: Config, contributions: Contributions) -> None:
+    """Refuse more workers than contributions to an iteration. Raises InputError."""
+    workers = config.cluster.most_workers
+    if workers > contributions.count:
         raise InputError(
-            f"cluster.workers is {workers}, but distill.trajectories is {trajectories}: a worker would have nothing "
-            f"to do; lower cluster.workers or raise distill.trajectories"
+            f"cluster.workers is {workers}, but {contributions.what} is {contributions.count}: a worker would have "
+            f"nothing to do; {contributions.advice}"
         )

@@ -23,9 +23,9 @@ from padray.cluster.gather import Group, PeerLeftError, PeerLostError
 from padray.cluster.pool import place
 from padray.cluster.probe import Probe
 from padray.cluster.session import beside_driver
-from padray.distill.loop import Metrics
 from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
-from padray.stages.distill import Bench, DistillWork
+from padray.methods.method import Metrics
+from padray.stages.distiller import Distiller, DistillWork
 
 _POLL_S = 0.5
 _PATIENCE_S, _SHORT_S = 300.0, 20.0  # of an interrupted driver, with workers at work and while they start
@@ -203,13 +203,13 @@ def _worker(config: dict[str, Any]) -> None:
     work, board = config["work"], config["board"]
     context, stop = ray.train.get_context(), threading.Event()
     rank, size = context.get_world_rank(), context.get_world_size()
-    group = Group(rank, size, work.config.distill.trajectories, stop)
+    group = Group(rank, size, stop)
     try:
         placed = place(work.config.compute.device, config["probe"])
         if isinstance(placed, Failure):
             raise placed
-        bench = work.open(group.member())
-        with closing(bench.run()) as iterations, _watching(board, bench, stop):
+        distiller = work.open(group.member())
+        with closing(distiller.run()) as iterations, _watching(board, distiller, stop):
             for metrics in iterations:
                 if rank == 0:
                     board.add.remote(metrics)
@@ -225,13 +225,13 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _watching(board: Any, bench: Bench, stop: threading.Event) -> Iterator[None]:
+def _watching(board: Any, distiller: Distiller, stop: threading.Event) -> Iterator[None]:
     """Worker 0 looks for a stop while it works. It stores its last state at once, however long an iteration takes.
 
     Args:
         stop: set then, which ends the work with its iteration.
     """
-    if bench.member.rank:
+    if distiller.member.rank:
         yield
         return
     over = threading.Event()
@@ -241,7 +241,7 @@ def _watching(board: Any, bench: Bench, stop: threading.Event) -> Iterator[None]
             if over.wait(_POLL_S):
                 return
         try:
-            bench.keep()
+            distiller.keep()
         finally:  # stored or not: what the driver says, it reads from the storage
             stop.set()
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from padray.config import DataSettings
 from padray.data.listing import Content, Listings, of_arrays
 from padray.draws import generator
+from padray.settings.data import DataSettings
 
 TEST_SHARE = 0.2
 WAVES = ("sine", "square", "saw", "chirp")

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padray.config import DataSettings
 from padray.data import whitening
 from padray.data.listing import Content
 from padray.data.sources import RawDataset
@@ -22,6 +21,7 @@ from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
 from padray.memory import check_memory
+from padray.settings.data import DataSettings
 from padray.store.shelf import Layout, Make, Shelf
 
 SPLITS = ("train", "validation", "test")

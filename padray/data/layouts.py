@@ -7,11 +7,11 @@ dataset classes fill (fetched.py). Each becomes a `Listing` per split.
 import os
 from pathlib import Path
 
-from padray.config import DataSettings
 from padray.data import fetched, folders, parquet
 from padray.data.listing import Listings, Source
 from padray.errors import InputError
 from padray.files import entries, expanded, quoted, shown
+from padray.settings.data import DataSettings
 
 
 def locate(settings: DataSettings) -> Source:

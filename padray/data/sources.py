@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from padray.config import DataSettings
 from padray.data import builtin
 from padray.data.layouts import listings, locate
 from padray.data.listing import HOLDS, Content, Listing, Listings, Source, check_names
@@ -21,6 +20,7 @@ from padray.data.pictures import pixels
 from padray.errors import InputError
 from padray.files import open_file, reason, shown
 from padray.memory import check_memory
+from padray.settings.data import DataSettings
 
 REMEDY = "lower data.size or data.limit_per_class, or use a machine with more memory"
 _COPIES = 3  # of all samples that live at once on their way into the stored dataset

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padray.config import DataSettings
 from padray.data.listing import Content
 from padray.errors import InputError
+from padray.settings.data import DataSettings
 
 LARGE = 2**20  # bytes: what is larger lies in an object of its own, which those who need it refer to
 _CHUNK_BYTES = 64 * 2**20  # of float64 rows held at once while fitting

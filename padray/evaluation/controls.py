@@ -6,10 +6,10 @@ Legend: N samples, M = K * IPC samples of a set or control, E experts, K classes
 import torch
 
 from padray.data.datasets import held_count
-from padray.distill.synthetic import choose_samples, class_labels
 from padray.draws import generator
 from padray.experts.training import Samples
-from padray.matching.student import Learned
+from padray.synthetic.set import Learned
+from padray.synthetic.start import choose_samples, class_labels
 
 CHOOSING = 0.1  # share of the training split
 

@@ -11,15 +11,15 @@ from typing import Literal
 from torch import nn
 
 from padray import networks
-from padray.config import EvaluationSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
 from padray.experts.training import Draws, Recipe, Samples, train
-from padray.matching.student import Learned
 from padray.sections import NetworkSettings
+from padray.settings.evaluation import EvaluationSettings
+from padray.synthetic.set import Learned
 
 Source = Literal["distilled", "random", "random_soft", "hard_labels", "full"]
 
@@ -110,7 +110,7 @@ def validation_accuracies(
     """
     judges = Judges(trial.held, None)
     training = samples_of_set(learned, learned.images.device)
-    recipe = recipe_for(trial.settings, trial.epochs, float(learned.lr))
+    recipe = recipe_for(trial.settings, trial.epochs, trial.settings.lr or learned.lr_to_use)
     found: list[float | None] = []
     for k in range(trial.seeds):
         draws = replace(trial.draws, unit=f"{trial.draws.unit}-{k}")

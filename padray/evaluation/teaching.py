@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from padray.config import EvaluationSettings, TeacherSettings
 from padray.data import augment
 from padray.data.datasets import Dataset
 from padray.draws import generator
@@ -26,6 +25,7 @@ from padray.evaluation.mixing import mix
 from padray.evaluation.protocol import Judges, Score, fresh, score_of
 from padray.experts.training import Draws, Samples
 from padray.sections import NetworkSettings
+from padray.settings.evaluation import EvaluationSettings, TeacherSettings
 
 
 @dataclass(frozen=True)

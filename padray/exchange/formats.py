@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from padray.distill.synthetic import SyntheticSet, class_labels
 from padray.errors import InputError
 from padray.exchange import words
+from padray.synthetic.set import USUAL_LR, Learned, SyntheticSet
+from padray.synthetic.start import class_labels
 
 Files = dict[str, bytes]
 _PREPROCESSING = "preprocessing.pt"
@@ -39,13 +40,13 @@ class Outgoing:
 
 def _pt(out: Outgoing) -> Files:
     learned = out.synthetic.learned
-    parts = {"images_best.pt": learned.images, "labels_best.pt": learned.labels, "lr_best.pt": learned.lr}
+    parts = {"images_best.pt": learned.images, "labels_best.pt": learned.labels, "lr_best.pt": _lr(learned)}
     return _tensors(parts) | _fitted(out) | _described(out, {})
 
 
 def _ddranking(out: Outgoing) -> Files:
     learned = out.synthetic.learned
-    parts = {"images.pt": learned.images, "lr.pt": learned.lr}
+    parts = {"images.pt": learned.images, "lr.pt": _lr(learned)}
     if learned.soft:  # hard labels are rebuilt there from the order
         parts["labels.pt"] = learned.labels
     how = {"mode": "soft labels: mode S, criterion sce" if learned.soft else "hard labels, from the order"}
@@ -90,6 +91,11 @@ def files_of(out: Outgoing, layout: str) -> Files:
     return FORMATS[layout](out)
 
 
+def _lr(learned: Learned) -> torch.Tensor:
+    """What those who read the file are to train with."""
+    return torch.tensor(USUAL_LR) if learned.lr is None else learned.lr
+
+
 def _tensors(parts: dict[str, Any]) -> Files:
     """Each as `torch.save` writes it, in bytes that depend on the values alone."""
     files = {}
@@ -115,7 +121,7 @@ def _described(out: Outgoing, more: dict[str, Any]) -> Files:
         "made_with": "padray", "dataset": facts["dataset"], "class_names": facts["class_names"],
         "shape": facts["shape"], "ipc": out.synthetic.ipc, "order": "class after class",
         "network": facts["network"], "preprocessing": {**preprocessing.meta(), **constants},
-        "label_kind": "raw logits" if learned.soft else "class indices", "lr": float(learned.lr),
+        "label_kind": "raw logits" if learned.soft else "class indices", "lr": learned.lr_to_use,
         "set_sha256": out.sha256, "set_fingerprint": facts["fingerprint"],
         "provenance": facts.get("provenance", "distilled"), **more,
     }  # fmt: skip

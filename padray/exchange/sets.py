@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from padray import fingerprint, networks
-from padray.config import Config, DistillSettings, LabelSettings, ValidationSettings
-from padray.distill import synthetic
-from padray.distill.synthetic import SyntheticSet
+from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.exchange import foreign
 from padray.exchange.foreign import SetFiles
 from padray.files import shown
 from padray.fingerprint import Identity
-from padray.matching.student import Learned
+from padray.methods.trajectory.settings import LabelSettings, TrajectorySettings
 from padray.numerics import decide
 from padray.stages import data, stored
 from padray.stages.base import Context
 from padray.stages.facts import DatasetFacts, dataset_facts
 from padray.store.artifacts import Manifest
+from padray.synthetic.set import Learned, SyntheticSet, encode
+from padray.synthetic.start import class_labels
 
 ITERATIONS = 1  # what an imported set is filed under: how long others iterated is not known
 LABELS = ("logits", "probabilities")
@@ -183,7 +183,7 @@ def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, told: Told, notes: li
         if not distributions:
             raise InputError("--labels probabilities needs rows of numbers from 0 to 1 whose sum is 1")
         labels_MK = labels_MK.clamp(min=_SMALLEST).log()
-    elsewhere = int((labels_MK.argmax(dim=1) != synthetic.class_labels(classes, ipc)).sum())
+    elsewhere = int((labels_MK.argmax(dim=1) != class_labels(classes, ipc)).sum())
     if elsewhere:
         notes.append(f"{elsewhere} of {len(labels_MK)} labels name another class than their place in class order does")
     return labels_MK
@@ -205,7 +205,7 @@ def _identity(config: Config, stored_data: Identity, ipc: int, meaning: dict[str
 
 def _as_imported(config: Config, ipc: int, soft: bool) -> Config:
     """The settings that are known of such a set; how it was distilled is not, so those are left at their defaults."""
-    distill = DistillSettings(
+    distill = TrajectorySettings(
         ipc=ipc, iterations=ITERATIONS, labels=LabelSettings(kind="soft" if soft else "hard"),
         validation=ValidationSettings(seeds=0),
     )  # fmt: skip
@@ -228,7 +228,7 @@ def _store(context: Context, stored_data: Identity, files: SetFiles, told: Told,
         "fingerprint": fingerprint.set_fingerprint(identity, ITERATIONS), "distillation": identity.fingerprint,
         "dataset_fingerprint": stored_data.fingerprint,
     }  # fmt: skip
-    folder, content = context.folder(identity), synthetic.encode(SyntheticSet(learned, dataset.preprocessing, facts))
+    folder, content = context.folder(identity), encode(SyntheticSet(learned, dataset.preprocessing, facts))
     item = folder.put(f"set-{ITERATIONS:06d}", "safetensors", content)
     known = replace(context, config=_as_imported(context.config, ipc, learned.soft))
     manifest: Manifest = known.manifest(
@@ -237,6 +237,6 @@ def _store(context: Context, stored_data: Identity, files: SetFiles, told: Told,
     folder.commit(manifest)
     return {
         "imported": "set", "artifact": folder.uri, "fingerprint": identity.fingerprint, "sha256": item.sha256,
-        "images": len(learned.images), "ipc": ipc, "label_kind": facts["label_kind"], "lr": float(learned.lr),
+        "images": len(learned.images), "ipc": ipc, "label_kind": facts["label_kind"], "lr": learned.lr_to_use,
         "use": f"padray evaluate {identity.folder}",
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 
-from padray.distill.synthetic import SyntheticSet
+from padray.synthetic.set import SyntheticSet
 
 _SPACES = {
     "none": "as they are, floats in [0, 1]", "normalize": "(x - mean) / std of each channel, x in [0, 1]",
@@ -24,10 +24,18 @@ def ddranking(synthetic: SyntheticSet, mode: str) -> str:
     lines = [
         f"{_summary(synthetic)}.", "", f"labels: {mode}", "images.pt: in the space that they were distilled in",
         f"real images: {_SPACES[kind]}{'' if kind == 'none' else '; its tensors are in preprocessing.pt'}",
-        f"learning rate: {float(synthetic.learned.lr):.6g} (lr.pt)",
+        f"learning rate: {synthetic.learned.lr_to_use:.6g} (lr.pt)",
         "class names, constants and digests: metadata.json", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _lr(synthetic: SyntheticSet) -> str:
+    lr = f"{synthetic.learned.lr_to_use:.6g}"
+    whence = (
+        "as is usual, for none was learned" if synthetic.learned.lr is None else "which was learned with the images"
+    )
+    return f"{lr}, {whence}"
 
 
 def card(synthetic: SyntheticSet, lost: str) -> str:
@@ -54,7 +62,7 @@ configs:
 
 {_summary(synthetic)}. Made with padray.
 
-{soft} Train with the learning rate {float(synthetic.learned.lr):.6g}, which was learned with the images.
+{soft} Train with the learning rate {_lr(synthetic)}.
 
 The images: {lost}. They were distilled in another space: {_SPACES[synthetic.preprocessing.kind]}.
 

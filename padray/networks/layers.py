@@ -18,7 +18,9 @@ Sizes. Every family is written for 3x32x32; these rules, and no others, fit it t
 Height and width may differ; the smaller one decides. A series is one row of steps, (C, 1, T): its length decides.
 """
 
+import re
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -118,3 +120,28 @@ class Network(nn.Module):
     def forward(self, images_NCHW: Tensor) -> Tensor:
         logits_NK: Tensor = self.classifier(self.features(images_NCHW))
         return logits_NK
+
+    def unit_outputs(self, images_NCHW: Tensor) -> list[Tensor]:
+        """What each module of `features` gives, from shallow to deep; flattening is none."""
+        return [output for _, output in self._walk(images_NCHW)]
+
+    def block_outputs(self, images_NCHW: Tensor) -> list[Tensor]:
+        """What each block of `features` gives: modules in a row whose names end in the same number, and what follows.
+
+        A network's stem, before the first number, is a block too.
+        """
+        blocks: dict[str, Tensor] = {}
+        number, count = None, 0
+        for name, output in self._walk(images_NCHW):
+            ending = re.search(r"[0-9]+(_[0-9]+)?$", name)
+            if ending and ending[0] != number:
+                number, count = ending[0], count + 1
+            blocks[str(count)] = output
+        return list(blocks.values())
+
+    def _walk(self, images_NCHW: Tensor) -> Iterator[tuple[str, Tensor]]:
+        output = images_NCHW
+        for name, module in self.features.named_children():
+            output = module(output)
+            if not isinstance(module, nn.Flatten):
+                yield name, output

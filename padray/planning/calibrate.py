@@ -10,20 +10,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from padray import distill, networks
+from padray import networks
 from padray.config import Config
-from padray.distill import loop
-from padray.distill.loop import Problem
 from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import Lesson, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
-from padray.matching.student import Learned
+from padray.methods.families import method_of
+from padray.methods.method import Contribution, Materials
 from padray.networks.flat import FlatNetwork
-from padray.networks.layers import Network
+from padray.networks.layers import Network, Shape
+from padray.networks.peak import LOOK_BATCH
 from padray.numerics import decide
 from padray.planning.lines import Line, Pace, Task
-from padray.planning.memory import LOOK_BATCH
 from padray.planning.outline import Known
 from padray.sections import NetworkSettings
 from padray.stages.base import Notify, Progress
@@ -33,7 +32,6 @@ from padray.stages.scores import recipe as score_recipe
 _REPEATS = 3
 _LONG_S = 0.4  # what is timed takes about this long, or is the least that there is
 _MOST_BATCHES, _MOST_EPOCHS = 8, 50
-MOST_STEPS = 4  # of a student
 _ITERATIONS = 2  # of a distillation: with IADD's turns, one of each
 
 
@@ -105,11 +103,11 @@ class _Bench:
     def _training(self, task: Task, batch: int, run: Callable[[Network, Samples, int], None]) -> float:
         """Seconds per sample: of whole epochs where they are short, else of some full batches."""
         network, soft = self._network(task.network), task.kind == "standard"
-        few = self._samples(min(batch, task.samples), soft)
+        few = self.samples(min(batch, task.samples), soft)
         run(network, few, 1)
         step_s = _timed(lambda: run(network, few, 1))
         batches = min(_MOST_BATCHES, max(1, int(_LONG_S / step_s)))
-        samples = self._samples(min(task.samples, batch * batches), soft)
+        samples = self.samples(min(task.samples, batch * batches), soft)
         epoch_s = step_s * max(1.0, len(samples.images) / batch)
         epochs = min(_MOST_EPOCHS, max(1, int(_LONG_S / epoch_s)))
         return _median(lambda: run(network, samples, epochs)) / (epochs * len(samples.images))
@@ -122,53 +120,106 @@ class _Bench:
 
     def _look(self, settings: NetworkSettings) -> float:
         network = self._network(settings)
-        few = self._samples(min(32, LOOK_BATCH)).images
+        few = self.samples(min(32, LOOK_BATCH)).images
         logits_of(network, few).sum().item()
         look_s = _timed(lambda: logits_of(network, few).sum().item())
         count = min(LOOK_BATCH, len(few) * max(1, int(_LONG_S / look_s)))
-        images = self._samples(count).images
+        images = self.samples(count).images
         return _median(lambda: logits_of(network, images).sum().item()) / count
 
     def _iteration(self, settings: NetworkSettings) -> float:
-        """Its time is that of its student steps; a few of them stand for all, so that one measurement is short."""
-        asked = self.config.distill
-        steps = min(asked.student_steps, MOST_STEPS)
-        still = {"lr_images": 0.0, "lr_student_lr": 0.0, "max_loss": float("inf")}  # nothing is learned from noise
-        quick = asked.model_copy(update={"student_steps": steps, **still})
-        problem = Problem(quick, FlatNetwork(self._network(settings).train()), 0)
-        start_P = problem.network.flatten()
-        target_P = start_P + 0.01 * torch.randn(len(start_P), generator=generator(0, "plan", "target")).to(start_P)
-        state = self._state(problem)
+        """Of a distillation that starts from drawn samples, and goes on as the family's rehearsal says."""
+        quick, times, _ = method_of(self.config.distill).rehearsal(self.config.distill)
+        method = method_of(quick)(quick, _Drawn(self, settings))
+        state = method.start()
+        rows = [_drawn_snapshots(method.materials, len(method.snapshots(0, 0)))]
 
-        def contribute() -> list[loop.Contribution]:
+        def contribute() -> list[Contribution]:
             states = [replace(state, iteration=iteration) for iteration in range(_ITERATIONS)]
-            made = [loop.contribute(problem, at, 0, start_P, target_P) for at in states]
-            assert all(float(one.loss) >= 0 for one in made)  # asks the device, so the clock stops when it is done
+            made = [method.contribute(at, 0, rows[0]) for at in states]
+            assert all(float(one["loss"]) >= 0 for one in made)  # asks the device, so the clock stops when it is done
             return made
 
         made = contribute()
-        step_s = _median(lambda: loop.step(problem, state, made[:1] * asked.trajectories))
+        step_s = _median(lambda: method.step(state, made[:1] * method.count))
         both_s = _median(contribute)
-        return step_s + asked.trajectories * both_s / _ITERATIONS * asked.student_steps / steps
-
-    def _state(self, problem: Problem) -> distill.state.State:
-        count = self.known.classes * self.config.distill.ipc
-        samples = self._samples(count, soft=self.config.distill.labels.kind == "soft")
-        lr = torch.tensor(self.config.distill.student_lr, dtype=self.dtype, device=self.device)
-        weights = None if problem.importance is None else problem.importance.start(self.dtype)
-        averaged = self.config.distill.ema_decay > 0
-        return distill.state.start(Learned(samples.images, samples.labels, lr), weights, averaged)
+        return float(step_s + method.count * both_s / _ITERATIONS * times)
 
     def _network(self, settings: NetworkSettings) -> Network:
         return networks.build(settings, self.known.shape, self.known.classes, 0).to(self.device, self.dtype)
 
-    def _samples(self, count: int, soft: bool = False) -> Samples:
+    def samples(self, count: int, soft: bool = False) -> Samples:
         draw = generator(0, "plan", "samples")
         images = torch.randn(count, *self.known.shape, generator=draw).to(self.device, self.dtype)
         labels = (torch.arange(count) % self.known.classes).to(self.device)
         if soft:
             return Samples(images, torch.nn.functional.one_hot(labels, self.known.classes).to(self.dtype))
         return Samples(images, labels)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Materials (methods/method.py) that are drawn: `images` as many as one needs to find some of every class."""
+
+    bench: _Bench
+    network: NetworkSettings
+    seed: int = 0
+    name: str = "drawn experts"
+
+    @property
+    def shape(self) -> Shape:
+        return self.bench.known.shape
+
+    @property
+    def classes(self) -> int:
+        return self.bench.known.classes
+
+    @property
+    def device(self) -> torch.device:
+        return self.bench.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.bench.dtype
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return torch.arange(self.count_of_samples) % self.classes
+
+    @property
+    def images(self) -> torch.Tensor:
+        return self.bench.samples(self.count_of_samples).images
+
+    @property
+    def kept(self) -> torch.Tensor:
+        return torch.arange(self.count_of_samples)
+
+    @property
+    def count_of_samples(self) -> int:
+        """Enough for what is asked of a class, and no more than the dataset has."""
+        return self.bench.config.distill.samples_asked * self.classes
+
+    @property
+    def experts(self) -> "_Drawn":
+        return self
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def last(self, expert: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        flat = FlatNetwork(networks.build(self.network, self.shape, self.classes, expert).to(self.device, self.dtype))
+        return flat.flatten(), flat.buffers()
+
+
+def _drawn_snapshots(materials: Materials, count: int) -> list[torch.Tensor]:
+    """Where a student starts, and places that are not far from there."""
+    if not count:
+        return []
+    start_P = materials.experts.last(0)[0]
+    draw = generator(0, "plan", "target")
+    moves = [0.01 * torch.randn(len(start_P), generator=draw).to(start_P) for _ in range(count - 1)]
+    return [start_P, *(start_P + move for move in moves)]
 
 
 def _timed(work: Callable[[], object]) -> float:

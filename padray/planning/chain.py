@@ -14,9 +14,9 @@ from padray import fingerprint
 from padray.config import Config
 from padray.data import whitening
 from padray.fingerprint import Identity
+from padray.networks import peak
 from padray.networks.flat import FlatNetwork
 from padray.numerics import decide
-from padray.planning import memory
 from padray.planning.outline import Known
 from padray.sections import NetworkSettings
 from padray.stages.base import Context
@@ -55,7 +55,7 @@ class Chain:
 
     @cached_property
     def distilled(self) -> Identity:
-        return fingerprint.distill_identity(self.config, self.experts)
+        return fingerprint.distill_inputs(self.config, self.data).identity(self.config)
 
     def there(self, place: Identity, names: Sequence[str]) -> int:
         """How many of these units the stage would not make again: those that are listed, or lie there unlisted."""
@@ -81,7 +81,7 @@ class Chain:
 
     def network(self, settings: NetworkSettings) -> FlatNetwork:
         """The network without values."""
-        return memory.shaped(settings, self.known.shape, self.known.classes, self.dtype)
+        return peak.shaped(settings, self.known.shape, self.known.classes, self.dtype)
 
     def parameter_bytes(self, settings: NetworkSettings) -> int:
         """Of one vector (P,)."""
@@ -127,6 +127,6 @@ class Chain:
     @property
     def learned_bytes(self) -> int:
         """Of what is learned: images, labels and lr."""
-        item, soft = self.dtype.itemsize, self.config.distill.labels.kind == "soft"
+        item, soft = self.dtype.itemsize, self.config.distill.soft_labels
         label = self.known.classes * item if soft else _LABEL_BYTES
         return self.set_samples * (self.known.sample_numbers * item + label) + item

@@ -10,8 +10,9 @@ from padray.data.datasets import held_count
 from padray.evaluation.controls import CHOOSING
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
-from padray.matching.importance import counts_of_groups
-from padray.planning import memory
+from padray.methods.families import method_of
+from padray.methods.method import Costs, Sizes
+from padray.networks import peak
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task
 from padray.sections import NetworkSettings
@@ -34,7 +35,9 @@ def lines(chain: Chain) -> list[Line]:
     found = [data(chain)]
     if config.needs_scores:
         found.append(scores(chain))
-    found += [experts(chain), distillation(chain)]
+    if config.distill.needs_experts:
+        found.append(experts(chain))
+    found.append(distillation(chain))
     if config.evaluation.protocol == "teacher":
         found.append(teacher(chain))
     return found + cells(chain, evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts))
@@ -80,7 +83,7 @@ def experts(chain: Chain, place: Identity | None = None) -> Line:
         return Line("experts", "imported expert", len(names), len(names), 0)
     there = chain.there(place, names)
     counts = [known.train] * settings.epochs
-    if config.schedule.needs_scores:
+    if config.scores_experts:
         counts = counts_of_epochs(known.train_per_class, settings.epochs, config.schedule).sum(dim=1).tolist()
     parts = (
         Part(Task("experts", config.network, max(counts)), sum(counts)),
@@ -104,9 +107,9 @@ def distillation(chain: Chain) -> Line:
     done = iterations if there else checkpoints.reached(chain.context.folder(place), iterations)
     return Line(
         "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
-        steps=iterations * settings.trajectories * settings.student_steps,
+        steps=costs_of(chain).steps,
         unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain), exact=True,
-        memory=chain.held(known.train).own + _student(chain), shared=chain.held(known.train).shared,
+        memory=chain.held(known.train).own + _iteration(chain), shared=chain.held(known.train).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
 
@@ -115,14 +118,11 @@ def parts_of_set(chain: Chain) -> tuple[Part, ...]:
     """The start, the iterations, and the judging of some of them."""
     config, known, settings = chain.config, chain.known, chain.config.distill
     network, judging, count = config.network, settings.validation, chain.set_samples
-    looks = known.train if settings.init == "correct" else 0
-    if settings.init != "noise" and settings.labels.kind == "soft":
-        looks += count if settings.labels.start == "one_expert" else config.experts.count * count
     judged = judging.seeds * (settings.iterations // judging.every)
     return (
         Part(Task("iteration", network), settings.iterations),
         Part(Task("standard", network, count), judged * judging.epochs * count),
-        Part(Task("look", network), looks + judged * known.validation),
+        Part(Task("look", network), costs_of(chain).looks + judged * known.validation),
     )
 
 
@@ -193,33 +193,37 @@ def _worker(chain: Chain, network: NetworkSettings, batch: int, samples: int) ->
 def training(chain: Chain, network: NetworkSettings, batch: int, samples: int) -> int:
     """Bytes of a step at this batch, or of a look at the samples, and of the vectors that are kept."""
     flat, known = chain.network(network), chain.known
-    step = memory.training_peak(flat, known.shape, known.classes, batch, chain.dtype)
-    look = memory.look_peak(flat, known.shape, samples, chain.dtype)
+    step = peak.training_peak(flat, known.shape, known.classes, batch, chain.dtype)
+    look = peak.look_peak(flat, known.shape, samples, chain.dtype)
     return max(step, look) + _VECTORS * chain.parameter_bytes(network)
 
 
-def _student(chain: Chain) -> int:
+def costs_of(chain: Chain) -> Costs:
+    """What the family says of its distillation."""
+    config, known = chain.config, chain.known
+    sizes = Sizes(
+        chain.network(config.network), config.network.norm, known.shape, known.classes, known.train,
+        config.experts.count,
+    )  # fmt: skip
+    return method_of(config.distill).costs(config.distill, sizes)
+
+
+def contributions(chain: Chain) -> int:
+    """How many contributions an iteration is made of."""
+    return chain.config.distill.contributions(chain.config.network, chain.known.classes).count
+
+
+def _iteration(chain: Chain) -> int:
     """Bytes of an iteration, or of the look at the training samples that comes before the first one."""
-    config, settings, known = chain.config, chain.config.distill, chain.known
-    flat, batch = chain.network(config.network), min(settings.batch, chain.set_samples)
-    back = memory.student_peak(
-        flat, known.shape, known.classes, batch, settings.student_steps, unrolled=settings.gradient == "unroll"
-    )
-    said = settings.trajectories * (chain.learned_bytes + _weights(chain) * chain.dtype.itemsize)
-    return said + _state_bytes(chain) + max(back, memory.look_peak(flat, known.shape, known.train, chain.dtype))
+    costs, known, flat = costs_of(chain), chain.known, chain.network(chain.config.network)
+    said = contributions(chain) * costs.contribution_numbers * chain.dtype.itemsize
+    look = peak.look_peak(flat, known.shape, known.train, chain.dtype) if costs.looks else 0
+    return said + _state_bytes(chain) + max(costs.peak_bytes, look)
 
 
 def _state_bytes(chain: Chain) -> int:
-    """Of a checkpoint: what is learned, its momentum, IADD's weights and theirs, the average, the best iterate."""
+    """Of a checkpoint: what is learned, its momentum, the family's own, the average, the best iterate."""
     settings, item = chain.config.distill, chain.dtype.itemsize
     judged = settings.validation.seeds and settings.iterations >= settings.validation.every
     images = chain.set_samples * chain.known.sample_numbers * item if settings.ema_decay > 0 else 0
-    return (2 + bool(judged)) * chain.learned_bytes + 2 * _weights(chain) * item + images
-
-
-def _weights(chain: Chain) -> int:
-    """How many weights IADD learns."""
-    importance = chain.config.distill.importance
-    if not importance.enabled:
-        return 0
-    return sum(counts_of_groups(importance.granularity, chain.network(chain.config.network).spans))
+    return (2 + bool(judged)) * chain.learned_bytes + costs_of(chain).own_numbers * item + images

@@ -5,6 +5,7 @@ from typing import Any
 
 from padray import fingerprint, pipeline
 from padray.errors import InputError
+from padray.methods.families import method_of
 from padray.planning import calibrate, costs, measured, prices, search, wall
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
@@ -104,7 +105,7 @@ def _total(timed: list[tuple[Line, Pace | None]], price: float | None) -> dict[s
 def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool) -> list[str]:
     """What a reader must know to use the numbers."""
     config, waiting = chain.config, [line for line, _ in timed if line.left]
-    steps, dataset = config.distill.student_steps, config.data.dataset
+    dataset, rehearsed = config.data.dataset, method_of(config.distill).rehearsal(config.distill)
     rules = [
         (
             chain.data == fingerprint.data_identity(config, NOWHERE),
@@ -125,9 +126,10 @@ def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool
             "hours and money are those of trials of which none is stopped early",
         ),
         (
-            calibrated and steps > calibrate.MOST_STEPS,
-            f"an iteration's {steps} student steps are calculated from {calibrate.MOST_STEPS}",
+            calibrated and bool(rehearsed.note),
+            rehearsed.note,
         ),
     ]
     found = [text for applies, text in rules if applies]
-    return [*found, search.note(chain)] if config.search.space and config.experts.imported is None else found
+    shares = config.search.space and config.distill.needs_experts and config.experts.imported is None
+    return [*found, search.note(chain)] if shares else found

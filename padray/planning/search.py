@@ -56,7 +56,7 @@ def lines(chain: Chain) -> list[Line]:
     found = []
     if any(one.needs_scores for one in search.configs(_possible(chain.config.search.space) or [{}])):
         found.append(_shared(search, _scores_of, costs.scores))
-    if chain.config.experts.imported is None:
+    if chain.config.distill.needs_experts and chain.config.experts.imported is None:
         found.append(_shared(search, _experts_of, costs.experts))
     return [line for line in found if line.units] + [_trials(search), *_best(search)]
 
@@ -66,7 +66,7 @@ def _scores_of(config: Config, data: Identity) -> Identity | None:
 
 
 def _experts_of(config: Config, data: Identity) -> Identity | None:
-    return fingerprint.experts_identity(config, data)
+    return fingerprint.experts_identity(config, data) if config.distill.needs_experts else None
 
 
 def _possible(space: dict[str, ParameterSpec]) -> list[dict[str, Any]] | None:
@@ -148,7 +148,7 @@ def note(chain: Chain) -> str:
         )
     work = SearchWork(chain.context.name, chain.config, Inputs(chain.context.location, chain.data), chain.data)
     search = _Search(chain, work, {})
-    sets = {fingerprint.experts_identity(config, chain.data) for config in (chain.config, *search.configs(possible))}
+    sets = {_experts_of(config, chain.data) for config in (chain.config, *search.configs(possible))}
     return f"the space can ask for {len(sets)} set{'s' * (len(sets) > 1)} of experts, which {trials} trials share"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from padray.config import Config
 from padray.errors import InputError
+from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.prices import NodeType, PriceTable
@@ -166,14 +167,14 @@ class _Run:
         return Actors(stage, self._units(alike), self.chain.config.cluster.max_actors, self._start)
 
     def _group(self, line: Line, pace: Pace, stage: str) -> Group:
-        """A distillation: its workers share the trajectories, so the one that has most of them sets the pace."""
+        """A distillation: its workers share the contributions, so the one that has most of them sets the pace."""
         config = self.chain.config
-        trajectories, asked = config.distill.trajectories, config.cluster.workers
+        count, asked = costs.contributions(self.chain), config.cluster.workers
         fewest, most = (asked, asked) if isinstance(asked, int) else asked
         workers = max(fewest, min(most, self.site.setting.fleet.most_workers))
-        share = math.ceil(trajectories / workers) / trajectories
+        share = math.ceil(count / workers) / count
         left = line.left if stage == "distill" else 1.0
-        read = 2 * config.distill.iterations * trajectories * self.chain.snapshot_bytes(config.network) * left
+        read = costs.costs_of(self.chain).reads * self.chain.snapshot_bytes(config.network) * left
         unit = Unit(pace.seconds * left * share / self.site.node.speed, line.unit_bytes + read)
         return Group(stage, unit, workers, config.distill.checkpoint_seconds, self._start)
 

@@ -12,7 +12,7 @@ import numpy as np
 from padray.config import ScheduleSettings, ScoreSettings
 from padray.experts.schedule import counts_of_epochs
 from padray.experts.scores import SCORES
-from padray.report.info import Floats
+from padray.methods.figures import Floats
 
 Table = dict[str, list[Any]]
 

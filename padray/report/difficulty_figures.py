@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from padray.methods.figures import Floats
 from padray.report.difficulty import AgreementInfo, ScheduleInfo
-from padray.report.info import Floats
 from padray.report.style import LIGHT, WIDTH, Theme, place, png, sheet
 
 _CELL, _LEFT, _TOP = 0.37, 1.25, 1.2  # inches

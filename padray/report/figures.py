@@ -3,14 +3,17 @@
 Legend as in info.py: K classes, I images per class, L parameter tensors, T iterations, B bins of iterations.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from padray.methods.figures import Floats, RowsInfo, WeightsInfo
 from padray.report import values
-from padray.report.info import SOURCES, AccuracyInfo, Floats, ImagesInfo, LayersInfo, LossInfo, Point, WeightsInfo
+from padray.report.info import SOURCES, AccuracyInfo, ImagesInfo, LossInfo, Point
 from padray.report.style import LIGHT, WIDTH, Theme, percent, place, png, sheet, shorten, shorten_start
 
 _INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
@@ -87,9 +90,9 @@ def _label_map(axes: Axes, info: ImagesInfo, theme: Theme, width: float, turned:
 
 
 def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
-    """Loss, validation accuracy (where it was taken) and the student's learning rate, over iterations."""
+    """Loss, validation accuracy (where it was taken) and the student's learning rate (if learned), over iterations."""
     blue, judged = theme.sources["distilled"], len(info.judged) > 0
-    ratios = [2.4, 1.6, 1.0] if judged else [2.4, 1.0]
+    ratios = [2.4, *([1.6] if judged else []), *([1.0] if info.student_lr is not None else [])]
     with sheet(0.9 * sum(ratios) + 0.3, theme) as figure:
         panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
         panels[0].plot(info.iterations, info.loss, color=blue, linewidth=0.5, alpha=0.45)
@@ -98,9 +101,11 @@ def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
         _log_if_wide(panels[0], info.loss)
         if judged:
             _validation(panels[1], info, theme)
-        panels[-1].plot(info.iterations, info.student_lr, color=theme.quiet, linewidth=1.4)
-        panels[-1].set(ylabel="student lr", xlabel="iteration")
-        panels[-1].ticklabel_format(axis="y", useOffset=False)
+        if info.student_lr is not None:
+            panels[-1].plot(info.iterations, info.student_lr, color=theme.quiet, linewidth=1.4)
+            panels[-1].set_ylabel("student lr")
+            panels[-1].ticklabel_format(axis="y", useOffset=False)
+        panels[-1].set_xlabel("iteration")
         for axes in panels:
             axes.axvline(info.chosen, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)))
             axes.margins(x=0.01)
@@ -133,12 +138,13 @@ def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
         )  # fmt: skip
 
 
-def draw_layers(info: LayersInfo, theme: Theme = LIGHT) -> bytes:
-    """Tensors from shallow (top) to deep, iterations to the right; the cut as a line, what is above it left out."""
+def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
+    """Rows downwards, iterations to the right; the cut as a line, what is above it left out."""
     count = len(info.names)
     row = min(0.32, max(0.13, 5.0 / count))
     size = min(8.5, row * 50)
-    labels = [f"{shorten_start(n, int(290 / size))}  {p:,}" for n, p in zip(info.names, info.sizes, strict=True)]
+    beside = [f"  {size:,}" for size in info.sizes] or [""] * count
+    labels = [f"{shorten_start(n, int(290 / size))}{b}" for n, b in zip(info.names, beside, strict=True)]
     left = 0.2 + _INCH_PER_LETTER * size / 8.5 * max(map(len, labels))
     width, top, height = WIDTH - left - (1.05 if info.cut is not None else 0.1), 0.08, row * count
     with sheet(height + 1.15, theme, layout=None) as figure:
@@ -158,7 +164,7 @@ def draw_layers(info: LayersInfo, theme: Theme = LIGHT) -> bytes:
         colours.outline.set_edgecolor(theme.line)
         ticks = [power for power in range(-4, 5) if abs(power) <= limit]
         colours.set_ticks(ticks, labels=[f"{2.0**power:g}" if power >= 0 else f"1/{2**-power}" for power in ticks])
-        bar.set_xlabel("squared distance to the expert's end; 1 = no nearer than the start")
+        bar.set_xlabel(info.scale)
         bar.xaxis.label.set_horizontalalignment("left")
         bar.xaxis.label.set_x(0)
         return png(figure)
@@ -239,3 +245,6 @@ def _weights_map(axes: Axes, info: WeightsInfo, theme: Theme) -> None:
     few_show = PowerNorm(0.4, vmin=0, vmax=1)  # a hundredth of the weights is worth seeing
     axes.pcolormesh(across, info.edges[first : last + 1], shares_TB.T[first:last], cmap=theme.ramp, norm=few_show)
     axes.set(xlabel="iteration", ylabel="log10 |w|")
+
+
+DRAWINGS: dict[type, Callable[..., bytes]] = {RowsInfo: draw_rows, WeightsInfo: draw_weights}

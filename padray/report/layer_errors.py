@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from padray.methods.figures import Floats, History
 from padray.networks.flat import Span
-from padray.report.info import Floats, History
 from padray.report.style import LIGHT, Theme, png, sheet, shorten_start
 
 _MOMENTS = (0.0, 0.1, 0.5)  # of all iterations; of the paper's 10,000 these are its 0, 1000 and 5000

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import jinja2
 
 from padray.config import Config
-from padray.distill.synthetic import SyntheticSet
 from padray.evaluation.table import Row, shows_balanced
+from padray.methods.families import method_of
+from padray.methods.figures import Figure, History
 from padray.networks.flat import Span
 from padray.report import difficulty, difficulty_figures, figures, info, search, search_figures, search_view, words
 from padray.report.difficulty import Difficulty
 from padray.report.search import SearchSummary
 from padray.report.style import DARK, LIGHT, Theme
+from padray.synthetic.set import SyntheticSet
 
 
 class Link(NamedTuple):
@@ -51,7 +53,7 @@ class Subject:
     config: Config
     synthetic: SyntheticSet
     rows: Sequence[Row]
-    history: info.History
+    history: History
     spans: Sequence[Span]
     splits: dict[str, int]
     experts: tuple[float, ...]
@@ -67,6 +69,12 @@ class Subject:
     def samples(self) -> int:
         """M, the number of synthetic images."""
         return len(self.synthetic.learned.images)
+
+    @cached_property
+    def own_figures(self) -> list[Figure]:
+        """What the family shows of its iterations."""
+        distill, names = self.config.distill, [str(name) for name in self.synthetic.facts["class_names"]]
+        return method_of(distill).figures(distill, self.history, self.spans, names)
 
     @property
     def noun(self) -> str:
@@ -88,10 +96,9 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     """All figures of a subject by their stems, in the order of the page."""
     facts, distill, history = subject.synthetic.facts, subject.config.distill, subject.history
     metric = subject.config.evaluation.metric
-    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], distill.max_loss, metric)
-    layers = info.layers_info(history, subject.spans, distill.selection, distill.pruning)
+    left_out = method_of(distill).left_out(distill)
+    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], left_out, metric)
     images, accuracy = info.images_info(subject.synthetic), info.accuracy_info(subject.rows)
-    weights = info.weights_info(history, distill.importance)
 
     def both(stem: str, alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
         return Picture(stem, alt, caption, draw(LIGHT), draw(DARK))
@@ -100,10 +107,10 @@ def pictures(subject: Subject) -> dict[str, Picture]:
         both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
         both("images", f"The distilled {subject.noun}s", images.caption, partial(figures.draw_images, images)),
         both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)),
-        both("layers", "Loss per tensor over iterations", layers.caption, partial(figures.draw_layers, layers)),
     ]
-    if weights is not None:
-        found.append(both("weights", "IADD's weights", weights.caption, partial(figures.draw_weights, weights)))
+    for figure in subject.own_figures:
+        draw = partial(figures.DRAWINGS[type(figure.info)], figure.info)
+        found.append(both(figure.stem, figure.alt, figure.info.caption, draw))
     if subject.search is not None:
         trials, shares = search.history_info(subject.search), search.importance_info(subject.search)
         draw = partial(search_figures.draw_history, trials)
@@ -162,9 +169,8 @@ def _view(subject: Subject) -> dict[str, Any]:
         "share": f"{100 * subject.samples / subject.splits['train']:.2g} %",
         "training": subject.splits["train"],
         "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
-        "lr": float(subject.synthetic.learned.lr),
-        "first_lr": distill.student_lr,
-        "learns_lr": distill.lr_student_lr > 0,
+        "notes": method_of(distill).notes(distill, subject.synthetic.learned, subject.noun),
+        "own_figures": subject.own_figures,
         "changed": changed,
         "settings": settings,
         "yaml": words.as_yaml(config, without=("search",) if subject.search else ()),
@@ -219,11 +225,8 @@ def _experts(subject: Subject) -> str:
 def _sizes(subject: Subject) -> list[tuple[str, str, int]]:
     """Everything that was learned: what, its shape, its bytes; then their sum."""
     learned = subject.synthetic.learned
-    parts = [
-        ("images", learned.images),
-        ("soft labels" if learned.soft else "labels", learned.labels),
-        ("lr", learned.lr),
-    ]
+    names = {"labels": "soft labels" if learned.soft else "labels"}
+    parts = [(names.get(name, name), part) for name, part in learned.tensors().items()]
     lines = [
         (name, f"{' × '.join(map(str, part.shape)) or '1'}, {str(part.dtype).removeprefix('torch.')}",
          part.numel() * part.element_size())

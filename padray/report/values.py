@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from padray.distill.synthetic import SyntheticSet
 from padray.report.style import Theme
+from padray.synthetic.set import SyntheticSet
 
 Floats = NDArray[np.float64]
 NAMES = {"image": "images", "table": "rows of features, from left to right", "series": "series"}

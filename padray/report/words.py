@@ -17,6 +17,7 @@ from padray import loading
 from padray.config import Config
 from padray.evaluation.controls import CHOOSING
 from padray.evaluation.table import Row, diverged, spread
+from padray.synthetic.set import USUAL_LR
 
 
 class Difference(NamedTuple):
@@ -131,7 +132,6 @@ def protocol(config: Config, has_validation: bool) -> str:
     share = f"a fixed {100 * CHOOSING:g} % of each class's training samples, for want of a validation split"
     split = "the validation split" if has_validation else share
     by = " by balanced accuracy" if settings.metric == "balanced_accuracy" else ""
-    learned = "learned " if config.distill.lr_student_lr else ""
     others = {"those samples labelled by the experts": settings.controls.random_soft,
               "the set's images with hard labels": settings.controls.hard_labels}  # fmt: skip
     named = [name for name, asked in others.items() if asked]
@@ -139,10 +139,19 @@ def protocol(config: Config, has_validation: bool) -> str:
     return (
         f"{_EACH}, trained for {settings.epochs} epochs{full} with SGD (momentum {settings.momentum:g}, weight decay "
         f"{settings.weight_decay:g}, lr divided by ten half-way, augmentation {settings.augment.replace('_', ', ')}); "
-        f"the test split is read here and nowhere else. The set brings its {learned}lr; its control, a fresh "
+        f"the test split is read here and nowhere else. {_lr_of_set(config)}; its control, a fresh "
         f"stratified draw of equally many real samples for each seed, is trained by the same protocol at the lr out of "
         f"{lrs} that is best{by} on {split}.{also} {_iterate(config, has_validation)}"
     )
+
+
+def _lr_of_set(config: Config) -> str:
+    """Which lr networks are trained with on the set."""
+    if config.evaluation.lr is not None:
+        return f"On the set the lr is {config.evaluation.lr:g}"
+    if not config.distill.learns_lr:
+        return f"The set learned no lr, so on it the usual {USUAL_LR:g} is taken"
+    return "The set brings its learned lr" if config.distill.changes_lr else "The set brings its lr"
 
 
 def _iterate(config: Config, has_validation: bool) -> str:
@@ -233,6 +242,10 @@ _REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t
 }
 
 
+def _plain_lr(config: Config) -> str:
+    return f"{config.evaluation.lr or USUAL_LR:g}"
+
+
 def training_code(
     path: str, config: Config, kind: str, classes: int, noun: str = "image", fitted: str | None = None
 ) -> str:
@@ -242,7 +255,8 @@ def training_code(
         kind: that of its preprocessing.
         fitted: the file of its preprocessing, where that is not in the set's.
     """
-    soft = config.distill.labels.kind == "soft"
+    soft = config.distill.soft_labels
+    lr = "t['lr'].item()" if config.distill.learns_lr and config.evaluation.lr is None else _plain_lr(config)
     settings = f"momentum={config.evaluation.momentum:g}, weight_decay={config.evaluation.weight_decay:g}"
     return f"""\
 import torch
@@ -253,7 +267,7 @@ t = load_file(
 ){f" | load_file({chr(10)}    {fitted!r}{chr(10)})" if fitted else ""}
 images, labels = t['images'], t['labels']{".softmax(dim=1)  # they are raw logits" if soft else "  # class indices"}
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear({classes}))  # yours goes here
-sgd = torch.optim.SGD(network.parameters(), t['lr'].item(), {settings})
+sgd = torch.optim.SGD(network.parameters(), {lr}, {settings})
 for _ in range({config.evaluation.epochs}):
     sgd.zero_grad()
     torch.nn.functional.cross_entropy(network(images), labels).backward()

@@ -62,13 +62,15 @@ class EvaluationSettings(Section):
     protocol: `standard` is MTT's, 1001 epochs with a tenth of the learning rate after index 501 (other lengths decay
     at the same place); `teacher` is knowledge distillation, which judges the images alone: what is chosen while
     distilling and searching is always judged by `standard`. metric: what the learning rates of controls, the best
-    iterate and the best trial are chosen by; both are always reported.
+    iterate and the best trial are chosen by; both are always reported. lr: what networks are trained
+    with on the set; left out, it is the one that was learned with the set or, where none was, 0.01.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
     architectures: Annotated[tuple[Architecture, ...], Field(max_length=100)] = ()
     protocol: Literal["standard", "teacher"] = "standard"
     metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
+    lr: Positive | None = None
     seeds: Units = 5
     epochs: Epochs = 1001
     batch: Batch = 128

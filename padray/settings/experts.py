@@ -101,10 +101,15 @@ class ScheduleSettings(Section):
         return self
 
     @property
+    def has_epochs(self) -> bool:
+        """Whether epochs differ in what they leave out."""
+        added = self.initial_ratio < 1 and self.addition_end_epoch > 0
+        return added or any(r for _, r in self.easy_removal)
+
+    @property
     def needs_scores(self) -> bool:
         """Whether any epoch leaves a sample out."""
-        added = self.initial_ratio < 1 and self.addition_end_epoch > 0
-        return added or any(r for _, r in self.easy_removal) or self.prune_hardest > 0 or self.prune_easiest > 0
+        return self.has_epochs or self.prune_hardest > 0 or self.prune_easiest > 0
 
 
 class ExpertSettings(Section):

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from padray.config import Config
 from padray.data.datasets import Dataset
-from padray.distill.loop import Metrics
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.methods.method import Metrics
 from padray.numerics import decide, within_memory
 from padray.stages import stored
 from padray.stages.events import Recorder

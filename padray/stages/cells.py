@@ -13,7 +13,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from padray import networks
 from padray.config import Config
 from padray.data.datasets import Dataset
-from padray.distill.synthetic import SyntheticSet
 from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation import table
@@ -31,6 +30,7 @@ from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 from padray.store.records import MOST_RECORD, refusal
 from padray.store.shards import read_buffers, read_row
+from padray.synthetic.set import SyntheticSet
 
 Places = dict[Source, Identity]
 
@@ -228,7 +228,7 @@ class _Bench:
         evaluation, training = self.config.evaluation, self.sources[cell.source](cell)
         epochs = evaluation.controls.full_epochs if cell.source == "full" else evaluation.epochs
         taught = evaluation.protocol == "teacher"
-        lr = cell.lr or (evaluation.teacher.lr if taught else float(self.synthetic.learned.lr))
+        lr = cell.lr or (evaluation.teacher.lr if taught else evaluation.lr or self.synthetic.learned.lr_to_use)
         chooses = self.held_out if taught else cell.lr is not None
         judges = Judges(self.held if chooses else None, self.test)
         try:

@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from padray.distill import state as states
-from padray.distill.loop import Metrics
-from padray.distill.state import State
 from padray.errors import InputError
+from padray.methods import state as states
+from padray.methods.method import Metrics
+from padray.methods.state import State
 from padray.numerics import Numerics
 from padray.stages import stored
 from padray.store.artifacts import Folder, StoredObject, split_key

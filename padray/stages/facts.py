@@ -14,12 +14,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from padray.data.datasets import SPLITS, Dataset
 from padray.data.listing import Content
 from padray.data.whitening import Preprocessing
-from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
 from padray.networks.layers import Shape
 from padray.store.artifacts import MANIFEST, Folder, Manifest
 from padray.store.headers import read_outline, read_part
 from padray.store.shards import rows_of
+from padray.synthetic.set import SyntheticSet
 
 T = TypeVar("T")
 _Size = Annotated[int, Field(strict=True, ge=1, lt=1 << 31)]
@@ -166,7 +166,7 @@ def check_set(made: SyntheticSet) -> None:
     _check(count > 0 and count % made.classes == 0, "images")
     soft = labels.shape == (count, made.classes) and _are_numbers(labels)
     _check(soft or (labels.shape == (count,) and _are_indices(labels, made.classes)), "labels")
-    _check(learned.lr.shape == () and _are_numbers(learned.lr), "lr")
+    _check(learned.lr is None or (learned.lr.shape == () and _are_numbers(learned.lr)), "lr")
     _check_preprocessing(made.preprocessing, made.facts["shape"])
 
 

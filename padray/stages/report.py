@@ -84,7 +84,7 @@ def gather(
         name=context.name, overrides=context.overrides, config=config,
         synthetic=synthetic, rows=rows,
         history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
-        splits=asdict(facts.splits), experts=_expert_accuracies(context, identities["experts"]), set_key=item.key,
+        splits=asdict(facts.splits), experts=_expert_accuracies(context, identities.get("experts")), set_key=item.key,
         set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
         search=search, difficulty=_difficulty(context, identities),
         fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
@@ -94,7 +94,7 @@ def gather(
 def _difficulty(context: Context, identities: dict[str, Identity]) -> Difficulty | None:
     """The scores of the experts' schedule; None where the experts saw everything."""
     config = context.config
-    if "scores" not in identities or not config.needs_scores:
+    if "scores" not in identities or not config.scores_experts:
         return None
     tables = stored.score_tables(context.folder(identities["scores"]), config.scores)
     sizes = list(dataset_facts(context.folder(identities["data"])).train_per_class)
@@ -125,8 +125,10 @@ def _link(context: Context, stage: str, identity: Identity) -> Link:
     return Link(stage, identity.folder, identity.fingerprint, context.folder(identity).require().numerics)
 
 
-def _expert_accuracies(context: Context, experts: Identity) -> tuple[float, ...]:
+def _expert_accuracies(context: Context, experts: Identity | None) -> tuple[float, ...]:
     """The last validation accuracy of every expert that was used, from the headers of their shards."""
+    if experts is None:
+        return ()
     folder = context.folder(experts)
     items = folder.require().objects[: context.config.experts.count]
     last = [read_header(folder, item)["facts"].get("validation_accuracy", []) for item in items]

@@ -12,8 +12,6 @@ import torch
 
 from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_objects, meta, to_objects
-from padray.distill import synthetic
-from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
 from padray.files import shown
 from padray.fingerprint import Identity
@@ -22,6 +20,8 @@ from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.location import Location
 from padray.store.shelf import Shelf, cache_of
 from padray.store.tensors import Opened, opened
+from padray.synthetic import set as sets
+from padray.synthetic.set import SyntheticSet
 
 _MOST_VALUES = 1 << 26  # of a table: the scores of millions of samples by all methods
 _NOT_OURS = (safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError)
@@ -121,7 +121,7 @@ def load_set(folder: Folder, iterations: int) -> SyntheticSet:
     """
     item = set_object(folder.require(), iterations)
     try:
-        made = synthetic.decode(folder.get(item), lambda about, digest: _preprocessing(folder.location, about, digest))
+        made = sets.decode(folder.get(item), lambda about, digest: _preprocessing(folder.location, about, digest))
         facts.check_set(made)
     except InputError as error:
         raise InputError(f"{item.key}: {error}") from None

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from padray.distill.loop import Metrics
 from padray.evaluation.protocol import Cell
 from padray.evaluation.table import CellResult, Row
 from padray.fingerprint import Identity
+from padray.methods.method import Metrics
 from padray.stages.base import Context, Progress
 from padray.store.roots import TENSORBOARD
 

@@ -141,8 +141,7 @@ def _chains(context: Context, cell: Cell, distillations: int) -> list[Chain]:
     found = []
     for config in cell.distillations(distillations):
         data = pipeline.run(_quiet(context, config), "data").identities["data"]
-        experts = fingerprint.experts_identity(config, data)
-        found.append(Chain(config, data, fingerprint.distill_identity(config, experts)))
+        found.append(Chain(config, data, fingerprint.distill_inputs(config, data).identity(config)))
     return found
 
 
@@ -158,10 +157,10 @@ def _make_experts(context: Context, chains: dict[str, Chain]) -> dict[str, str]:
     """
     sharing: dict[str, list[str]] = {}
     for id, chain in chains.items():
-        sharing.setdefault(fingerprint.experts_identity(chain.config, chain.data).fingerprint, []).append(id)
+        sharing.setdefault(fingerprint.distill_inputs(chain.config, chain.data).needed, []).append(id)
     reasons: dict[str, str] = {}
     for ids in sharing.values():
-        chain = max((chains[id] for id in ids), key=lambda chain: chain.config.experts.count)
+        chain = max((chains[id] for id in ids), key=_asks)
         own = replace(_quiet(context, chain.config), stored_data=chain.data, notify=context.notify)
         try:
             pipeline.run(own, "experts")
@@ -170,6 +169,11 @@ def _make_experts(context: Context, chains: dict[str, Chain]) -> dict[str, str]:
             if len(reasons) == len(chains):
                 raise
     return reasons
+
+
+def _asks(chain: Chain) -> tuple[int, int]:
+    """How many experts, and how many scoring networks."""
+    return chain.config.experts.count, chain.config.scores.networks
 
 
 def _distil(

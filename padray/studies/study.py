@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from padray import networks
 from padray.errors import InputError
 from padray.files import shown
+from padray.methods.families import method_of
 from padray.networks.flat import spans_of
 from padray.report import figures, info, layer_errors
 from padray.stages import stored
@@ -117,13 +118,15 @@ def _pictures(context: Context, folder: Folder, chain: Chain, kind: str) -> dict
     if kind == "pictures":
         return {kind: Picture("", figures.draw_images(info.images_info(stored.load_set(folder, iterations))))}
     history = stored.load_history(folder, iterations)
-    if kind == "weights":
-        weights = info.weights_info(history, chain.config.distill.importance)
-        return {} if weights is None else {kind: Picture("", figures.draw_weights(weights))}
-    facts = dataset_facts(context.folder(chain.data))
+    facts, distill = dataset_facts(context.folder(chain.data)), chain.config.distill
     spans = spans_of(networks.build(chain.config.network, facts.shape, facts.classes, 0))
-    relative = figures.draw_layers(info.layers_info(history, spans, chain.config.distill.selection))
-    found = {f"{kind}-relative": Picture(": errors relative to the expert's own way", relative)}
+    own = {one.stem: one.info for one in method_of(distill).figures(distill, history, spans, facts.class_names)}
+    drawn = {stem: figures.DRAWINGS[type(one)](one) for stem, one in own.items()}
+    if kind == "weights":
+        return {kind: Picture("", drawn[kind])} if kind in drawn else {}
+    found = {}
+    if "layers" in drawn:
+        found = {f"{kind}-relative": Picture(": errors relative to the expert's own way", drawn["layers"])}
     if absolute := layer_errors.errors_info(history, spans):
         found[f"{kind}-absolute"] = Picture(f": {absolute.caption}", layer_errors.draw_errors(absolute))
     return found

@@ -33,7 +33,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
     """Run one gradient in this process."""
     from padray import networks
     from padray.draws import generator
-    from padray.matching import gradients, student
+    from padray.methods.trajectory import gradients, student
     from padray.networks.flat import FlatNetwork
     from padray.sections import NetworkSettings
 
@@ -54,7 +54,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
 
 def unroll(network, start, learned, plan, end) -> None:
     """The whole graph kept: what the adjoint spares."""
-    from padray.matching import student
+    from padray.methods.trajectory import student
 
     learned = student.Learned(
         learned.images.requires_grad_(), learned.labels.requires_grad_(), learned.lr.requires_grad_()

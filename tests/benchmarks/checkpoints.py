@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from padray.config import ComputeSettings
-from padray.distill import state as states
-from padray.matching.student import Learned
+from padray.methods import state as states
 from padray.numerics import decide
 from padray.stages.checkpoints import Trail
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
+from padray.synthetic.set import Learned
 from tests.benchmarks.serving import machine
 
 RESULT = Path(__file__).parent / "results" / "checkpoints.json"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from padray import loading, pipeline
-from padray.distill.loop import Metrics
+from padray.methods.loop import Metrics
 from padray.stages.base import Context, Distilling, InlineRunner
 from padray.store.location import open_location
 from tests.benchmarks.serving import SERVER, machine, serving

@@ -29,11 +29,11 @@ from padray.distill import synthetic
 from padray.evaluation.controls import samples_of_set
 from padray.evaluation.protocol import Judges, judge, recipe_for
 from padray.experts.training import Draws, samples_of
-from padray.matching.student import Learned
 from padray.numerics import decide
 from padray.stages import stored
 from padray.stages.base import Context, InlineRunner, Inputs
 from padray.store.location import open_location
+from padray.synthetic.set import Learned
 from tests.benchmarks.serving import machine
 
 RESULT = Path(__file__).parent / "results" / "start_labels.json"

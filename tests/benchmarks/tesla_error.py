@@ -14,14 +14,15 @@ import torch
 from torch.nn import functional as F
 
 from padray import networks
-from padray.config import DataSettings, NetworkSettings, PruningSettings, SelectionSettings
+from padray.config import DataSettings, NetworkSettings
 from padray.data import datasets, sources
 from padray.draws import generator
-from padray.matching import gradients, student
-from padray.matching.objective import Metric, match
-from padray.matching.selection import select
-from padray.matching.student import Learned
+from padray.methods.trajectory import gradients, student
+from padray.methods.trajectory.objective import Metric, match
+from padray.methods.trajectory.selection import select
+from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
 from padray.networks.flat import FlatNetwork
+from padray.synthetic.set import Learned
 
 RESULT = Path(__file__).parent / "results" / "tesla_error.json"
 STEPS, LRS = (10, 20, 40), (0.01, 0.05)
@@ -50,7 +51,7 @@ def compare(network: FlatNetwork, learned: Learned, steps: int, start: torch.Ten
     for name in ("exact", "tesla"):
         run = gradients.GRADIENTS[name](network, start, learned, plan)
         matched = match(run.end, start, target, Metric(keep, network.spans))
-        found[name] = run.back(matched.end)
+        found[name] = run.back(matched.grad_theta)
     tesla, exact = found["tesla"], found["exact"]
     cosine = F.cosine_similarity(tesla.images.flatten(), exact.images.flatten(), dim=0)
     error = (tesla.images - exact.images).norm() / exact.images.norm()

@@ -21,7 +21,6 @@ from padray.evaluation.protocol import Cell
 from padray.experts import training
 from padray.experts.training import Draws, Samples
 from padray.fingerprint import Identity
-from padray.matching.student import Learned
 from padray.sections import NetworkSettings
 from padray.stages import cells as making
 from padray.stages import stored
@@ -29,6 +28,7 @@ from padray.stages.base import Context, InlineRunner, Inputs, Unit
 from padray.stages.cells import EvaluationWork
 from padray.store.artifacts import Folder
 from padray.store.location import open_location
+from padray.synthetic.set import Learned
 from tests.conftest import TINY
 
 CPU = torch.device("cpu")

@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from padray import commands
 from padray.console import Console
 from padray.data.whitening import Preprocessing
-from padray.distill.synthetic import SyntheticSet
 from padray.errors import InputError
 from padray.exchange.formats import FORMATS, Outgoing, files_of
 from padray.exchange.sets import Told
-from padray.matching.student import Learned
+from padray.synthetic.set import Learned, SyntheticSet
 from tests.exchange.conftest import Chain, peer_set
 
 

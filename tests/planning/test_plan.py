@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from padray.data import whitening
-from padray.distill.loop import student
 from padray.errors import InputError
+from padray.methods.trajectory import student
 from tests.conftest import Run
 from tests.planning.conftest import counted, events, line_of, made, make, plan
 

@@ -4,14 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from padray.config import ImportanceSettings, PruningSettings, SelectionSettings
 from padray.data.whitening import Preprocessing
-from padray.distill.synthetic import SyntheticSet
-from padray.matching.student import Learned
+from padray.methods import figures as family
+from padray.methods.trajectory import report as trajectory
+from padray.methods.trajectory.matching import TrajectoryMatching
+from padray.methods.trajectory.settings import (
+    ImportanceSettings,
+    PruningSettings,
+    SelectionSettings,
+    TrajectorySettings,
+)
 from padray.networks.flat import Span
 from padray.report import figures, info
 from padray.report.style import DARK, LIGHT
+from padray.synthetic.set import Learned, SyntheticSet
 
+GUARD = TrajectoryMatching.left_out(TrajectorySettings())
+LOW_GUARD = TrajectoryMatching.left_out(TrajectorySettings(max_loss=0.3))
 SEVEN = SelectionSettings(ratio=0.35)  # of 20 parameters
 SPANS = (Span("first", (4,), 0, 4), Span("second", (2, 3), 4, 10), Span("third", (10,), 10, 20))
 
@@ -63,14 +72,14 @@ def test_running_median_uses_what_is_there_at_the_ends() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 10, 400])
 def test_loss_of_any_length_has_a_median_at_every_iteration(count: int) -> None:
-    found = info.loss_info(history(count), count, None, 1.0)
+    found = info.loss_info(history(count), count, None, GUARD)
     assert found.window % 2 == 1 and found.median.tolist() == [1.0] * count
     assert "none was judged" in found.caption and "In no iteration" in found.caption
 
 
 def test_loss_marks_the_best_iterate_and_counts_what_was_skipped() -> None:
     rows = history(4, skipped=[0, 2, 1, 0], validation_accuracy=[None, 0.5, None, 0.75])
-    found = info.loss_info(rows, 4, 0.75, 0.3)
+    found = info.loss_info(rows, 4, 0.75, LOW_GUARD)
     assert found.judged_at.tolist() == [2, 4] and found.judged.tolist() == [0.5, 0.75]
     assert found.skipped == 2 and "In 2 of 4 iterations" in found.caption and "(0.3)" in found.caption
     assert "4, with 75.0 %" in found.caption
@@ -82,40 +91,40 @@ def test_loss_counts_what_was_not_finite_and_leaves_gaps_where_nothing_was() -> 
         skipped=[0, 2, 2, 2, 1, 0, 0, 0], not_finite=[0, 2, 2, 2, 0, 0, 0, 0],
         validation_accuracy=[None] * 7 + [0.5], validation_diverged=[None] * 7 + [2],
     )  # fmt: skip
-    found = info.loss_info(rows, 8, 0.5, 1.0)
+    found = info.loss_info(rows, 8, 0.5, GUARD)
     assert np.isnan(found.loss[1:4]).all() and np.isnan(found.median[2]) and not np.isnan(found.median[[0, 4, 7]]).any()
     assert "In 4 of 8 iterations was a trajectory left out" in found.caption
     assert "above distill.max_loss (1); in 3 of these, because it was not finite." in found.caption
     assert "Of the networks that judged iterates, 2 diverged, which counts as 0 %." in found.caption
-    assert np.isnan(info.layers_info(rows, SPANS, SelectionSettings()).values[2]).all()
+    assert np.isnan(trajectory.layers_info(rows, SPANS, SelectionSettings()).values[2]).all()
     assert figures.draw_loss(found).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("cut", "position"), [(0, None), (4, 1.0), (7, 1.5), (10, 2.0), (15, 2.5), (20, 3.0)])
 def test_cut_lies_proportionally_inside_a_tensor(cut: int, position: float | None) -> None:
-    assert info.cut_position(SPANS, cut) == position
+    assert trajectory.cut_position(SPANS, cut) == position
 
 
 def test_cut_sentence_names_what_is_left_out() -> None:
-    assert "first, second wholly; third by its first 20.0 %" in info.cut_sentence(SPANS, 12)
-    assert info.cut_sentence(SPANS, 12).startswith("FIEM leaves the first 12 of 20 parameters (60.0 %)")
-    assert info.cut_sentence(SPANS, 1).endswith("loss: first by its first 25.0 %.")
+    assert "first, second wholly; third by its first 20.0 %" in trajectory.cut_sentence(SPANS, 12)
+    assert trajectory.cut_sentence(SPANS, 12).startswith("FIEM leaves the first 12 of 20 parameters (60.0 %)")
+    assert trajectory.cut_sentence(SPANS, 1).endswith("loss: first by its first 25.0 %.")
     many = [Span(f"t{k}", (1,), k, k + 1) for k in range(9)]
-    assert "8 tensors from t0 to t7 wholly" in info.cut_sentence(many, 8)
-    assert "none of the 20 parameters" in info.cut_sentence(SPANS, 0)
+    assert "8 tensors from t0 to t7 wholly" in trajectory.cut_sentence(many, 8)
+    assert "none of the 20 parameters" in trajectory.cut_sentence(SPANS, 0)
 
 
 def test_layers_are_binned_over_iterations() -> None:
-    found = info.layers_info(history(1000, layers=[[float(i), 2.0, 1.0] for i in range(1000)]), SPANS, SEVEN)
-    assert found.values.shape == (3, info.MAX_BINS) and found.edges[0] == 0 and found.edges[-1] == 1000
+    found = trajectory.layers_info(history(1000, layers=[[float(i), 2.0, 1.0] for i in range(1000)]), SPANS, SEVEN)
+    assert found.values.shape == (3, family.MAX_BINS) and found.edges[0] == 0 and found.edges[-1] == 1000
     assert found.values[0, 1] == 7.0  # iterations 5 to 9
-    few = info.layers_info(history(3), SPANS, SEVEN)
+    few = trajectory.layers_info(history(3), SPANS, SEVEN)
     assert few.values.shape == (3, 3) and few.sizes == (4, 6, 10)
 
 
 def test_iterations_in_which_the_expert_did_not_move_say_nothing() -> None:
     rows = history(400, layers=[[0.0, float(i % 2), 1.0] for i in range(400)])
-    values = info.layers_info(rows, SPANS, SelectionSettings()).values
+    values = trajectory.layers_info(rows, SPANS, SelectionSettings()).values
     assert np.isnan(values[0]).all() and (values[1] == 1).all()
 
 
@@ -134,7 +143,7 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
      ("deep", "The last 35 % of the parameters"), ("loss", "In every iteration the 35 %")],
 )  # fmt: skip
 def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -> None:
-    found = info.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
+    found = trajectory.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
     assert sentence in found.caption and (found.cut is not None) == (strategy == "depth")
 
 
@@ -144,32 +153,32 @@ def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -
      ("abs_error_quantile", "the 10 % with the largest errors are left out")],
 )  # fmt: skip
 def test_pruning_says_what_it_leaves_out_besides(rule: str, sentence: str) -> None:
-    caption = info.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings(rule=rule)).caption
+    caption = trajectory.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings(rule=rule)).caption
     assert caption.startswith("FIEM leaves none") and sentence in caption
-    assert "runing" not in info.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings()).caption
+    assert "runing" not in trajectory.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings()).caption
 
 
 def test_iterates_judged_by_balanced_accuracy_are_told_so() -> None:
-    assert "with 75.0 % balanced accuracy." in info.loss_info(history(5), 4, 0.75, 1.0, "balanced_accuracy").caption
-    assert "with 75.0 % accuracy." in info.loss_info(history(5), 4, 0.75, 1.0).caption
+    assert "with 75.0 % balanced accuracy." in info.loss_info(history(5), 4, 0.75, GUARD, "balanced_accuracy").caption
+    assert "with 75.0 % accuracy." in info.loss_info(history(5), 4, 0.75, GUARD).caption
 
 
-def weighted(**columns: list) -> info.History:
+def weighted(**columns: list) -> family.History:
     names = ("weight_min", "weight_median", "weight_max", "weight_effective_fraction")
     counts = [[0] * 16 + [20] + [0] * 8, [4] + [0] * 15 + [12, 4] + [0] * 7]
     return history(2, **{name: [1.0, 0.5] for name in names}, weight_histogram=counts, **columns)
 
 
 def test_weights_only_where_they_were_learned() -> None:
-    assert info.weights_info(history(2), ImportanceSettings()) is None
-    found = info.weights_info(weighted(), ImportanceSettings(granularity="tensor", constraint="l2"))
+    assert trajectory.weights_info(history(2), ImportanceSettings()) is None
+    found = trajectory.weights_info(weighted(), ImportanceSettings(granularity="tensor", constraint="l2"))
     assert found is not None and found.low.tolist() == [1.0, 0.5] and "50.0 %" in found.caption
     assert "A weight per tensor, the constraint l2" in found.caption
     assert found.counts.shape == (2, 25) and len(found.edges) == 26
 
 
 def test_collapsed_weights_are_told() -> None:
-    found = info.weights_info(weighted(warning=[None, "the weights have collapsed"]), ImportanceSettings())
+    found = trajectory.weights_info(weighted(warning=[None, "the weights have collapsed"]), ImportanceSettings())
     assert found is not None and "50.0 %. the weights have collapsed." in found.caption
 
 
@@ -178,13 +187,13 @@ def test_drawings_are_png_and_the_same_bytes_again(theme: figures.Theme) -> None
     rows = history(30, layers=[[0.0, 1.0, 3.0]] * 30, validation_accuracy=[None] * 29 + [0.5])
     hostile = make_set(2, 3, channels=3, names=["$\\frac{", "<b>\n猫"])
     point = info.Point("net", "distilled", 0.5, 0.1, (0.4, 0.6))
-    weights = info.weights_info(weighted(), ImportanceSettings())
+    weights = trajectory.weights_info(weighted(), ImportanceSettings())
     assert weights is not None
     drawn = [
         lambda: figures.draw_images(info.images_info(hostile), theme),
         lambda: figures.draw_images(info.images_info(make_set(25, 1, soft=False)), theme),
-        lambda: figures.draw_loss(info.loss_info(rows, 30, 0.5, 1.0), theme),
-        lambda: figures.draw_layers(info.layers_info(rows, SPANS, SEVEN), theme),
+        lambda: figures.draw_loss(info.loss_info(rows, 30, 0.5, GUARD), theme),
+        lambda: figures.draw_rows(trajectory.layers_info(rows, SPANS, SEVEN), theme),
         lambda: figures.draw_accuracy(info.AccuracyInfo(("net",), ("distilled",), (point,)), theme),
         lambda: figures.draw_weights(weights, theme),
     ]

@@ -14,12 +14,11 @@ from padray import loading
 from padray.config import Config
 from padray.data import whitening
 from padray.data.whitening import Preprocessing
-from padray.distill import synthetic
-from padray.distill.synthetic import SyntheticSet
-from padray.matching.student import Learned
 from padray.networks.flat import Span
 from padray.report import page, words
 from padray.report.page import Link, Subject
+from padray.synthetic import set as synthetic
+from padray.synthetic.set import Learned, SyntheticSet
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -6,11 +6,10 @@ import torch
 
 from padray.config import DataSettings
 from padray.data import whitening
-from padray.distill.synthetic import SyntheticSet
 from padray.draws import generator
-from padray.matching.student import Learned
 from padray.report import figures, info
 from padray.report.style import DARK
+from padray.synthetic.set import Learned, SyntheticSet
 
 
 def make_set(content: str, kind: str, shape: tuple[int, int, int], classes: int = 3, ipc: int = 2) -> SyntheticSet:

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from padray import commands, pipeline
 from padray.console import Console
-from padray.distill import loop
 from padray.errors import InputError, WorkError
+from padray.methods import loop
 from padray.pipeline import Outcome
 from padray.stages import experts
 from padray.stages.base import Context

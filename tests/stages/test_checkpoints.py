@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from padray.config import ComputeSettings
-from padray.distill import state as states
 from padray.errors import InfrastructureError, InputError
-from padray.matching.student import Learned
+from padray.methods import state as states
 from padray.numerics import decide
 from padray.stages import checkpoints, stored
 from padray.stages.checkpoints import Rhythm, Trail
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
 from padray.store.roots import all_manifests
+from padray.synthetic.set import Learned
 from tests.roots import chain, different
 from tests.roots import stored as objects
 

@@ -214,7 +214,8 @@ def test_a_teacher_that_cannot_see_these_images_is_refused_before_any_work(chain
 
 def test_how_iterates_are_judged_does_not_depend_on_the_teacher(chain):
     def place(*overrides: str) -> str:
-        return fingerprint.distill_identity(chain.context(*overrides).config, chain.found["experts"]).fingerprint
+        config = chain.context(*overrides).config
+        return fingerprint.distill_inputs(config, chain.found["data"]).identity(config).fingerprint
 
     assert place(*TEACHER[:1], TEACHER[3]) == place()
     assert place("evaluation.metric=balanced_accuracy") != place()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from padray import commands, interruption, pipeline
-from padray.distill import loop
 from padray.errors import DivergedError, InfrastructureError, Interrupted
-from padray.stages import distill
+from padray.methods import loop
+from padray.methods.trajectory.matching import TrajectoryMatching
+from padray.stages import distill, distiller
 from padray.stages.checkpoints import Trail
 from padray.store.location import LocalLocation
 from tests.roots import chain, different, stored
@@ -57,14 +58,14 @@ def at(count: int, function, error: BaseException | None = None):
 
 
 MOMENTS = {
-    "in an iteration": (loop, "contribute", 12, 5),  # 2 trajectories
-    "between two": (loop, "step", 6, 5),
-    "while an iterate is judged": (distill, "validation_accuracies", 2, 9),
+    "in an iteration": (TrajectoryMatching, "contribute", 12, 5),  # 2 trajectories
+    "between two": (TrajectoryMatching, "step", 6, 5),
+    "while an iterate is judged": (distiller, "validation_accuracies", 2, 9),
     "while a line is told": (loop, "describe", 7, 7),
-    "before the first": (loop, "contribute", 1, 0),
+    "before the first": (TrajectoryMatching, "contribute", 1, 0),
     "before a state counts": (Trail, "offer", 7, 7),
     "while the last one is stored": (Trail, "store", 1, 12),
-    "before the set is stored": (distill.Bench, "_finish", 1, 12),
+    "before the set is stored": (distiller.Distiller, "_finish", 1, 12),
     "before it is listed": (distill, "_commit", 1, 12),
 }
 
@@ -88,7 +89,7 @@ def test_the_last_state_is_kept_and_the_same_command_leaves_the_same_bytes(
 
 
 def test_a_fault_of_padray_keeps_the_last_state_too(settings, root, monkeypatch):
-    monkeypatch.setattr(loop, "step", at(6, loop.step, ZeroDivisionError()))
+    monkeypatch.setattr(TrajectoryMatching, "step", at(6, TrajectoryMatching.step, ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         chain(settings, str(root), SELDOM, until="distill")
     assert [path.name[:17] for path in root.rglob("checkpoint-*")] == ["checkpoint-000005"]
@@ -100,7 +101,7 @@ def test_a_fault_of_padray_keeps_the_last_state_too(settings, root, monkeypatch)
      (InfrastructureError("lost"), "lost; the state after 5 of 12 iterations is kept, and the same command goes on")],
 )  # fmt: skip
 def test_a_failure_says_what_is_kept_and_whether_trying_again_helps(settings, root, monkeypatch, error, told):
-    monkeypatch.setattr(loop, "step", at(6, loop.step, error))
+    monkeypatch.setattr(TrajectoryMatching, "step", at(6, TrajectoryMatching.step, error))
     with pytest.raises(type(error)) as caught:
         chain(settings, str(root), SELDOM, until="distill")
     assert str(caught.value).startswith(told)
@@ -126,14 +127,14 @@ def test_where_the_storage_fails_too_what_was_stored_before_is_told(settings, ro
 
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_a_signal_ends_a_command_with_its_sentence_and_code(settings, root, run, monkeypatch, signals, number):
-    step, calls = loop.step, iter(range(1, 100))
+    step, calls = TrajectoryMatching.step, iter(range(1, 100))
 
     def struck(*arguments):
         if next(calls) == 6:
             os.kill(os.getpid(), number)
         return step(*arguments)
 
-    monkeypatch.setattr(loop, "step", struck)
+    monkeypatch.setattr(TrajectoryMatching, "step", struck)
     said = run("distill", settings, "--storage", root, "--runner", "inline", "--set", SELDOM, "--json")
     assert said.code == 130
     assert said.json == {

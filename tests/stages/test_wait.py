@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from padray import loading, pipeline
-from padray.distill import loop
-from padray.distill.loop import Contribution
-from padray.stages import distill
+from padray.methods.method import Contribution
+from padray.methods.trajectory.matching import TrajectoryMatching
+from padray.stages import distiller
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.store.stream import stream
@@ -54,19 +54,19 @@ def test_slow_reads_are_waited_for(experts, tmp_path, monkeypatch):
             time.sleep(SLOW_S)
             yield rows
 
-    monkeypatch.setattr(distill, "stream", slow)
+    monkeypatch.setattr(distiller, "stream", slow)
     told = distilled(experts, tmp_path / "runs")
     assert ITERATIONS * SLOW_S <= told["waited_s"] < told["seconds"]
 
 
 def test_slow_steps_are_no_wait(experts, tmp_path, monkeypatch):
-    quick = loop.contribute
+    quick = TrajectoryMatching.contribute
 
     def slow(*arguments: Any) -> Contribution:
         time.sleep(SLOW_S)
         return quick(*arguments)
 
-    monkeypatch.setattr(loop, "contribute", slow)
+    monkeypatch.setattr(TrajectoryMatching, "contribute", slow)
     told = distilled(experts, tmp_path / "runs")
     assert told["seconds"] > ITERATIONS * SLOW_S
     assert 0 < told["waited_s"] < ITERATIONS * SLOW_S / 2

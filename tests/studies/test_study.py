@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from padray import pipeline
-from padray.distill.synthetic import decode
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages.base import Context, InlineRunner
 from padray.store.location import open_location
 from padray.studies import study as studies
 from padray.studies.plan import Changes
 from padray.studies.study import Asked
+from padray.synthetic.set import decode
 from tests.conftest import TINY
 
 STUDY = """

@@ -1,1 +1,0 @@
-"""Information embedding: a student's steps on the synthetic set, matched with an expert's."""

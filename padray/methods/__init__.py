@@ -1,0 +1,1 @@
+"""The families of methods that make synthetic sets, each in a folder of its own, and the loop that they share."""

@@ -1,0 +1,1 @@
+"""Distribution matching (DM): the mean features of real and synthetic samples, in networks that are never trained."""

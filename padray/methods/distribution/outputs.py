@@ -1,0 +1,23 @@
+"""Which outputs of a network are matched: FIEM's share of shallow ones is left out (PAD Table 7b).
+
+The paper's text leaves the rule open; both rules here are ours, see OutputSettings. Legend: B samples, L outputs.
+"""
+
+import torch
+
+from padray.methods.distribution.settings import OutputSettings
+from padray.networks.layers import Network
+
+
+def outputs_of(network: Network, images: torch.Tensor, settings: OutputSettings) -> list[torch.Tensor]:
+    """The matched outputs, each flattened (B, F), from shallow to deep."""
+    if settings.which == "embedding":
+        return [network.features(images)]
+    if settings.which == "blocks":
+        blocks = network.block_outputs(images)
+        everything = [*blocks, network.classifier(blocks[-1].flatten(1))]
+        first = int(settings.share * len(everything))
+        return [output.flatten(1) for output in everything[first:]]
+    units = [output.flatten(1) for output in network.unit_outputs(images)]
+    total = sum(output.shape[1] for output in units)
+    return [torch.cat(units, dim=1)[:, int(settings.share * total) :]]

@@ -1,0 +1,51 @@
+"""The settings of distribution matching."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from padray.methods.settings import Contributions, DistillSettings
+from padray.sections import Batch, NetworkSettings, NotNegative, Section, Share
+
+
+class OutputSettings(Section):
+    """FIEM on outputs (PAD Table 7b, whose text leaves the rule open): which of a network's outputs are matched.
+
+    embedding: the features before the classifier alone, plain DM. blocks: the outputs of all blocks and the logits,
+    without the first floor(share * L) of these L. units: the outputs of all modules before the classifier end to end,
+    without the first `share` of these numbers.
+    """
+
+    which: Literal["embedding", "blocks", "units"] = "embedding"
+    share: Share = 0.0
+
+    @model_validator(mode="after")
+    def _something_to_leave_out(self) -> "OutputSettings":
+        if self.which == "embedding" and self.share:
+            raise ValueError(f"share is left out of several outputs: set which to blocks or units (got {self.share:g})")
+        return self
+
+
+class DistributionSettings(DistillSettings):
+    """Distribution matching (DM): mean features of real and synthetic samples, in a fresh network each iteration.
+
+    real_batch: real samples of a class, drawn anew in each iteration, of a smaller class all; those that
+    `schedule.prune_hardest` and `prune_easiest` leave out are never seen (PAD Table 6). lr_images, the momentum and
+    the batch are DM's for CIFAR-10 up to 50 images per class (from 100 on its lr_images is 10).
+    """
+
+    family: Literal["distribution"]
+    iterations: Annotated[int, Field(ge=1, le=999_999)] = 20_000
+    lr_images: NotNegative = 1.0
+    real_batch: Batch = 256
+    init: Literal["real", "noise"] = "real"
+    outputs: OutputSettings = OutputSettings()
+
+    @property
+    def samples_asked(self) -> int:
+        return max(self.ipc, self.real_batch)
+
+    def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
+        if network.norm == "batch":  # its statistics are those of all classes together
+            return Contributions(1, "the number of passes over all classes, which a batch norm sees together,")
+        return Contributions(classes, "the number of classes")

@@ -1,0 +1,54 @@
+"""The families of methods, by name: the settings of each, and where its method is.
+
+A new family is a module with both, and an entry here. The settings are read by every command, so they import no
+PyTorch; a method does, and is imported when it is asked for.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from padray.methods.distribution.settings import DistributionSettings
+from padray.methods.settings import DistillSettings
+from padray.methods.trajectory.settings import TrajectorySettings
+
+if TYPE_CHECKING:
+    from padray.methods.method import Method
+
+
+class Family(NamedTuple):
+    """A family's settings, and how to come by its method."""
+
+    settings: type[DistillSettings]
+    method: "Callable[[], type[Method[Any]]]"
+
+
+def _trajectory() -> "type[Method[Any]]":
+    from padray.methods.trajectory.matching import TrajectoryMatching
+
+    return TrajectoryMatching
+
+
+def _distribution() -> "type[Method[Any]]":
+    from padray.methods.distribution.matching import DistributionMatching
+
+    return DistributionMatching
+
+
+FAMILIES: dict[str, Family] = {
+    "trajectory": Family(TrajectorySettings, _trajectory),
+    "distribution": Family(DistributionSettings, _distribution),
+}
+DEFAULT = "trajectory"
+
+
+def settings_of(name: Any) -> type[DistillSettings]:
+    """The settings that a family has. Raises ValueError for a name that is none."""
+    family = FAMILIES.get(name) if isinstance(name, str) else None
+    if family is None:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)} (got {name!r})")
+    return family.settings
+
+
+def method_of(settings: DistillSettings) -> "type[Method[Any]]":
+    """The method that these settings are of."""
+    return FAMILIES[settings.family].method()

@@ -1,0 +1,88 @@
+"""What the settings of every family have, and what a configuration asks of them."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from padray.sections import (
+    FULL_AUGMENTATION,
+    Augmentation,
+    Count,
+    Epochs,
+    NetworkSettings,
+    NotNegative,
+    Section,
+    Share,
+)
+from padray.settings.experts import ExpertSettings
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """How many contributions an iteration is made of, what says so, and what to do for more workers than these."""
+
+    count: int
+    what: str
+    advice: str = "lower cluster.workers"
+
+
+class ValidationSettings(Section):
+    """How the iterates are judged on the validation split while distilling; 0 seeds means not at all."""
+
+    every: Count = 500
+    seeds: Annotated[int, Field(ge=0, le=10_000)] = 3
+    epochs: Epochs = 300
+
+
+class DistillSettings(Section):
+    """What every family has: the size of the set, how long and how fast its images descend, how iterates are judged.
+
+    ema_decay: the images' moving average (FTD) is judged and stored; 0 is off. checkpoint_seconds: what a kill may
+    cost; states are stored beside the work, and further apart only where that would take more than 2 % of the cores'
+    time. 0: after every iteration, and the work waits for it.
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_seconds", "seed"})
+    family: str
+    ipc: Count = 10
+    iterations: Annotated[int, Field(ge=1, le=999_999)] = 10_000  # six digits number them
+    lr_images: NotNegative = 100.0
+    momentum_images: Share = 0.5
+    ema_decay: Share = 0.0
+    augment: Augmentation = FULL_AUGMENTATION
+    checkpoint_seconds: NotNegative = 60.0
+    validation: ValidationSettings = ValidationSettings()
+    seed: int | None = None
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether trained experts are matched."""
+        return False
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether the set has learned labels."""
+        return False
+
+    @property
+    def learns_lr(self) -> bool:
+        """Whether the set brings the learning rate of its students."""
+        return False
+
+    @property
+    def changes_lr(self) -> bool:
+        """Whether that descends with the images."""
+        return False
+
+    @property
+    def samples_asked(self) -> int:
+        """The most training samples of a class that an iteration, or the start, looks at."""
+        return self.ipc
+
+    def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
+        """What an iteration consists of; each of them can be made by another worker."""
+        raise NotImplementedError
+
+    def check_experts(self, experts: ExpertSettings) -> None:
+        """Refuse experts that do not fit. Raises ValueError."""

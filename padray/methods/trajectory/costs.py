@@ -1,0 +1,79 @@
+"""What trajectory matching takes: what a plan counts beside the time of an iteration."""
+
+import torch
+from torch.nn import functional as F
+
+from padray.methods.method import Costs, Rehearsal, Sizes
+from padray.methods.trajectory.importance import counts_of_groups
+from padray.methods.trajectory.settings import TrajectorySettings
+from padray.networks.flat import FlatNetwork
+from padray.networks.layers import Shape
+from padray.networks.peak import peak_of
+
+MOST_STEPS = 4  # of a student, where its time is measured
+
+
+def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
+    """See `Costs`."""
+    count, weights = sizes.classes * settings.ipc, _weights(settings, sizes)
+    looks = sizes.train if settings.init == "correct" else 0
+    if settings.init != "noise" and settings.soft_labels:
+        looks += count if settings.labels.start == "one_expert" else sizes.experts * count
+    channels, height, width = sizes.shape
+    numbers = count * (channels * height * width + (sizes.classes if settings.soft_labels else 0)) + 1
+    batch, unrolled = min(settings.batch, count), settings.gradient == "unroll"
+    return Costs(
+        looks=looks,
+        steps=settings.iterations * settings.trajectories * settings.student_steps,
+        peak_bytes=student_peak(
+            sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps, unrolled=unrolled
+        ),
+        own_numbers=2 * weights,
+        contribution_numbers=numbers + weights,
+        reads=2 * settings.iterations * settings.trajectories,
+    )
+
+
+def rehearsal(settings: TrajectorySettings) -> Rehearsal:
+    """An iteration's time is that of its student steps; a few of them stand for all, so that timing is short."""
+    steps = min(settings.student_steps, MOST_STEPS)
+    still = {"lr_images": 0.0, "lr_student_lr": 0.0, "max_loss": float("inf")}  # nothing is learned from noise
+    quick = settings.model_copy(update={"student_steps": steps, **still})
+    if steps == settings.student_steps:
+        return Rehearsal(quick, 1.0)
+    note = f"an iteration's {settings.student_steps} student steps are calculated from {steps}"
+    return Rehearsal(quick, settings.student_steps / steps, note)
+
+
+def _weights(settings: TrajectorySettings, sizes: Sizes) -> int:
+    """How many weights IADD learns."""
+    if not settings.importance.enabled:
+        return 0
+    return sum(counts_of_groups(settings.importance.granularity, sizes.network.spans))
+
+
+def student_peak(
+    flat: FlatNetwork, shape: Shape, classes: int, batch: int, steps: int, *, unrolled: bool = False
+) -> int:
+    """Bytes of a student and its way back (matching/gradients.py).
+
+    Adjoint: one step's graph, gone through twice, and a vector (P,) for each step. Unrolled: all steps' graphs.
+    """
+    dtype = next(flat.module.parameters()).dtype
+    images = torch.empty(batch, *shape, device="meta", dtype=dtype, requires_grad=True)
+    labels = torch.empty(batch, classes, device="meta", dtype=dtype, requires_grad=True)
+
+    def back(count: int) -> int:
+        def run() -> None:
+            theta_P = start_P = flat.flatten().requires_grad_()
+            for _ in range(count):
+                loss = F.cross_entropy(flat(theta_P, images), labels.softmax(dim=1))
+                theta_P = theta_P - 0.01 * torch.autograd.grad(loss, theta_P, create_graph=True)[0]
+            torch.autograd.grad(theta_P @ torch.empty_like(theta_P), [images, labels, start_P])
+
+        return peak_of(run)
+
+    once = back(1)
+    if unrolled:  # every further step adds as much as the second one
+        return once + (steps - 1) * (back(2) - once)
+    return once + steps * flat.size * dtype.itemsize

@@ -1,0 +1,119 @@
+"""Three ways to differentiate a loss at the student's end for images, labels and lr.
+
+With g_i the gradient of step i, lambda_N = dL/dtheta_N and theta_{i+1} = theta_i - lr * g_i:
+
+exact: the adjoint. All N + 1 vectors are kept, no graph is. For i = N-1 .. 0 g_i is made again with its graph,
+    s = -lr * <lambda_{i+1}, g_i> is differentiated for images and labels, and lambda_i = lambda_{i+1} + ds/dtheta_i.
+    The memory of one step's graph, and the gradient of full unrolling.
+unroll: all graphs are kept and differentiated in one go: N times the memory, the reference.
+tesla: as exact, but lambda_i = lambda_N: theta_i counts as a constant of step i (TESLA, Eq. 6 and Algorithm 1). So
+    dL/dlr = -<lambda_N, sum of g_i>. Exact for one step only; see tests/benchmarks/results/tesla_error.json.
+
+Legend: N student steps, P parameters.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from padray.methods.trajectory.student import Gradient, Step, loss_of_step, train_student
+from padray.networks.flat import FlatNetwork
+from padray.synthetic.set import Learned
+
+
+@dataclass(frozen=True)
+class Run:
+    """A student that has arrived: its last parameters (P,), and the way back from dL/dtheta_N (P,) to a gradient."""
+
+    end: torch.Tensor
+    back: Callable[[torch.Tensor], Gradient]
+
+
+def exact(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+    """A student from `start_P`; its way back is the adjoint."""
+    trajectory = train_student(network, start_P, learned, steps)
+    return Run(trajectory[-1], lambda grad_P: adjoint(network, trajectory, learned, steps, grad_P))
+
+
+def tesla(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+    """A student from `start_P`; its way back is TESLA's approximation."""
+    trajectory = train_student(network, start_P, learned, steps)
+
+    def back(grad_P: torch.Tensor) -> Gradient:
+        gradient = Gradient.zero(learned)
+        for theta_P, step in zip(trajectory[:-1], steps, strict=True):
+            _add(gradient, _one_step(network, theta_P, learned, step, grad_P, of_theta=False), learned, step)
+        return gradient
+
+    return Run(trajectory[-1], back)
+
+
+def unroll(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+    """A student from `start_P` whose graphs are all kept; its way back is autograd's."""
+    images, lr = learned.images.detach().requires_grad_(), learned.student_lr.detach().requires_grad_()
+    labels = learned.labels.detach().requires_grad_(learned.soft)
+    theta_P, unrolled = start_P.detach().requires_grad_(), Learned(images, labels, lr)
+    for step in steps:
+        loss = loss_of_step(network, theta_P, unrolled, step)
+        theta_P = theta_P - lr * torch.autograd.grad(loss, theta_P, create_graph=True)[0]
+    wanted = [images, lr, labels] if learned.soft else [images, lr]
+
+    def back(grad_P: torch.Tensor) -> Gradient:
+        parts = torch.autograd.grad(theta_P, wanted, grad_P)
+        return Gradient(parts[0], parts[2] if learned.soft else None, parts[1])
+
+    return Run(theta_P.detach(), back)
+
+
+GRADIENTS: dict[str, Callable[[FlatNetwork, torch.Tensor, Learned, list[Step]], Run]] = {
+    "exact": exact, "unroll": unroll, "tesla": tesla,
+}  # fmt: skip
+
+
+def adjoint(
+    network: FlatNetwork, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], grad_P: torch.Tensor
+) -> Gradient:
+    """The exact gradient of a loss whose derivative for the student's last parameters is `grad_P`."""
+    gradient, lambda_P = Gradient.zero(learned), grad_P
+    for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
+        part = _one_step(network, theta_P, learned, step, lambda_P, of_theta=True)
+        _add(gradient, part, learned, step)
+        assert part.theta is not None
+        lambda_P = lambda_P - learned.student_lr.detach() * part.theta
+    return gradient
+
+
+@dataclass(frozen=True)
+class _Part:
+    """<lambda, g_i> () and its derivatives for one step's images, labels (if soft) and start parameters (on demand)."""
+
+    inner: torch.Tensor
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    theta: torch.Tensor | None
+
+
+def _add(gradient: Gradient, part: _Part, learned: Learned, step: Step) -> None:
+    """Add a step's part to the gradient, in place."""
+    lr, seen = float(learned.student_lr), step.indices.to(gradient.images.device)  # drawn on the CPU, like everything
+    gradient.lr.sub_(part.inner)
+    gradient.images.index_add_(0, seen, part.images, alpha=-lr)
+    if gradient.labels is not None and part.labels is not None:
+        gradient.labels.index_add_(0, seen, part.labels, alpha=-lr)
+
+
+def _one_step(
+    network: FlatNetwork, theta_P: torch.Tensor, learned: Learned, step: Step, lambda_P: torch.Tensor, of_theta: bool
+) -> _Part:
+    """A step's gradient made again with its graph, and <lambda, g_i> differentiated."""
+    theta = theta_P.clone().requires_grad_()
+    images = learned.images[step.indices].detach().requires_grad_()
+    labels = learned.labels[step.indices].detach().requires_grad_(learned.soft)
+    everything = torch.arange(len(images), device=images.device)
+    loss = loss_of_step(network, theta, Learned(images, labels, learned.lr), Step(everything, step.augmentation))
+    (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
+    inner = gradient @ lambda_P
+    wanted = {"images": images} | ({"theta": theta} if of_theta else {}) | ({"labels": labels} if learned.soft else {})
+    parts = dict(zip(wanted, torch.autograd.grad(inner, list(wanted.values())), strict=True))
+    return _Part(inner.detach(), parts["images"], parts.get("labels"), parts.get("theta"))

@@ -1,0 +1,88 @@
+"""Where a set starts that students train on: chosen real samples and what the experts say of them, or noise.
+
+Legend: N training samples, M = K * IPC synthetic samples, E experts, K classes.
+"""
+
+import torch
+
+from padray.errors import InputError
+from padray.methods.method import Materials
+from padray.methods.trajectory.settings import TrajectorySettings
+from padray.networks.flat import FlatNetwork
+from padray.synthetic import start
+from padray.synthetic.set import Learned
+
+_PART = 1000  # samples that pass the network in one go
+End = tuple[torch.Tensor, dict[str, torch.Tensor]]  # an expert's last parameters (P,) and its last buffers by name
+
+
+def initial(settings: TrajectorySettings, network: FlatNetwork, materials: Materials) -> Learned:
+    """Images, labels and the student's lr before the first iteration."""
+    make = _noise if settings.init == "noise" else _real
+    images, targets = make(settings, network, materials)
+    return Learned(images.to(materials.dtype), targets, torch.tensor(settings.student_lr, dtype=materials.dtype))
+
+
+def _noise(
+    settings: TrajectorySettings, network: FlatNetwork, materials: Materials
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels to start from where nothing real may show."""
+    targets = start.class_labels(materials.classes, settings.ipc)
+    images = start.noise(len(targets), materials.shape, materials.seed)
+    if settings.soft_labels:
+        targets = start.plain_logits(targets, materials.classes).to(materials.dtype)
+    return images, targets
+
+
+def _real(
+    settings: TrajectorySettings, network: FlatNetwork, materials: Materials
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chosen real samples and what the experts say of them."""
+    voters = _Voters(network, materials)
+    images, labels = materials.images, materials.labels
+    network.module.eval()
+    with torch.no_grad():
+        correct = torch.zeros((0, len(labels)), dtype=torch.bool)
+        if settings.init == "correct":
+            correct = voters.correct(images, labels, settings.ipc)
+        chosen = start.choose_samples(labels, correct, settings.ipc, materials.seed, materials.classes)
+        targets = start.class_labels(materials.classes, settings.ipc)
+        if settings.soft_labels:
+            targets = voters.soft(images[chosen], targets, settings.labels.start)
+    network.module.train()
+    return images[chosen].clone(), targets
+
+
+class _Voters:
+    """The experts after their last epoch, who say of samples which class they are."""
+
+    def __init__(self, network: FlatNetwork, materials: Materials) -> None:
+        self.network, self.device, self.classes = network, materials.device, materials.classes
+        self.name = materials.experts.name
+        self.ends = [self._checked(materials.experts.last(k)) for k in range(materials.experts.count)]
+
+    def _checked(self, end: End) -> End:
+        if end[1].keys() != self.network.buffers().keys():  # an older padray kept none
+            raise InputError(f"{self.name} lacks its networks' running statistics: start again with --fresh")
+        return end
+
+    def soft(self, images: torch.Tensor, labels: torch.Tensor, rule: str) -> torch.Tensor:
+        """Where the learned labels of these samples start, (M, K)."""
+        if rule == "one_expert":
+            return self._logits(self.ends[0], images)
+        return start.soft_labels(torch.stack([self._logits(end, images) for end in self.ends]), labels)
+
+    def correct(self, images: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor:
+        """Which samples each expert gets right (E, N), for the first experts that together fill every class."""
+        rows: list[torch.Tensor] = []
+        for end in self.ends:
+            rows.append(self._logits(end, images).argmax(dim=1) == labels)
+            filled = labels[torch.stack(rows).any(dim=0)].bincount(minlength=self.classes)
+            if int(filled.min()) >= ipc:
+                break  # later experts would change nothing, and there may be a hundred
+        return torch.stack(rows)
+
+    def _logits(self, end: End, images: torch.Tensor) -> torch.Tensor:
+        theta_P, buffers = end[0].to(self.device), {name: buffer.to(self.device) for name, buffer in end[1].items()}
+        parts = torch.split(images, _PART)
+        return torch.cat([self.network(theta_P, part.to(self.device), buffers).cpu() for part in parts])

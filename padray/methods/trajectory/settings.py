@@ -1,0 +1,176 @@
+"""The settings of trajectory matching: its windows, filters, weights and labels."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from padray.methods.settings import Contributions, DistillSettings
+from padray.sections import Batch, Count, Epoch, NetworkSettings, NotNegative, Positive, Section, Share, Units
+from padray.settings.experts import ExpertSettings
+
+_MORE = "lower cluster.workers or raise distill.trajectories"
+
+
+class WindowSettings(Section):
+    """DATM's start epochs: drawn from [min_start, bound), the bound growing from start to max_start.
+
+    `interval` is the number of iterations per epoch of growth; without it the bound is max_start from the start.
+    """
+
+    min_start: Epoch = 0
+    start: Units = 20
+    max_start: Units = 20
+    interval: Count | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "WindowSettings":
+        if not self.min_start < self.start <= self.max_start:
+            raise ValueError(
+                f"windows must satisfy min_start < start <= max_start "
+                f"(got {self.min_start}, {self.start}, {self.max_start})"
+            )
+        return self
+
+
+class SelectionSettings(Section):
+    """FIEM: which parameters enter the matching loss. `ratio` is alpha, the share that is left out.
+
+    depth: the first alpha, the shallow ones (PAD Eq. 4). layer: the same, cut between tensors. deep: the last alpha
+    (Table 5b). loss: those with the smallest errors, anew in every iteration (Table 4c). none: nothing.
+    """
+
+    strategy: Literal["none", "depth", "layer", "deep", "loss"] = "depth"
+    ratio: Share = 0.0
+
+
+class PruningSettings(Section):
+    """DDPP-style pruning of parameters that are hard to match; its exact rule is not public, so these are ours.
+
+    ratio: out go parameters whose student and teacher values, smaller over larger magnitude (0 where their signs
+    differ), have a ratio below `threshold`. abs_error_quantile: out goes the share `threshold` with the largest
+    absolute errors.
+    """
+
+    rule: Literal["none", "ratio", "abs_error_quantile"] = "none"
+    threshold: Share = 0.1
+
+
+class ImportanceSettings(Section):
+    """IADD: learned weights of the parameters. What is here besides `init` and `lr` is ours; the paper is silent.
+
+    granularity: a weight per parameter (scalar), per output channel of each tensor, or per tensor. constraint: what
+    the weights are after each step: free (none), of mean 1, of root mean square 1 (l2), P times a softmax, or within
+    `clamp`. order: weights and set descend together, or in turns (even iterations the set, odd ones the weights).
+    """
+
+    enabled: bool = False
+    init: Positive = 1.0
+    lr: Positive = 1.0
+    momentum: Share = 0.0
+    constraint: Literal["mean1", "none", "l2", "softmax", "clamp"] = "mean1"
+    clamp: tuple[NotNegative, Positive] = (0.1, 10.0)
+    granularity: Literal["scalar", "channel", "tensor"] = "scalar"
+    weighted_denominator: bool = False
+    order: Literal["together", "alternate"] = "together"
+
+    @model_validator(mode="after")
+    def _clamp_in_order(self) -> "ImportanceSettings":
+        low, high = self.clamp
+        if not low < high:
+            raise ValueError(f"clamp is [smallest, largest] (got {[low, high]})")
+        if self.constraint == "clamp" and not low <= self.init <= high:
+            raise ValueError(f"init {self.init:g} lies outside clamp {[low, high]}")
+        if self.constraint == "softmax" and self.init != 1:
+            raise ValueError(f"weights by softmax have mean 1 from the start: leave init out (got {self.init:g})")
+        return self
+
+
+class LabelSettings(Section):
+    """Soft labels (raw logits, learned, DATM) or hard class indices (MTT).
+
+    start: where soft labels of real samples start. all_experts: what the experts say together (DATM section 3.3).
+    one_expert: what the first one says, right or wrong, as DATM's and PAD's scripts do where `init` is real.
+    """
+
+    kind: Literal["soft", "hard"] = "soft"
+    start: Literal["all_experts", "one_expert"] = "all_experts"
+    lr: NotNegative = 2.0
+    momentum: Share = 0.9
+
+    @model_validator(mode="after")
+    def _start_of_soft_labels(self) -> "LabelSettings":
+        if self.kind == "hard" and self.start != "all_experts":
+            raise ValueError(f"start: {self.start} is where soft labels start; leave it out with kind: hard")
+        return self
+
+
+class TrajectorySettings(DistillSettings):
+    """Trajectory matching: what is distilled, against which part of the experts, and how fast.
+
+    gradient: the exact adjoint (`exact`), the same by keeping all graphs (`unroll`, N times the memory), or the
+    published approximation (`tesla`). keep_lr_positive: the student's lr is left alone (`no`), kept at 1e-6 or more
+    (`clamp`), or descends in its logarithm (`log`), where steps of the same size take an lr_student_lr that is
+    student_lr^-2 times as large. max_loss: trajectories with a larger loss are left out of their iteration.
+    """
+
+    family: Literal["trajectory"] = "trajectory"
+    student_steps: Annotated[int, Field(ge=1, le=100_000)] = 80
+    expert_epochs: Units = 2
+    batch: Batch = 100
+    trajectories: Units = 1
+    lr_student_lr: NotNegative = 1e-5
+    student_lr: Positive = 0.01
+    momentum_student_lr: Share = 0.5
+    keep_lr_positive: Literal["no", "clamp", "log"] = "no"
+    max_loss: Positive = 1.0
+    gradient: Literal["exact", "unroll", "tesla"] = "exact"
+    init: Literal["correct", "real", "noise"] = "correct"
+    windows: WindowSettings = WindowSettings()
+    selection: SelectionSettings = SelectionSettings()
+    pruning: PruningSettings = PruningSettings()
+    importance: ImportanceSettings = ImportanceSettings()
+    labels: LabelSettings = LabelSettings()
+
+    @model_validator(mode="after")
+    def _labels_of_real_samples(self) -> "TrajectorySettings":
+        if self.init == "noise" and self.labels.start != "all_experts":
+            raise ValueError(f"labels.start: {self.labels.start} is what an expert says of real samples; init is noise")
+        return self
+
+    @property
+    def needs_experts(self) -> bool:
+        return True
+
+    @property
+    def soft_labels(self) -> bool:
+        return self.labels.kind == "soft"
+
+    @property
+    def learns_lr(self) -> bool:
+        return True
+
+    @property
+    def changes_lr(self) -> bool:
+        return self.lr_student_lr > 0
+
+    def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
+        return Contributions(self.trajectories, "distill.trajectories", _MORE)
+
+    def check_experts(self, experts: ExpertSettings) -> None:
+        windows, needed = self.windows, self.windows.max_start - 1 + self.expert_epochs
+        if needed > experts.epochs:
+            raise ValueError(
+                f"distill.windows.max_start={windows.max_start} with distill.expert_epochs="
+                f"{self.expert_epochs} reaches epoch {needed}, but experts.epochs is "
+                f"{experts.epochs}; lower the window or train the experts longer"
+            )
+        first, last, kept = windows.min_start, needed, experts.keep_epochs
+        begins = () if kept is None else (first, kept[1] + 1)  # where epochs that are left out may begin
+        unkept = [e for e in begins if first <= e <= last and not experts.keeps(e)]
+        if unkept:
+            raise ValueError(
+                f"experts.keep_epochs leaves out epoch {unkept[0]}, which distill.windows needs; keep [{first}, {last}]"
+            )
+        if not math.isclose(self.selection.ratio, 0) and self.selection.strategy == "none":
+            raise ValueError("distill.selection.ratio needs distill.selection.strategy: depth, layer, deep or loss")

@@ -1,0 +1,92 @@
+"""What a method reads, from storage: the training samples, their scores, the experts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from padray.config import Config
+from padray.data.datasets import Dataset
+from padray.experts.schedule import rank, samples_of_epoch
+from padray.fingerprint import DistillInputs, Identity
+from padray.methods.method import Snapshot
+from padray.stages import stored
+from padray.stages.base import require_units
+from padray.store.artifacts import Folder
+from padray.store.location import Location
+from padray.store.shards import read_buffers, read_row
+from padray.store.stream import Request
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where everything lies that a distillation reads. It travels; it holds settings and names."""
+
+    config: Config
+    location: Location
+    read: DistillInputs
+
+    def folder(self, place: Identity) -> Folder:
+        return Folder(self.location, place.folder, place.fingerprint)
+
+    def dataset(self) -> Dataset:
+        return stored.load_dataset(self.folder(self.read.data))
+
+
+class StoredExperts:
+    """The trained experts of a folder."""
+
+    def __init__(self, folder: Folder, count: int) -> None:
+        self.folder, self.count, self.name = folder, count, folder.path
+        self.manifest = folder.require()
+        require_units(self.manifest, count, folder.path)
+
+    def last(self, expert: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """See `Experts`."""
+        item = self.manifest.object(f"expert-{expert:04d}")
+        return read_row(self.folder, item, -1), read_buffers(self.folder, item, -1)
+
+
+class StoredMaterials:
+    """See `Materials`."""
+
+    def __init__(self, source: Source, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> None:
+        self.source, self.dataset, self.device, self.dtype = source, dataset, device, dtype
+        self.network, self.seed = source.config.network, source.config.seed_of("distill")
+        self.shape, self.classes = dataset.shape, dataset.classes
+
+    @property
+    def shards(self) -> Folder:
+        """Where snapshots are read from; nothing is read where there are no experts."""
+        return self.source.folder(self.source.read.experts or self.source.read.data)
+
+    @cached_property
+    def experts(self) -> StoredExperts:
+        assert self.source.read.experts is not None, "the settings of a family say whether it needs experts"
+        return StoredExperts(self.shards, self.source.config.experts.count)
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self.dataset.labels[self.dataset.splits["train"]]
+
+    @property
+    def images(self) -> torch.Tensor:
+        return self.dataset.split("train", self.dtype, self.device)[0]
+
+    @cached_property
+    def kept(self) -> torch.Tensor:
+        place, labels = self.source.read.scores, self.labels
+        if place is None:
+            return torch.arange(len(labels))
+        config = self.source.config
+        samples, scores = stored.load_scores(self.source.folder(place), config.scores)
+        by_sample = dict(zip(samples.tolist(), scores.tolist(), strict=True))
+        rows = self.dataset.splits["train"].tolist()
+        scores_N = torch.tensor([by_sample[row] for row in rows], dtype=torch.float64)
+        ranked = rank(scores_N, labels, self.classes)
+        return samples_of_epoch(ranked, 0, config.schedule).sort().values
+
+    def requests(self, snapshots: Sequence[Snapshot]) -> tuple[Request, ...]:
+        """Where these snapshots lie."""
+        return tuple((self.experts.manifest.object(f"expert-{one.expert:04d}"), one.epoch) for one in snapshots)

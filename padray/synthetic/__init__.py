@@ -1,0 +1,1 @@
+"""The synthetic set: what is learned of it, its file, and where it starts."""

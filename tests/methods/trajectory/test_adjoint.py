@@ -1,0 +1,173 @@
+"""The adjoint gradient against full unrolling by autograd, in float64, which is the independent truth here."""
+
+import itertools
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from padray import networks
+from padray.config import NetworkSettings
+from padray.data import augment
+from padray.draws import generator
+from padray.methods.trajectory import gradients, student
+from padray.methods.trajectory.objective import Metric, match
+from padray.methods.trajectory.selection import Selection, select
+from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
+from padray.networks.flat import FlatNetwork
+from padray.synthetic.set import Learned
+
+SHAPE, CLASSES, SAMPLES = (1, 8, 8), 4, 12
+
+
+@pytest.fixture(scope="module")
+def network() -> FlatNetwork:
+    module = networks.build(NetworkSettings(name="convnet", width=6, depth=2), SHAPE, CLASSES, seed=1)
+    return FlatNetwork(module.double().train())
+
+
+def problem(network: FlatNetwork, soft: bool) -> tuple[Learned, torch.Tensor, torch.Tensor]:
+    draw = generator(7, "test")
+    images = torch.rand(SAMPLES, *SHAPE, generator=draw, dtype=torch.float64)
+    hard = torch.arange(CLASSES).repeat_interleave(SAMPLES // CLASSES)
+    logits = torch.randn(SAMPLES, CLASSES, generator=draw, dtype=torch.float64)
+    start = network.flatten()
+    target = start + 0.05 * torch.randn(network.size, generator=draw, dtype=torch.float64)
+    lr = torch.tensor(0.05, dtype=torch.float64)
+    return Learned(images, logits if soft else hard, lr), start, target
+
+
+def deep(network: FlatNetwork, ratio: float) -> Selection:
+    settings = SelectionSettings(strategy="depth", ratio=ratio)
+    return select(settings, PruningSettings(), network.spans, torch.device("cpu"))
+
+
+def unrolled(network, learned, steps, start, target, mask, weights):
+    """The loss with the whole graph kept, differentiated in one go: written without padray's loss or objective."""
+    images, lr = learned.images.clone().requires_grad_(), learned.lr.clone().requires_grad_()
+    labels = learned.labels.clone().requires_grad_() if learned.soft else learned.labels
+    w = None if weights is None else weights.clone().requires_grad_()
+    theta = start.clone().requires_grad_()
+    for step in steps:
+        logits = network(theta, augment.apply(step.augmentation, images[step.indices]))
+        if learned.soft:
+            probabilities = F.softmax(labels[step.indices], dim=1)
+            loss = -(probabilities * F.log_softmax(logits, dim=1)).sum() / len(logits)
+        else:
+            loss = F.nll_loss(F.log_softmax(logits, dim=1), labels[step.indices])
+        theta = theta - lr * torch.autograd.grad(loss, theta, create_graph=True)[0]
+    keep = mask.double()
+    distance = keep * (theta - target) if w is None else keep * w * (theta - target)
+    loss = distance.pow(2).sum() / (keep * (start - target)).pow(2).sum()
+    wanted = {"images": images, "lr": lr}
+    wanted |= {"labels": labels} if learned.soft else {}
+    wanted |= {"weights": w} if w is not None else {}
+    return loss.detach(), dict(zip(wanted, torch.autograd.grad(loss, list(wanted.values())), strict=True))
+
+
+def relative(found: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((found - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize(
+    ("soft", "ratio", "weighted"), list(itertools.product((True, False), (0.0, 0.6), (True, False)))
+)
+@pytest.mark.parametrize("augmentation", ["none", "color_crop_cutout_flip_scale_rotate"])
+def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentation):
+    learned, start, target = problem(network, soft)
+    steps = student.draw_steps(SAMPLES, 9, 5, augmentation, SHAPE, generator(3, "steps"))
+    selection = deep(network, ratio)
+    weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if weighted else None
+    truth_loss, truth = unrolled(network, learned, steps, start, target, selection.fixed, weights)
+
+    trajectory = student.train_student(network, start, learned, steps)
+    found = match(trajectory[-1], start, target, Metric(selection, network.spans, weights))
+    gradient = gradients.adjoint(network, trajectory, learned, steps, found.grad_theta)
+
+    assert relative(found.loss, truth_loss) < 1e-12
+    assert relative(gradient.images, truth["images"]) < 1e-10
+    assert relative(gradient.lr, truth["lr"]) < 1e-10
+    if soft:
+        assert relative(gradient.labels, truth["labels"]) < 1e-10
+    if weighted:
+        assert relative(found.grad_weights, truth["weights"]) < 1e-10
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_keeping_all_graphs_gives_the_same(network, soft):
+    learned, start, target = problem(network, soft)
+    steps = student.draw_steps(SAMPLES, 5, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
+    exact, unroll = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("exact", "unroll"))
+    assert relative(unroll.end, exact.end) < 1e-14
+    assert not unroll.end.requires_grad
+    end = 2 * (exact.end - target)
+    found, truth = unroll.back(end), exact.back(end)
+    assert relative(found.images, truth.images) < 1e-12
+    assert relative(found.lr, truth.lr) < 1e-12
+    assert relative(found.labels, truth.labels) < 1e-12 if soft else found.labels is None
+
+
+def published_tesla(network, learned, steps, start, target, factor):
+    """TESLA's two passes as its formulas stand: every theta_i a constant, G the sum of all gradients."""
+    lr, theta, visited, total = learned.lr, start.clone(), [], torch.zeros_like(start)
+    for step in steps:
+        at = theta.clone().requires_grad_()
+        gradient = torch.autograd.grad(student.loss_of_step(network, at, learned, step), at)[0]
+        visited.append(theta)
+        total, theta = total + gradient, theta - lr * gradient
+    distance, residual = ((start - target) ** 2).sum(), start - lr * total - target
+    images = learned.images.clone().requires_grad_()
+    labels = learned.labels.clone().requires_grad_()
+    towards = lr * (target - start) + lr**2 * total  # -lr times the residual
+    inner = 0.0
+    for theta, step in zip(visited, steps, strict=True):
+        at = theta.clone().requires_grad_()
+        loss = student.loss_of_step(network, at, Learned(images, labels, lr), step)
+        gradient = torch.autograd.grad(loss, at, create_graph=True)[0]
+        inner = inner + 2 / distance * ((factor * towards) @ gradient)
+    found = torch.autograd.grad(inner, [images, labels])
+    return *found, -(2 / distance) * ((factor * residual) @ total)
+
+
+@pytest.mark.parametrize("filtered", [False, True], ids=["plain", "masked-and-weighted"])
+def test_tesla_is_the_published_formula(network, filtered):
+    learned, start, target = problem(network, True)
+    steps = student.draw_steps(SAMPLES, 6, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
+    selection = deep(network, 0.6 if filtered else 0.0)
+    weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if filtered else None
+    run = gradients.tesla(network, start, learned, steps)
+    found = run.back(match(run.end, start, target, Metric(selection, network.spans, weights)).grad_theta)
+    mask = selection.fixed.double()
+    scale = ((start - target) ** 2).sum() / (mask * (start - target) ** 2).sum()  # the denominator is masked too
+    factor = scale * mask * (weights**2 if filtered else 1)
+    images, labels, lr = published_tesla(network, learned, steps, start, target, factor)
+    assert relative(found.images, images) < 1e-12
+    assert relative(found.labels, labels) < 1e-12
+    assert relative(found.lr, lr) < 1e-12
+
+
+def test_tesla_is_exact_for_one_step_and_for_no_more(network):
+    learned, start, target = problem(network, True)
+    for count in (1, 2):
+        steps = student.draw_steps(SAMPLES, count, SAMPLES, "none", SHAPE, generator(3, "steps"))
+        tesla, exact = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("tesla", "exact"))
+        end = 2 * (exact.end - target)
+        assert (relative(tesla.back(end).images, exact.back(end).images) < 1e-12) == (count == 1)
+
+
+def test_every_operation_of_the_augmentation_took_part():
+    steps = student.draw_steps(SAMPLES, 9, 5, "color_crop_cutout_flip_scale_rotate", SHAPE, generator(3, "steps"))
+    assert len({step.augmentation.op for step in steps}) >= 4
+
+
+def test_steps_use_every_sample_once_before_any_again():
+    steps = student.draw_steps(10, 6, 4, "none", SHAPE, generator(0, "x"))
+    assert [len(step.indices) for step in steps] == [4, 4, 2, 4, 4, 2]
+    for first in (0, 3):
+        seen = torch.cat([step.indices for step in steps[first : first + 3]])
+        assert seen.sort().values.tolist() == list(range(10))
+
+
+def test_a_batch_above_the_set_is_the_whole_set():
+    steps = student.draw_steps(3, 2, 100, "none", SHAPE, generator(0, "x"))
+    assert [sorted(step.indices.tolist()) for step in steps] == [[0, 1, 2]] * 2
