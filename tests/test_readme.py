@@ -47,7 +47,8 @@ def test_every_file_that_is_named_exists(path):
 
 
 def test_every_setting_that_is_named_exists():
-    known = {key for key, _ in loading.effective(loading.load("demo").config)}
+    presets = ("demo", "dm-digits-ipc1")  # of each family one
+    known = {key for name in presets for key, _ in loading.effective(loading.load(name).config)}
     named = re.findall(r"`((?:data|schedule|distill|evaluation|cluster|search|experts|storage)\.[a-z_.]+)`", README)
     assert named
     assert all(any(f"{key}.".startswith(f"{name}.") for key in known) for name in named)

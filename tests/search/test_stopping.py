@@ -15,7 +15,7 @@ from padray.errors import DivergedError, InputError
 from padray.search import objective, stopping, study, trials
 from padray.search.trials import Rung, TrialRecord
 from padray.search.work import Queue, SearchWork
-from padray.stages import distill
+from padray.stages import distiller
 from tests.search.conftest import Make
 from tests.search.test_study import ended, work_of
 from tests.search.test_trials import loaded
@@ -137,15 +137,15 @@ def test_a_trial_carried_on_by_others_has_the_bytes_of_one_that_was_never_judged
 ) -> None:
     begun = TrialRecord(1, {"distill.lr_images": 2.5, "distill.importance.enabled": False}, "running")
     straight = work_of(search(root=tmp_path / "straight")).advance(begun, lambda config: None)
-    work, keep = work_of(search(*ASHA, root=tmp_path / "stopped")), distill.Bench._keep
+    work, keep = work_of(search(*ASHA, root=tmp_path / "stopped")), distiller.Distiller._keep
 
-    def dies(bench: distill.Bench, state, metrics) -> None:
-        keep(bench, state, metrics)
+    def dies(made: distiller.Distiller, state, metrics) -> None:
+        keep(made, state, metrics)
         if state.iteration == killed:
-            monkeypatch.setattr(distill.Bench, "_keep", keep)
+            monkeypatch.setattr(distiller.Distiller, "_keep", keep)
             raise Killed
 
-    monkeypatch.setattr(distill.Bench, "_keep", dies)
+    monkeypatch.setattr(distiller.Distiller, "_keep", dies)
     made = begun
     for at in (3, 6, 12):
         other: SearchWork = pickle.loads(pickle.dumps(work))  # another worker

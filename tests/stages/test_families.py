@@ -1,0 +1,190 @@
+"""What a family is outside its own folder: settings, a chain, a report, a plan; and a second and a third one."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from padray import commands, loading, pipeline
+from padray.errors import InputError, Interrupted
+from padray.methods import families, steps
+from padray.methods.distribution.matching import DistributionMatching
+from padray.methods.families import Family
+from padray.methods.method import Costs, Method
+from padray.methods.settings import Contributions, DistillSettings
+from padray.methods.state import start
+from padray.planning import plan
+from padray.sections import Positive
+from padray.stages import stored
+from padray.stages.base import Context, InlineRunner
+from padray.store.location import open_location
+from padray.synthetic.set import USUAL_LR, Learned
+from padray.synthetic.start import class_labels
+
+DM = """
+data: {dataset: digits, limit_per_class: 25}
+network: {name: convnet, width: 4, depth: 2}
+scores: {networks: 2, network: {name: convnet, width: 4, depth: 2}, epochs: 1, lr: 0.05, batch: 64, augment: crop}
+distill:
+  family: distribution
+  ipc: 2
+  iterations: 12
+  real_batch: 16
+  augment: crop
+  checkpoint_seconds: 0
+  validation: {every: 5, seeds: 1, epochs: 5}
+evaluation: {architectures: [{name: mlp, width: 8}], seeds: 2, epochs: 6, augment: crop,
+             controls: {lrs: [0.01, 0.1], tuning_seeds: 1}}
+"""
+
+
+def run(settings: Path, root: Path, *overrides: str, until: str = "report") -> pipeline.Outcome:
+    loaded = loading.load(str(settings), overrides)
+    return pipeline.run(Context(loaded.name, loaded.config, open_location(str(root)), InlineRunner()), until)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pipeline.Outcome]:
+    folder = tmp_path_factory.mktemp("dm")
+    settings = folder / "dm.yaml"
+    settings.write_text(DM)
+    return settings, folder / "runs", run(settings, folder / "runs")
+
+
+def test_a_family_without_experts_trains_none_and_its_set_has_hard_labels_and_no_lr(finished):
+    _, root, outcome = finished
+    assert set(outcome.identities) == {"data", "distill"} and not (root / "experts").exists()
+    folder = Context("", loading.load(str(finished[0])).config, open_location(str(root)), InlineRunner()).folder(
+        outcome.identities["distill"]
+    )
+    made = stored.load_set(folder, 12)
+    assert made.learned.lr is None and made.learned.labels.tolist() == [k // 2 for k in range(20)]
+    assert made.facts["settings"]["family"] == "distribution" and "experts" not in made.facts
+    assert {row["lr"] for row in outcome.rows if row["source"] == "distilled"} == {USUAL_LR}
+
+
+def test_its_report_shows_its_classes_and_speaks_of_no_experts(finished):
+    page = Path(finished[2].report.removeprefix("file://")).read_text()
+    assert "Loss per class" in page and "Every iteration draws a fresh network" in page
+    assert "the usual 0.01 is taken" in page and "sgd = torch.optim.SGD(network.parameters(), 0.01," in page
+    for word in ("Loss per layer", "trajectory", "student", "experts it was matched with"):
+        assert word not in page.split("Settings")[0], word
+
+
+def test_an_interrupted_distillation_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch):
+    settings, _, outcome = finished
+    step, calls = DistributionMatching.step, iter(range(1, 100))
+
+    def struck(*arguments):
+        if next(calls) == 8:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(DistributionMatching, "step", struck)
+        run(settings, tmp_path, until="distill")
+    assert run(settings, tmp_path, until="distill").set_digest == outcome.set_digest
+
+
+def test_a_fixed_share_left_out_by_score_makes_another_set_from_the_same_scores(finished, tmp_path):
+    settings, root, outcome = finished
+    shutil.copytree(root / "datasets", tmp_path / "datasets")
+    hard, easy = (
+        run(settings, tmp_path, f"schedule.prune_{side}=0.4", until="distill") for side in ("hardest", "easiest")
+    )
+    assert hard.identities["scores"] == easy.identities["scores"]
+    assert len({hard.set_digest, easy.set_digest, outcome.set_digest}) == 3
+    inputs = json.loads((tmp_path / hard.identities["distill"].folder / "manifest.json").read_text())["inputs"]
+    assert inputs["scores"] == hard.identities["scores"].fingerprint and inputs["scoring_networks"] == 2
+
+
+def test_what_needs_experts_is_refused_where_there_are_none(finished, tmp_path):
+    with pytest.raises(InputError, match=r"random_soft asks experts, and distill\.family: distribution trains none"):
+        run(finished[0], tmp_path, "evaluation.controls.random_soft=true")
+
+
+def test_an_lr_for_the_set_s_networks_takes_the_place_of_the_usual_one(finished, tmp_path):
+    settings, root, outcome = finished
+    again = shutil.copytree(root, tmp_path / "runs")
+    rows = run(settings, Path(again), "evaluation.lr=0.1", until="evaluate").rows
+    own = [row for row in rows if row["source"] == "distilled"]
+    assert {row["lr"] for row in own} == {0.1} and own != [r for r in outcome.rows if r["source"] == "distilled"]
+
+
+def test_a_set_without_an_lr_is_exported_with_the_usual_one_and_says_so(finished, tmp_path):
+    _, root, outcome = finished
+    name = outcome.identities["distill"].folder.split("/")[1]
+    commands.take(name, "pt", str(tmp_path / "pt"), str(root))
+    assert float(torch.load(tmp_path / "pt" / "lr_best.pt", weights_only=True)) == pytest.approx(USUAL_LR)
+    commands.take(name, "hf", str(tmp_path / "hf"), str(root))
+    assert "0.01, as is usual, for none was learned" in (tmp_path / "hf" / "README.md").read_text()
+
+
+# -- a family of ten lines
+
+
+class ToySettings(DistillSettings):
+    """The mean of each class, approached in steps."""
+
+    family: Literal["toy"]
+    pull: Positive = 0.5
+
+    def contributions(self, network, classes):
+        return Contributions(classes, "the number of classes")
+
+
+class Toy(Method[ToySettings]):
+    contribution = "mean"
+
+    def start(self):
+        labels = class_labels(self.materials.classes, self.settings.ipc)
+        return start(Learned(torch.zeros(len(labels), *self.materials.shape, dtype=self.materials.dtype), labels))
+
+    def contribute(self, state, number, snapshots):
+        mean = self.materials.images[self.materials.labels == number].mean(dim=0)
+        own = state.learned.images[number * self.settings.ipc : (number + 1) * self.settings.ipc]
+        return {"loss": ((own - mean) ** 2).sum(), "grad_images": self.settings.pull * (own - mean)}
+
+    def step(self, state, contributions):
+        moved = steps.descend_images(self.settings, state, torch.cat([one["grad_images"] for one in contributions]))
+        loss = float(sum(one["loss"] for one in contributions))
+        told = {"iteration": state.iteration, "loss": loss, "skipped": 0, "not_finite": 0}
+        return steps.next_of(moved, True), told
+
+    @classmethod
+    def notes(cls, settings, learned, noun):
+        return [f"The {noun}s are the means of their classes, pulled by {settings.pull:g}."]
+
+    @classmethod
+    def costs(cls, settings, sizes):
+        return Costs(looks=0, steps=0, peak_bytes=10**9, own_numbers=0, contribution_numbers=1)
+
+
+def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(families.FAMILIES, "toy", Family(ToySettings, lambda: Toy))
+    toy = tmp_path / "toy.yaml"
+    toy.write_text(DM.replace("family: distribution", "family: toy").replace("  real_batch: 16\n", "")
+                   .replace("iterations: 12", "iterations: 30\n  lr_images: 0.5\n  momentum_images: 0")
+                   .replace("every: 5, seeds: 1, epochs: 5", "seeds: 0"))  # fmt: skip
+    outcome = run(toy, tmp_path / "runs")
+    config = loading.load(str(toy)).config
+    context = Context("toy", config, open_location(str(tmp_path / "runs")), InlineRunner())
+    made = stored.load_set(context.folder(outcome.identities["distill"]), 30)
+    dataset = stored.load_dataset(context.folder(outcome.identities["data"]))
+    images, labels = dataset.split("train", torch.float32, torch.device("cpu"))
+    means = torch.stack([images[labels == label].mean(dim=0) for label in range(10)])
+    assert torch.allclose(made.learned.images[::2], means, atol=1e-2), "it is distilled, judged, evaluated"
+    assert ("distill.pull", 0.5) in loading.effective(config), "it has its own settings"
+    page = Path(outcome.report.removeprefix("file://")).read_text()
+    assert "The images are the means of their classes, pulled by 0.5." in page and "distill.pull" in page
+    fresh = Context("toy", config, open_location(str(tmp_path / "elsewhere")), InlineRunner())
+    lines = plan.plan(fresh, plan.Asked())["stages"]
+    (line,) = [line for line in lines if line["stage"] == "distill"]
+    assert line["memory"] > 10**9 and not any(line["stage"] == "experts" for line in lines)
+    with pytest.raises(InputError, match="pulls is not a setting; did you mean pull"):
+        loading.load(str(toy), ("distill.pulls=1",))
+    with pytest.raises(InputError, match="family must be one of trajectory, distribution, toy"):
+        loading.load(str(toy), ("distill.family=toys",))
