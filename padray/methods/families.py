@@ -12,7 +12,7 @@ from padray.methods.settings import DistillSettings
 from padray.methods.trajectory.settings import TrajectorySettings
 
 if TYPE_CHECKING:
-    from padray.methods.method import Method
+    from padray.methods.method import Iterative, Materials, Method, Selective
 
 
 class Family(NamedTuple):
@@ -47,6 +47,24 @@ def settings_of(name: Any) -> type[DistillSettings]:
     if family is None:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)} (got {name!r})")
     return family.settings
+
+
+def iterative(settings: DistillSettings, materials: "Materials") -> "Iterative[Any]":
+    """The method of these settings, from state to state."""
+    from padray.methods.method import Iterative
+
+    made = method_of(settings)(settings, materials)
+    assert isinstance(made, Iterative), f"{settings.family} makes its set from units"
+    return made
+
+
+def selective(settings: DistillSettings, materials: "Materials") -> "Selective[Any]":
+    """The method of these settings, from units."""
+    from padray.methods.method import Selective
+
+    made = method_of(settings)(settings, materials)
+    assert isinstance(made, Selective), f"{settings.family} makes its set in iterations"
+    return made
 
 
 def method_of(settings: DistillSettings) -> "type[Method[Any]]":

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from padray.methods.method import Contribution, Method, Metrics
+from padray.methods.method import Contribution, Iterative, Metrics
 from padray.methods.settings import DistillSettings
 from padray.methods.state import State
 from padray.synthetic.set import Learned
@@ -36,7 +36,7 @@ class Ports:
     keep: Callable[[State, Metrics], None]
 
 
-def run(method: Method[DistillSettings], state: State, until: int, ports: Ports) -> Iterator[Metrics]:
+def run(method: Iterative[DistillSettings], state: State, until: int, ports: Ports) -> Iterator[Metrics]:
     """Iterate from `state` to `until`, yielding each iteration's metrics; validation joins at fixed iterations."""
     validation = method.settings.validation
     while state.iteration < until:

@@ -1,9 +1,9 @@
 """What a family of methods gives to the loop that all of them share, and what it is given.
 
-A method is one family at work: it says how a set starts, what one contribution to an iteration is, and how the state
-goes on from the contributions. A contribution is a function of the state and of its number alone, so it may be made
-anywhere; `step` is handed those of all workers in the order of their numbers, so who made them does not matter. No
-method sees a path, a storage or Ray.
+A method is one family at work. An iterative one says how a set starts, what one contribution to an iteration is, and
+how the state goes on from the contributions; a selective one, what one unit is, and what set they make. A contribution
+is a function of the state and of its number alone, so it may be made anywhere; `step` is handed those of all workers in
+the order of their numbers, so who made them does not matter. No method sees a path, a storage or Ray.
 """
 
 from abc import ABC, abstractmethod
@@ -132,7 +132,7 @@ class Rehearsal(NamedTuple):
 
 
 class Method(ABC, Generic[S]):
-    """One family at work on one worker. What is not handed over stays fixed while a set is distilled."""
+    """One family at work on one worker, in one of the two shapes below: `Iterative` or `Selective`."""
 
     contribution: ClassVar[str] = "contribution"  # what one is called
 
@@ -141,8 +141,37 @@ class Method(ABC, Generic[S]):
 
     @property
     def count(self) -> int:
-        """How many contributions an iteration is made of."""
+        """How many contributions an iteration, or how many units the set, is made of."""
         return self.settings.contributions(self.materials.network, self.materials.classes).count
+
+    @classmethod
+    @abstractmethod
+    def costs(cls, settings: S, sizes: Sizes) -> Costs:
+        """What a plan counts."""
+
+    @classmethod
+    def rehearsal(cls, settings: S) -> Rehearsal:
+        """What `plan --calibrate` times."""
+        return Rehearsal(settings, 1.0)
+
+    @classmethod
+    def notes(cls, settings: S, learned: Learned, noun: str) -> list[str]:
+        """Sentences for the report on how the set was made. `noun`: what its samples are called."""
+        return []
+
+    @classmethod
+    def left_out(cls, settings: S) -> str:
+        """What an iteration leaves out, and why, as the end of a sentence."""
+        return f"a {cls.contribution} left out"
+
+    @classmethod
+    def figures(cls, settings: S, history: History, spans: Sequence[Span], classes: Sequence[str]) -> list[Figure]:
+        """What a report shows of the history beside loss and accuracy; `spans`: of the distilling network."""
+        return []
+
+
+class Iterative(Method[S]):
+    """From state to state. What is not handed over stays fixed while a set is distilled."""
 
     @abstractmethod
     def start(self) -> State:
@@ -168,27 +197,14 @@ class Method(ABC, Generic[S]):
         """What whoever uses the set of this state must know."""
         return None
 
-    @classmethod
-    def left_out(cls, settings: S) -> str:
-        """What an iteration leaves out, and why, as the end of a sentence."""
-        return f"a {cls.contribution} left out"
 
-    @classmethod
-    def notes(cls, settings: S, learned: Learned, noun: str) -> list[str]:
-        """Sentences for the report on how the set was made. `noun`: what its samples are called."""
-        return []
+class Selective(Method[S]):
+    """Units, each made by itself and kept, and then a set of all of them: coresets, crops, generators."""
 
-    @classmethod
-    def figures(cls, settings: S, history: History, spans: Sequence[Span], classes: Sequence[str]) -> list[Figure]:
-        """What a report shows of the history beside loss and accuracy; `spans`: of the distilling network."""
-        return []
-
-    @classmethod
     @abstractmethod
-    def costs(cls, settings: S, sizes: Sizes) -> Costs:
-        """What a plan counts."""
+    def make(self, number: int) -> Contribution:
+        """One unit. It depends on its number alone, so that it can be made anywhere."""
 
-    @classmethod
-    def rehearsal(cls, settings: S) -> Rehearsal:
-        """What `plan --calibrate` times."""
-        return Rehearsal(settings, 1.0)
+    @abstractmethod
+    def assemble(self, units: Sequence[Contribution]) -> Learned:
+        """The set, from all units in the order of their numbers."""

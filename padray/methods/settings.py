@@ -61,6 +61,11 @@ class DistillSettings(Section):
         return False
 
     @property
+    def from_units(self) -> bool:
+        """Whether the set is put together from units, and not distilled in iterations (see methods/method.py)."""
+        return False
+
+    @property
     def soft_labels(self) -> bool:
         """Whether the set has learned labels."""
         return False

@@ -16,7 +16,7 @@ from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import Lesson, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
-from padray.methods.families import method_of
+from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
@@ -130,7 +130,11 @@ class _Bench:
     def _iteration(self, settings: NetworkSettings) -> float:
         """Of a distillation that starts from drawn samples, and goes on as the family's rehearsal says."""
         quick, times, _ = method_of(self.config.distill).rehearsal(self.config.distill)
-        method = method_of(quick)(quick, _Drawn(self, settings))
+        drawn = _Drawn(self, settings)
+        if quick.from_units:
+            made_of = selective(quick, drawn)
+            return _median(lambda: made_of.make(0)) * made_of.count * times
+        method = iterative(quick, drawn)
         state = method.start()
         rows = [_drawn_snapshots(method.materials, len(method.snapshots(0, 0)))]
 

@@ -96,8 +96,6 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     """All figures of a subject by their stems, in the order of the page."""
     facts, distill, history = subject.synthetic.facts, subject.config.distill, subject.history
     metric = subject.config.evaluation.metric
-    left_out = method_of(distill).left_out(distill)
-    loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], left_out, metric)
     images, accuracy = info.images_info(subject.synthetic), info.accuracy_info(subject.rows)
 
     def both(stem: str, alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
@@ -106,8 +104,11 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     found = [
         both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
         both("images", f"The distilled {subject.noun}s", images.caption, partial(figures.draw_images, images)),
-        both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)),
     ]
+    if history:  # a set that was put together from units has none
+        left_out = method_of(distill).left_out(distill)
+        loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], left_out, metric)
+        found.append(both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)))
     for figure in subject.own_figures:
         draw = partial(figures.DRAWINGS[type(figure.info)], figure.info)
         found.append(both(figure.stem, figure.alt, figure.info.caption, draw))

@@ -9,11 +9,12 @@ from contextlib import closing
 from padray.errors import InfrastructureError, Interrupted
 from padray.fingerprint import DistillInputs, Identity
 from padray.methods import loop
-from padray.stages import checkpoints, events, tensorboard
+from padray.stages import checkpoints, events, selecting, tensorboard
 from padray.stages.base import Context, Done, Progress, Unit, events_of
 from padray.stages.distiller import DistillWork
 from padray.stages.facts import dataset_facts
 from padray.stages.materials import Source
+from padray.stages.selecting import SelectWork
 from padray.store.artifacts import StoredObject
 
 
@@ -29,17 +30,25 @@ def make(context: Context, inputs: DistillInputs) -> Identity:
     reused = context.whole(identity, f"set-{iterations:06d}", _needed(iterations)) is not None
     if not reused:
         work = _work(context, inputs, identity)
-        try:
-            waited_s, done = _carry_out(context, work)
-            made = _commit(context, identity, inputs)
-        except KeyboardInterrupt:
-            raise Interrupted(checkpoints.told(context.folder(identity), iterations)) from None
-        unit = Unit("distill", made.stem, identity.fingerprint)
-        took = Done(unit, made, time.monotonic() - began, socket.gethostname(), {})
-        started, finished = events_of(took)
-        events.record(context.location, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
+        if context.config.distill.from_units:
+            selecting.make(context, SelectWork(work.source, identity), work.count.count)
+        else:
+            _distil(context, work)
     context.finished(identity, began, reused)
     return identity
+
+
+def _distil(context: Context, work: DistillWork) -> None:
+    """Carry a distillation to its end and list what it left. Raises Interrupted."""
+    began, identity = time.monotonic(), work.identity
+    try:
+        waited_s, done = _carry_out(context, work)
+        made = _commit(context, identity, work.source.read)
+    except KeyboardInterrupt:
+        raise Interrupted(checkpoints.told(context.folder(identity), context.config.distill.iterations)) from None
+    unit = Unit("distill", made.stem, identity.fingerprint)
+    started, finished = events_of(Done(unit, made, time.monotonic() - began, socket.gethostname(), {}))
+    events.record(context.location, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
 
 
 def _work(context: Context, inputs: DistillInputs, identity: Identity) -> DistillWork:

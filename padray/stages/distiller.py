@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from padray import fingerprint
 from padray.config import Config
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation.protocol import Trial, validation_accuracies
@@ -17,7 +16,7 @@ from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
 from padray.methods import loop
 from padray.methods import state as states
-from padray.methods.families import method_of
+from padray.methods.families import iterative
 from padray.methods.loop import Ports
 from padray.methods.method import Contribution, Metrics
 from padray.methods.settings import Contributions
@@ -25,9 +24,10 @@ from padray.methods.state import State
 from padray.numerics import Numerics, decide, within_memory
 from padray.stages import checkpoints
 from padray.stages.materials import Source, StoredMaterials
+from padray.stages.provenance import About, put_set
 from padray.store.crash import crash_point
 from padray.store.stream import Request, stream
-from padray.synthetic.set import Learned, SyntheticSet, encode
+from padray.synthetic.set import Learned
 
 Exchange = Callable[[list[Contribution], int], list[Contribution]]
 
@@ -89,7 +89,7 @@ class Distiller:
         self.device = numerics.use()
         self.dtype, self.dataset = numerics.dtype, work.source.dataset()
         self.materials = StoredMaterials(work.source, self.dataset, self.device, numerics.dtype)
-        self.method = method_of(settings)(settings, self.materials)
+        self.method = iterative(settings, self.materials)
         self.trail = checkpoints.Trail(self.folder, numerics, resumed, settings.checkpoint_seconds)
         self.state = states.to_device(resumed.state if resumed else self.method.start(), self.device)
         self.mine = member.numbers(self.method.count)
@@ -180,23 +180,6 @@ class Distiller:
     def _finish(self, state: State) -> None:
         """Store the set: the best judged iterate, or the last one."""
         chosen, learned = loop.result(state)
-        facts = self._facts(chosen, state)
-        content = encode(SyntheticSet(learned, self.dataset.preprocessing, facts))
-        self.folder.put(f"set-{state.iteration:06d}", "safetensors", content)
-
-    def _facts(self, chosen: int, state: State) -> dict[str, Any]:
-        """What a stranger needs to know: a function of settings and inputs, without clock or host."""
-        config, distill = self.config, self.config.distill
-        network = config.network.model_dump(mode="json")
-        warning, read = self.method.warning(state), self.work.source.read
-        return {
-            "class_names": list(self.dataset.class_names), "dataset": config.data.dataset,
-            "shape": list(self.dataset.shape), "ipc": distill.ipc, "network": network,
-            "label_kind": "soft" if distill.soft_labels else "hard", "iterations": state.iteration, "iteration": chosen,
-            "validation_accuracy": state.best.accuracy if state.best else None,
-            "fingerprint": fingerprint.set_fingerprint(self.work.identity, state.iteration),
-            "distillation": self.work.identity.fingerprint, "dataset_fingerprint": read.data.fingerprint,
-            "settings": fingerprint.meaning(distill), "seed": self.materials.seed,
-            **read.experts_used(config),
-            **({"warning": warning} if warning else {}),
-        }  # fmt: skip
+        accuracy, warning = state.best.accuracy if state.best else None, self.method.warning(state)
+        about = About(state.iteration, chosen, accuracy, warning)
+        put_set(self.work.source, self.work.identity, self.dataset, learned, about)

@@ -13,8 +13,8 @@ from padray.errors import InputError, Interrupted
 from padray.methods import families, steps
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.families import Family
-from padray.methods.method import Costs, Method
-from padray.methods.settings import Contributions, DistillSettings
+from padray.methods.method import Costs, Iterative, Selective
+from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.methods.state import start
 from padray.planning import plan
 from padray.sections import Positive
@@ -136,7 +136,7 @@ class ToySettings(DistillSettings):
         return Contributions(classes, "the number of classes")
 
 
-class Toy(Method[ToySettings]):
+class Toy(Iterative[ToySettings]):
     contribution = "mean"
 
     def start(self):
@@ -188,3 +188,72 @@ def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, mon
         loading.load(str(toy), ("distill.pulls=1",))
     with pytest.raises(InputError, match="family must be one of trajectory, distribution, toy"):
         loading.load(str(toy), ("distill.family=toys",))
+
+
+# -- a family that makes its set from units
+
+
+class FirstSettings(DistillSettings):
+    """The first samples of each class."""
+
+    family: Literal["first"]
+    iterations: Literal[1] = 1
+    validation: ValidationSettings = ValidationSettings(seeds=0)
+
+    @property
+    def from_units(self):
+        return True
+
+    def contributions(self, network, classes):
+        return Contributions(classes, "the number of classes")
+
+
+class First(Selective[FirstSettings]):
+    def make(self, number):
+        images = self.materials.images[self.materials.labels == number]
+        return {"images": images[: self.settings.ipc]}
+
+    def assemble(self, units):
+        labels = class_labels(self.materials.classes, self.settings.ipc)
+        return Learned(torch.cat([unit["images"] for unit in units]), labels)
+
+    @classmethod
+    def costs(cls, settings, sizes):
+        return Costs(looks=0, steps=0, peak_bytes=0, own_numbers=0, contribution_numbers=1)
+
+
+def test_a_family_may_make_its_set_from_units_that_are_kept_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(families.FAMILIES, "first", Family(FirstSettings, lambda: First))
+    first = tmp_path / "first.yaml"
+    lines = ("  iterations: 12\n", "  real_batch: 16\n", "  validation: {every: 5, seeds: 1, epochs: 5}\n")
+    text = DM.replace("family: distribution", "family: first")
+    for line in lines:
+        text = text.replace(line, "")
+    first.write_text(text)
+    make, made_now = First.make, []
+
+    def sometimes(self, number):
+        made_now.append(number)
+        if len(made_now) == 4:
+            raise KeyboardInterrupt
+        return make(self, number)
+
+    monkeypatch.setattr(First, "make", sometimes)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, tmp_path / "runs", until="distill")
+    outcome = run(first, tmp_path / "runs")
+    assert made_now == [0, 1, 2, 3, *range(3, 10)], "what was finished is not made again"
+    config = loading.load(str(first)).config
+    context = Context("first", config, open_location(str(tmp_path / "runs")), InlineRunner())
+    dataset = stored.load_dataset(context.folder(outcome.identities["data"]))
+    images, labels = dataset.split("train", torch.float32, torch.device("cpu"))
+    expected = torch.cat([images[labels == label][:2] for label in range(10)])
+    assert torch.equal(stored.load_set(context.folder(outcome.identities["distill"]), 1).learned.images, expected)
+    page = Path(outcome.report.removeprefix("file://")).read_text()
+    assert "Loss and accuracy over iterations" not in page and "The distilled images" in page
+    again = Context("first", config, open_location(str(tmp_path / "runs")), InlineRunner())
+    pipeline.run(again)
+    assert set(again.reused) >= {"distill", "evaluation", "report"}
+    calibrated = Context("first", config, open_location(str(tmp_path / "elsewhere")), InlineRunner())
+    (line,) = [one for one in plan.plan(calibrated, plan.Asked(calibrated=True))["stages"] if one["stage"] == "distill"]
+    assert line["seconds"] > 0

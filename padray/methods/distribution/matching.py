@@ -22,7 +22,7 @@ from padray.methods.distribution import report
 from padray.methods.distribution.outputs import outputs_of
 from padray.methods.distribution.settings import DistributionSettings
 from padray.methods.figures import Figure, History
-from padray.methods.method import Contribution, Costs, Method, Metrics, Sizes
+from padray.methods.method import Contribution, Costs, Iterative, Metrics, Sizes
 from padray.methods.state import State, start
 from padray.networks.flat import Span
 from padray.networks.layers import Network
@@ -33,7 +33,7 @@ from padray.synthetic.start import choose_samples, class_labels, noise
 _LOWER = "lower distill.lr_images"
 
 
-class DistributionMatching(Method[DistributionSettings]):
+class DistributionMatching(Iterative[DistributionSettings]):
     """A contribution is one class's, or with a batch norm the one of all: `loss` (classes,) and `grad_images`.
 
     `grad_images` (M of these classes, C, H, W) is the gradient of the sum of these losses.

@@ -15,7 +15,7 @@ from padray.draws import generator
 from padray.errors import DivergedError
 from padray.methods import steps
 from padray.methods.figures import Figure, History
-from padray.methods.method import Contribution, Costs, Method, Metrics, Rehearsal, Sizes, Snapshot
+from padray.methods.method import Contribution, Costs, Iterative, Metrics, Rehearsal, Sizes, Snapshot
 from padray.methods.state import State, start
 from padray.methods.trajectory import costs, descent, report, student, windows
 from padray.methods.trajectory.gradients import GRADIENTS
@@ -32,7 +32,7 @@ _LOWER = "lower distill.lr_images, distill.labels.lr, distill.lr_student_lr or d
 _DESCRIBES = ("layers",)  # of a contribution, what nothing descends along
 
 
-class TrajectoryMatching(Method[TrajectorySettings]):
+class TrajectoryMatching(Iterative[TrajectorySettings]):
     """A contribution is one trajectory's: its loss (), its gradients, and every tensor's errors (2, L), see Match.
 
     `grad_images`, `grad_labels` (where they are soft), `grad_lr` and, with IADD, `grad_weights` (G,). The state's own

@@ -1,0 +1,56 @@
+"""A set from units: each is made by itself and kept, and the set is put together when all are there."""
+
+from dataclasses import dataclass
+
+import safetensors.torch
+
+from padray.config import Config
+from padray.fingerprint import Identity
+from padray.methods.families import selective
+from padray.numerics import decide
+from padray.stages.base import Context, Make, Unit, by_stem, make_missing
+from padray.stages.materials import Source, StoredMaterials
+from padray.stages.provenance import About, put_set
+from padray.store.artifacts import StoredObject
+from padray.store.crash import crash_point
+
+
+@dataclass(frozen=True)
+class SelectWork:
+    """How to make the units of a set. It travels; it holds settings and names."""
+
+    source: Source
+    identity: Identity
+
+    @property
+    def config(self) -> Config:
+        return self.source.config
+
+    def prepare(self) -> Make:
+        numerics, folder = decide(self.config.compute), self.source.folder(self.identity)
+        materials = StoredMaterials(self.source, self.source.dataset(), numerics.use(), numerics.dtype)
+        method = selective(self.config.distill, materials)
+
+        def make(unit: Unit) -> StoredObject:
+            number = int(unit.id.removeprefix("unit-"))
+            made = {name: part.detach().cpu().contiguous() for name, part in method.make(number).items()}
+            crash_point("distill", "before-put", number)
+            return folder.put(unit.id, "safetensors", safetensors.torch.save(made))
+
+        return make
+
+
+def make(context: Context, work: SelectWork, count: int) -> StoredObject:
+    """The set, stored and listed with its units, of which those that lie there are not made again."""
+    folder = context.folder(work.identity)
+    units = [Unit("distill", f"unit-{number:06d}", work.identity.fingerprint) for number in range(count)]
+    made = make_missing(context, work, units, by_stem(folder.loose("unit-")))
+    parts = [safetensors.torch.load(folder.get(item)) for item in made.objects]
+    numerics, dataset = decide(work.config.compute), work.source.dataset()
+    materials = StoredMaterials(work.source, dataset, numerics.use(), numerics.dtype)
+    learned = selective(work.config.distill, materials).assemble(parts)
+    iterations = work.config.distill.iterations
+    item = put_set(work.source, work.identity, dataset, learned, About(iterations, iterations))
+    inputs, record = work.source.read.for_manifest(work.config), made.numerics_after(folder.manifest())
+    folder.commit(context.manifest(work.identity, [*made.objects, item], inputs=inputs, numerics=record))
+    return item
