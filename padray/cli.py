@@ -10,6 +10,7 @@ import typer
 from padray import __version__, interruption, stdout
 from padray.console import Console
 from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
+from padray.exchange.layouts import LAYOUTS
 from padray.paths import check_text
 
 app = typer.Typer(
@@ -128,7 +129,7 @@ def study(
 def export(
     name: Annotated[str, typer.Argument(metavar="SET", help="A stored set: the start of its folder or name.")],
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
-    layout: Annotated[str, typer.Option("--to", metavar="pt|ddranking|imagefolder|hf", help="The layout.")],
+    layout: Annotated[str, typer.Option("--to", metavar="|".join(LAYOUTS), help="The layout.")],
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
 
+from padray.data.settings import DataSettings
+from padray.evaluation.settings import ControlSettings, EvaluationSettings, TeacherSettings
+from padray.experts.settings import ExpertSettings, ScheduleSettings, ScoreSettings
 from padray.methods.families import DEFAULT, settings_of
 from padray.methods.settings import DistillSettings, ValidationSettings
 from padray.methods.trajectory.settings import TrajectorySettings
-from padray.sections import Architecture, NetworkSettings, Section
-from padray.settings.data import DataSettings
-from padray.settings.evaluation import ControlSettings, EvaluationSettings, TeacherSettings
-from padray.settings.experts import ExpertSettings, ScheduleSettings, ScoreSettings
+from padray.networks.settings import Architecture, NetworkSettings
+from padray.sections import Section
 from padray.settings.machine import ClusterSettings, ComputeSettings, StorageSettings
 from padray.space import SearchSettings
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from padray.data.listing import Content, Listings, of_arrays
+from padray.data.settings import DataSettings
 from padray.draws import generator
-from padray.settings.data import DataSettings
 
 TEST_SHARE = 0.2
 WAVES = ("sine", "square", "saw", "chirp")

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from padray.data.listing import Content, some
+from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.files import quoted, shown
-from padray.settings.data import DataSettings
 
 IMAGE_COLUMNS = ("img", "image")
 SERIES_COLUMN = "series"

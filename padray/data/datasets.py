@@ -16,12 +16,12 @@ from torch import Tensor
 
 from padray.data import whitening
 from padray.data.listing import Content
+from padray.data.settings import DataSettings
 from padray.data.sources import RawDataset
 from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
 from padray.memory import check_memory
-from padray.settings.data import DataSettings
 from padray.store.shelf import Layout, Make, Shelf
 
 SPLITS = ("train", "validation", "test")

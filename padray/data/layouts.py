@@ -9,9 +9,9 @@ from pathlib import Path
 
 from padray.data import fetched, folders, parquet
 from padray.data.listing import Listings, Source
+from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.files import entries, expanded, quoted, shown
-from padray.settings.data import DataSettings
 
 
 def locate(settings: DataSettings) -> Source:

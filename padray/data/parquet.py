@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from padray.data import columns
 from padray.data.listing import Content, Encoded, Listing, Listings, Source, some
+from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.files import open_file, quoted, reason, shown
 from padray.memory import check_memory
-from padray.settings.data import DataSettings
 
 _VALUE_BYTES = 32  # of a label or a number while it is read
 _MORE_MEMORY = "use a machine with more memory, or write the file in smaller row groups"

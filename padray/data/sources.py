@@ -17,10 +17,10 @@ from padray.data import builtin
 from padray.data.layouts import listings, locate
 from padray.data.listing import HOLDS, Content, Listing, Listings, Source, check_names
 from padray.data.pictures import pixels
+from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.files import open_file, reason, shown
 from padray.memory import check_memory
-from padray.settings.data import DataSettings
 
 REMEDY = "lower data.size or data.limit_per_class, or use a machine with more memory"
 _COPIES = 3  # of all samples that live at once on their way into the stored dataset

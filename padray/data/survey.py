@@ -17,10 +17,10 @@ from padray.data import columns, fetched, parquet, pictures, sources
 from padray.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, SERIES_COLUMN
 from padray.data.layouts import locate
 from padray.data.listing import HOLDS, Content, Listing, some
+from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.files import expanded, is_utf8, shown
 from padray.numerics import within_memory
-from padray.settings.data import DataSettings
 
 MOST_PIXELS = 64  # of a side that is left as it is
 SIDES = (64, 32, 16, 8)

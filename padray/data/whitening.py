@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from padray.data.listing import Content
+from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.settings.data import DataSettings
 
 LARGE = 2**20  # bytes: what is larger lies in an object of its own, which those who need it refer to
 _CHUNK_BYTES = 64 * 2**20  # of float64 rows held at once while fitting

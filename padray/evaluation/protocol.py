@@ -10,15 +10,15 @@ from typing import Literal
 
 from torch import nn
 
-from padray import networks
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
+from padray.evaluation.settings import EvaluationSettings
 from padray.experts.training import Draws, Recipe, Samples, train
-from padray.sections import NetworkSettings
-from padray.settings.evaluation import EvaluationSettings
+from padray.networks import factory
+from padray.networks.settings import NetworkSettings
 from padray.synthetic.set import Learned
 
 Source = Literal["distilled", "random", "random_soft", "hard_labels", "full"]
@@ -66,7 +66,7 @@ def recipe_for(settings: EvaluationSettings, epochs: int, lr: float) -> Recipe:
 def fresh(network: NetworkSettings, dataset: Dataset, draws: Draws, like: Samples) -> nn.Module:
     """A new network for this training, where its samples are and of their type."""
     seed = seed_for(draws.seed, draws.stage, draws.unit, "network")
-    return networks.build(network, dataset.shape, dataset.classes, seed).to(like.images.device, like.images.dtype)
+    return factory.build(network, dataset.shape, dataset.classes, seed).to(like.images.device, like.images.dtype)
 
 
 def judge(

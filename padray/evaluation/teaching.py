@@ -23,9 +23,9 @@ from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.mixing import mix
 from padray.evaluation.protocol import Judges, Score, fresh, score_of
+from padray.evaluation.settings import EvaluationSettings, TeacherSettings
 from padray.experts.training import Draws, Samples
-from padray.sections import NetworkSettings
-from padray.settings.evaluation import EvaluationSettings, TeacherSettings
+from padray.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config
 from padray.errors import InputError
 from padray.exchange import foreign
+from padray.networks import factory
 from padray.networks.flat import Span, spans_of
 from padray.numerics import decide
 from padray.stages import data
@@ -95,7 +96,7 @@ class _Bench:
 
     def __init__(self, context: Context, folder: Folder, facts: DatasetFacts) -> None:
         self.context, self.folder, self.config = context, folder, context.config
-        network = networks.build(self.config.network, facts.shape, facts.classes, 0)
+        network = factory.build(self.config.network, facts.shape, facts.classes, 0)
         if any(True for _ in network.buffers()):
             raise InputError(
                 f"{self.config.network.label} keeps running statistics, which such files do not hold; only experts of "

@@ -12,7 +12,6 @@ M = C*IPC samples, class after class, ch H W, K classes.
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +37,13 @@ class Outgoing:
     sha256: str
 
 
-def _pt(out: Outgoing) -> Files:
+def pt(out: Outgoing) -> Files:
     learned = out.synthetic.learned
     parts = {"images_best.pt": learned.images, "labels_best.pt": learned.labels, "lr_best.pt": _lr(learned)}
     return _tensors(parts) | _fitted(out) | _described(out, {})
 
 
-def _ddranking(out: Outgoing) -> Files:
+def ddranking(out: Outgoing) -> Files:
     learned = out.synthetic.learned
     parts = {"images.pt": learned.images, "lr.pt": _lr(learned)}
     if learned.soft:  # hard labels are rebuilt there from the order
@@ -54,7 +53,7 @@ def _ddranking(out: Outgoing) -> Files:
     return _tensors(parts) | _fitted(out) | readme | _described(out, how)
 
 
-def _imagefolder(out: Outgoing) -> Files:
+def imagefolder(out: Outgoing) -> Files:
     images, lost = _pictures(out.synthetic)
     names = _paths(out.synthetic)
     files = dict(zip(names, images, strict=True))
@@ -62,7 +61,7 @@ def _imagefolder(out: Outgoing) -> Files:
     return files | _described(out, {"images": lost, "labels": labels})
 
 
-def _hf(out: Outgoing) -> Files:
+def hf(out: Outgoing) -> Files:
     images, lost = _pictures(out.synthetic)
     rows = [{"bytes": content, "path": path} for content, path in zip(images, _paths(out.synthetic), strict=True)]
     names, learned = [str(name) for name in out.synthetic.facts["class_names"]], out.synthetic.learned
@@ -77,18 +76,6 @@ def _hf(out: Outgoing) -> Files:
     pq.write_table(pa.table(columns).replace_schema_metadata(described), sink)
     files = {"data/train-00000-of-00001.parquet": bytes(sink.getvalue().to_pybytes())}
     return files | {"README.md": words.card(out.synthetic, lost).encode()} | _described(out, {"images": lost})
-
-
-FORMATS: dict[str, Callable[[Outgoing], Files]] = {
-    "pt": _pt, "ddranking": _ddranking, "imagefolder": _imagefolder, "hf": _hf,
-}  # fmt: skip
-
-
-def files_of(out: Outgoing, layout: str) -> Files:
-    """The files of a set in a layout. Raises InputError for an unknown one, and for pictures of what is no image."""
-    if layout not in FORMATS:
-        raise InputError(f"--to {layout} is not known; there are {', '.join(FORMATS)}")
-    return FORMATS[layout](out)
 
 
 def _lr(learned: Learned) -> torch.Tensor:

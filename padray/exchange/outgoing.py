@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from padray.errors import InputError
-from padray.exchange.formats import Files, Outgoing, files_of
+from padray.exchange.formats import Files, Outgoing
+from padray.exchange.layouts import files_of
 from padray.files import expanded, open_file, reason, shown
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.exchange import foreign
@@ -19,6 +19,7 @@ from padray.exchange.foreign import SetFiles
 from padray.files import shown
 from padray.fingerprint import Identity
 from padray.methods.trajectory.settings import LabelSettings, TrajectorySettings
+from padray.networks import factory
 from padray.numerics import decide
 from padray.stages import data, stored
 from padray.stages.base import Context
@@ -59,7 +60,7 @@ def import_set(context: Context, source: str, told: Told) -> dict[str, Any]:
     own = replace(context, config=context.config.model_copy(update={"distill": one}))
     stored_data = data.make(own)
     facts = dataset_facts(own.folder(stored_data))
-    networks.check(own.config.network, facts.shape)
+    factory.check(own.config.network, facts.shape)
     notes = _notes(own.config)
     try:
         learned = _learned(images, labels, lr, facts, told, notes)

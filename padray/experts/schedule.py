@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from padray.settings.experts import ScheduleSettings
+from padray.experts.settings import ScheduleSettings
 
 _ROUNDING = 1e-9  # 0.7 * 10 must floor to 7 although it is 6.999... in binary
 

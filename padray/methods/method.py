@@ -18,7 +18,7 @@ from padray.methods.settings import DistillSettings
 from padray.methods.state import State
 from padray.networks.flat import FlatNetwork, Span
 from padray.networks.layers import Shape
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 from padray.synthetic.set import Learned
 
 # Tensors by their names: the same ones, of the same shapes and dtype, in every contribution to an iteration.

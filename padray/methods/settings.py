@@ -5,17 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from padray.sections import (
-    FULL_AUGMENTATION,
-    Augmentation,
-    Count,
-    Epochs,
-    NetworkSettings,
-    NotNegative,
-    Section,
-    Share,
-)
-from padray.settings.experts import ExpertSettings
+from padray.experts.settings import ExpertSettings
+from padray.networks.settings import NetworkSettings
+from padray.sections import FULL_AUGMENTATION, Augmentation, Count, Epochs, NotNegative, Section, Share
 
 
 @dataclass(frozen=True)

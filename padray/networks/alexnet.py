@@ -6,7 +6,7 @@ Shapes at 3x32x32: 128x16x16 -> 192x8x8 -> 256x8x8 -> 192x8x8 -> 192x4x4 -> 3072
 from torch import nn
 
 from padray.networks.layers import Network, Shape, Stack, is_large, is_mnist
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 
 def alexnet(settings: NetworkSettings, shape: Shape, classes: int) -> Network:

@@ -6,7 +6,7 @@ Shapes at 3x32x32, width 128, depth 3: 128x16x16 -> 128x8x8 -> 128x4x4 -> 2048 -
 from torch import nn
 
 from padray.networks.layers import Network, Shape, Stack, is_mnist
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 
 def convnet(settings: NetworkSettings, shape: Shape, classes: int) -> Network:

@@ -6,7 +6,7 @@ Shapes at 3x1x64, width 32, depth 3: 32x1x32 -> 32x1x16 -> 32x1x8 -> 256 -> K.
 from torch import nn
 
 from padray.networks.layers import Network, Shape, Stack
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 
 def convnet1d(settings: NetworkSettings, shape: Shape, classes: int) -> Network:

@@ -43,7 +43,7 @@ def is_large(shape: Shape) -> bool:
 def make_norm(kind: str, shape: Shape) -> nn.Module:
     """The norm of a map (C, H, W). "instance" has one group a channel: affine, eps 1e-5, no running statistics.
 
-    "group" needs channels divisible by `GROUPS`, which `networks.check` has seen to.
+    "group" needs channels divisible by `GROUPS`, which `factory.check` has seen to.
     """
     channels = shape[0]
     if kind == "batch":

@@ -6,7 +6,7 @@ Shapes at 3x32x32: 6x28x28 -> 6x14x14 -> 16x10x10 -> 16x5x5 -> 400 -> 120 -> 84 
 from torch import nn
 
 from padray.networks.layers import Network, Shape, Stack, is_large, is_mnist
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 
 def lenet(settings: NetworkSettings, shape: Shape, classes: int) -> Network:

@@ -4,7 +4,7 @@ The peers' code has two hidden layers, the text of PAD one; `depth` counts the h
 """
 
 from padray.networks.layers import Network, Shape, Stack
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 
 def mlp(settings: NetworkSettings, shape: Shape, classes: int) -> Network:

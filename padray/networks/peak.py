@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from padray import networks
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Shape
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 LOOK_BATCH = 1000  # samples that are looked at in one go
 
@@ -49,7 +49,7 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def shaped(network: NetworkSettings, shape: Shape, classes: int, dtype: torch.dtype) -> FlatNetwork:
     """The network without values: sizes, spans and buffers are those of the real one."""
     with torch.device("meta"):
-        built = networks.build(network, shape, classes, 0)
+        built = factory.build(network, shape, classes, 0)
     return FlatNetwork(built.to(dtype).train())
 
 

@@ -8,7 +8,7 @@ is 4x4, as it is at 28, 32 and 64 pixels.
 from torch import Tensor, nn
 
 from padray.networks.layers import Network, Shape, Stack, is_large
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # channels in widths, stride of the first block
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # per stage, by the number of layers

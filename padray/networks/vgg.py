@@ -6,7 +6,7 @@ Shapes at 3x32x32, width 64: 64x16x16 -> 128x8x8 -> 256x4x4 -> 512x2x2 -> 512x1x
 from torch import nn
 
 from padray.networks.layers import Network, Shape, Stack, is_large, is_mnist
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 STAGES = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of each convolution, in widths; a max pool ends a stage
 

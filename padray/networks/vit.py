@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from padray.networks.layers import Network, Shape, Stack
-from padray.sections import HEAD_WIDTH, NetworkSettings
+from padray.networks.settings import HEAD_WIDTH, NetworkSettings
 
 PATCHES_PER_SIDE = 8  # aimed at
 POSITION_STD = 0.02

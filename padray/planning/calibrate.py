@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from padray import networks
 from padray.config import Config
 from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
@@ -18,13 +17,14 @@ from padray.evaluation.teaching import Lesson, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
 from padray.networks.peak import LOOK_BATCH
+from padray.networks.settings import NetworkSettings
 from padray.numerics import decide
 from padray.planning.lines import Line, Pace, Task
 from padray.planning.outline import Known
-from padray.sections import NetworkSettings
 from padray.stages.base import Notify, Progress
 from padray.stages.experts import recipe as expert_recipe
 from padray.stages.scores import recipe as score_recipe
@@ -150,7 +150,7 @@ class _Bench:
         return float(step_s + method.count * both_s / _ITERATIONS * times)
 
     def _network(self, settings: NetworkSettings) -> Network:
-        return networks.build(settings, self.known.shape, self.known.classes, 0).to(self.device, self.dtype)
+        return factory.build(settings, self.known.shape, self.known.classes, 0).to(self.device, self.dtype)
 
     def samples(self, count: int, soft: bool = False) -> Samples:
         draw = generator(0, "plan", "samples")
@@ -212,7 +212,7 @@ class _Drawn:
         return 1
 
     def last(self, expert: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        flat = FlatNetwork(networks.build(self.network, self.shape, self.classes, expert).to(self.device, self.dtype))
+        flat = FlatNetwork(factory.build(self.network, self.shape, self.classes, expert).to(self.device, self.dtype))
         return flat.flatten(), flat.buffers()
 
 

@@ -16,9 +16,9 @@ from padray.data import whitening
 from padray.fingerprint import Identity
 from padray.networks import peak
 from padray.networks.flat import FlatNetwork
+from padray.networks.settings import NetworkSettings
 from padray.numerics import decide
 from padray.planning.outline import Known
-from padray.sections import NetworkSettings
 from padray.stages.base import Context
 from padray.store import shelf
 from padray.store.artifacts import split_key

@@ -13,9 +13,9 @@ from padray.fingerprint import Identity
 from padray.methods.families import method_of
 from padray.methods.method import Costs, Sizes
 from padray.networks import peak
+from padray.networks.settings import NetworkSettings
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task
-from padray.sections import NetworkSettings
 from padray.stages import checkpoints, evaluate, imported
 from padray.stages.evaluate import Foreseen
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 # Whole trainings, by their recipe: experts and scores; the teacher; a cell by the standard protocol, or taught.
 Training = Literal["experts", "scores", "teacher", "standard", "taught"]

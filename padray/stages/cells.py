@@ -10,7 +10,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from padray import networks
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
@@ -22,6 +21,7 @@ from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, recip
 from padray.evaluation.teaching import Lesson, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.numerics import Numerics, decide
 from padray.stages import stored, teacher
@@ -213,7 +213,7 @@ class _Bench:
         assert experts is not None, "random_soft is asked for with its experts"
         folder = Folder(self.work.inputs.location, experts.folder, experts.fingerprint)
         manifest = folder.require()
-        network = networks.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
+        network = factory.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())
         votes = []
         for k in range(self.config.experts.count):

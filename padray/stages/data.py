@@ -2,13 +2,14 @@
 
 import time
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config
 from padray.data import datasets, sources
 from padray.data.datasets import Dataset
 from padray.data.listing import HOLDS
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.numerics import within_memory
 from padray.stages import stored
 from padray.stages.base import Context, Progress
@@ -61,7 +62,7 @@ def check_networks(facts: DatasetFacts, config: Config) -> None:
         asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
     for key, network in asked:
         try:
-            networks.check(network, facts.shape)
+            factory.check(network, facts.shape)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
 

@@ -11,7 +11,7 @@ from padray.errors import InputError
 from padray.evaluation import table
 from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 from padray.stages import stored, teacher, tensorboard
 from padray.stages.base import Context, Inputs, Unit, make_missing
 from padray.stages.cells import EvaluationWork, Places, cells_in, result_of

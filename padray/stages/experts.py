@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config, ExpertSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
@@ -16,6 +16,7 @@ from padray.experts.schedule import rank, samples_of_epoch
 from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of, train
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.numerics import decide
 from padray.stages import imported, stored
@@ -69,7 +70,7 @@ class ExpertWork:
 
         def make(unit: Unit) -> StoredObject:
             seed = seed_for(self.config.seed_of("experts"), "experts", unit.id, "network")
-            network = networks.build(self.config.network, dataset.shape, dataset.classes, seed)
+            network = factory.build(self.config.network, dataset.shape, dataset.classes, seed)
             snapshots, facts = self._train(unit, network.to(device, numerics.dtype), splits, chosen)
             content, rows = snapshots.encode({**facts, "spans": _spans(network), "seed": seed})
             crash_point("experts", "before-put", int(unit.id[-4:]))

@@ -1,8 +1,8 @@
 """Experts of others, which `padray import` has stored: checked before they are matched, never trained."""
 
-from padray import networks
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.networks.flat import spans_of
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
@@ -29,7 +29,7 @@ def require(context: Context, identity: Identity, data: Identity) -> None:
     if count < settings.count:
         raise InputError(f"there are {count} imported experts, but experts.count is {settings.count}; lower it")
     facts = dataset_facts(context.folder(data))
-    parameters = spans_of(networks.build(config.network, facts.shape, facts.classes, 0))[-1].stop
+    parameters = spans_of(factory.build(config.network, facts.shape, facts.classes, 0))[-1].stop
     for item in manifest.objects[: settings.count]:
         rows = rows_of(item)
         if rows.count - 1 != settings.epochs:

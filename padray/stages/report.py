@@ -3,9 +3,10 @@
 import time
 from dataclasses import asdict
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.networks.flat import spans_of
 from padray.report import page
 from padray.report.difficulty import Difficulty
@@ -79,7 +80,7 @@ def gather(
     config, data = context.config, context.folder(identities["data"])
     facts, distilled = dataset_facts(data), context.folder(identities["distill"])
     synthetic = stored.load_set(distilled, config.distill.iterations)
-    network = networks.build(config.network, facts.shape, facts.classes, 0)
+    network = factory.build(config.network, facts.shape, facts.classes, 0)
     return Subject(
         name=context.name, overrides=context.overrides, config=config,
         synthetic=synthetic, rows=rows,

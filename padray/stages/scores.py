@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config, ScoreSettings
 from padray.data.datasets import Dataset
 from padray.draws import generator, seed_for
@@ -26,6 +26,7 @@ from padray.experts.scores import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
 from padray.files import read_regular, shown
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.numerics import decide
 from padray.stages import stored
 from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
@@ -58,7 +59,7 @@ class ScoreWork:
 
         def make(unit: Unit) -> StoredObject:
             start = seed_for(seed, "scores", unit.id, "network")
-            network = networks.build(settings.network, dataset.shape, dataset.classes, start)
+            network = factory.build(settings.network, dataset.shape, dataset.classes, start)
             network = network.to(device, numerics.dtype)
             epochs = train(network, parts[0], recipe(settings), Draws(seed, "scores", unit.id))
             seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"))

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from padray import fingerprint, networks
+from padray import fingerprint
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
@@ -19,6 +19,7 @@ from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
 from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
+from padray.networks import factory
 from padray.numerics import decide
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store.artifacts import Folder, StoredObject
@@ -72,7 +73,7 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
     evaluation, seed = config.evaluation, config.seed_of("evaluation")
     settings = evaluation.teacher
     start = seed_for(seed, "evaluation", "teacher", "network")
-    model = networks.build(settings.network, dataset.shape, dataset.classes, start)
+    model = factory.build(settings.network, dataset.shape, dataset.classes, start)
     model = model.to(samples.images.device, samples.images.dtype)
     batched = evaluation.model_copy(update={"batch": settings.teacher_batch})
     recipe = recipe_for(batched, settings.epochs, settings.teacher_lr)
@@ -99,7 +100,7 @@ def load(config: Config, inputs: Inputs, dataset: Dataset, device: torch.device)
     place = fingerprint.teacher_identity(config, inputs.data)
     folder = _folder(inputs, place)
     content = folder.get(folder.require().object(_STEM))
-    model = networks.build(config.evaluation.teacher.network, dataset.shape, dataset.classes, 0)
+    model = factory.build(config.evaluation.teacher.network, dataset.shape, dataset.classes, 0)
     model = model.to(decide(config.compute).dtype)
     model.load_state_dict(safetensors.torch.load(content))
     return model.to(device).eval().requires_grad_(False)

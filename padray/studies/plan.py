@@ -20,7 +20,8 @@ from padray import loading, trees
 from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.files import shown
-from padray.sections import Architecture, NetworkSettings, Section
+from padray.networks.settings import Architecture, NetworkSettings
+from padray.sections import Section
 
 Values = dict[str, Any]
 Cases = dict[str, Values | None]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from padray import networks
 from padray.errors import InputError
 from padray.files import shown
 from padray.methods.families import method_of
+from padray.networks import factory
 from padray.networks.flat import spans_of
 from padray.report import figures, info, layer_errors
 from padray.stages import stored
@@ -119,7 +119,7 @@ def _pictures(context: Context, folder: Folder, chain: Chain, kind: str) -> dict
         return {kind: Picture("", figures.draw_images(info.images_info(stored.load_set(folder, iterations))))}
     history = stored.load_history(folder, iterations)
     facts, distill = dataset_facts(context.folder(chain.data)), chain.config.distill
-    spans = spans_of(networks.build(chain.config.network, facts.shape, facts.classes, 0))
+    spans = spans_of(factory.build(chain.config.network, facts.shape, facts.classes, 0))
     own = {one.stem: one.info for one in method_of(distill).figures(distill, history, spans, facts.class_names)}
     drawn = {stem: figures.DRAWINGS[type(one)](one) for stem, one in own.items()}
     if kind == "weights":

@@ -31,14 +31,14 @@ def peak_bytes() -> int:
 
 def measure(variant: str, steps: int) -> dict[str, int]:
     """Run one gradient in this process."""
-    from padray import networks
     from padray.draws import generator
     from padray.methods.trajectory import gradients, student
+    from padray.networks import factory
     from padray.networks.flat import FlatNetwork
-    from padray.sections import NetworkSettings
+    from padray.networks.settings import NetworkSettings
 
     torch.set_num_threads(1)
-    network = FlatNetwork(networks.build(NetworkSettings(width=WIDTH), (3, 32, 32), 10, 0).train())
+    network = FlatNetwork(factory.build(NetworkSettings(width=WIDTH), (3, 32, 32), 10, 0).train())
     draw = generator(0, "benchmark")
     images, labels = torch.rand(BATCH, 3, 32, 32, generator=draw), torch.randn(BATCH, 10, generator=draw)
     learned = student.Learned(images, labels, torch.tensor(0.01))

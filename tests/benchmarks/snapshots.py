@@ -52,11 +52,11 @@ def expert(number: int) -> torch.Tensor:
 
 def write_pickle(folder: Path) -> int:
     """The file, and how many bytes it has; every parameter is a tensor of its own."""
-    from padray import networks
+    from padray.networks import factory
     from padray.networks.flat import FlatNetwork
-    from padray.sections import NetworkSettings
+    from padray.networks.settings import NetworkSettings
 
-    network = FlatNetwork(networks.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0))
+    network = FlatNetwork(factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0))
     assert network.size == PARAMETERS
     trajectories = [
         [[row[span.start : span.stop].view(span.shape).clone() for span in network.spans] for row in expert(k)]

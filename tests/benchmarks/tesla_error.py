@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from padray import networks
 from padray.config import DataSettings, NetworkSettings
 from padray.data import datasets, sources
 from padray.draws import generator
@@ -21,6 +20,7 @@ from padray.methods.trajectory import gradients, student
 from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
 
@@ -67,7 +67,7 @@ def main() -> None:
     path = parser.parse_args().data
     data = DataSettings(dataset="cifar10", path=path, limit_per_class=200, validation=0.0)
     images, labels = datasets.make(data, sources.read(data)).split("train")
-    network = FlatNetwork(networks.build(NetworkSettings(width=32, depth=3), (3, 32, 32), 10, 0).train())
+    network = FlatNetwork(factory.build(NetworkSettings(width=32, depth=3), (3, 32, 32), 10, 0).train())
     snapshots = expert(network, images, labels)
     network.to(torch.float64)
     order = torch.randperm(len(images), generator=generator(0, "tesla", "set"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from padray import loading, networks, pipeline
+from padray import loading, pipeline
 from padray.config import EvaluationSettings
 from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
@@ -21,7 +21,8 @@ from padray.evaluation.protocol import Cell
 from padray.experts import training
 from padray.experts.training import Draws, Samples
 from padray.fingerprint import Identity
-from padray.sections import NetworkSettings
+from padray.networks import factory
+from padray.networks.settings import NetworkSettings
 from padray.stages import cells as making
 from padray.stages import stored
 from padray.stages.base import Context, InlineRunner, Inputs, Unit
@@ -133,7 +134,7 @@ def test_iterates_are_judged_by_the_metric(metric: str) -> None:
     score = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}[metric]
     for k, value in enumerate(found):
         draws = Draws(0, "distill", f"validation-{k}")
-        made = networks.build(network, (1, 4, 4), 2, seed_for(0, "distill", draws.unit, "network"))
+        made = factory.build(network, (1, 4, 4), 2, seed_for(0, "distill", draws.unit, "network"))
         list(training.train(made, Samples(images[:8], labels[:8]), protocol.recipe_for(settings, 3, 0.05), draws))
         predicted = training.logits_of(made, images[8:]).argmax(dim=1)
         assert accuracy_score(labels[8:], predicted) != balanced_accuracy_score(labels[8:], predicted)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from padray import commands, networks, pipeline
+from padray import commands, pipeline
 from padray.config import ExpertSettings
 from padray.console import Console
 from padray.errors import InputError
 from padray.exchange.sets import Told
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 from padray.stages import experts as stage
 from padray.store.artifacts import Folder, LostObjectError, read_manifest
 from padray.store.location import open_location
@@ -73,7 +74,7 @@ def test_every_row_of_a_shard_is_the_snapshot_of_the_file(chain, source, brought
     assert (len(manifest.objects), brought["count"], brought["epochs"]) == (3, 3, EPOCHS)
     folder = Folder(location, path, manifest.fingerprint)
     images = torch.rand(5, 1, 8, 8)
-    flat = FlatNetwork(networks.build(NetworkSettings(width=4, depth=2), (1, 8, 8), 10, 0))
+    flat = FlatNetwork(factory.build(NetworkSettings(width=4, depth=2), (1, 8, 8), 10, 0))
     for item, expert in zip(manifest.objects, in_order(source), strict=True):
         for epoch in (0, 3, EPOCHS):
             peer = peer_network(0)

@@ -17,7 +17,8 @@ from padray import commands
 from padray.console import Console
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
-from padray.exchange.formats import FORMATS, Outgoing, files_of
+from padray.exchange.formats import Outgoing
+from padray.exchange.layouts import LAYOUTS, files_of
 from padray.exchange.sets import Told
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.exchange.conftest import Chain, peer_set
@@ -106,7 +107,7 @@ def test_a_parquet_file_holds_images_labels_and_their_types(chain, tmp_path):
     assert card.startswith("---\n") and "path: data/train-*.parquet" in card and "is lost" in card
 
 
-@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_says_what_the_set_is(chain, tmp_path, layout):
     made = take(chain, layout, tmp_path / "out")
     described = json.loads((tmp_path / "out" / "metadata.json").read_text())
@@ -133,7 +134,7 @@ def test_an_empty_destination_is_not_this_folder(chain):
         commands.take(chain.set_name, "pt", "", str(chain.root))
 
 
-@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_is_never_overwritten_unless_it_holds_the_same(chain, tmp_path, layout):
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from padray import networks
 from padray.config import DataSettings, ScoreSettings
 from padray.data import datasets, sources
 from padray.draws import generator
 from padray.experts.scores import NEVER_LEARNED, SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, Samples, train
-from padray.sections import NetworkSettings
+from padray.networks import factory
+from padray.networks.settings import NetworkSettings
 
 NETWORK = NetworkSettings(name="convnet", width=4, depth=2)
 
@@ -74,7 +74,7 @@ def test_a_sure_and_right_network_finds_nothing_hard_and_a_sure_and_wrong_one_do
 
 
 def test_grand_is_the_length_of_the_last_layers_gradient_sample_by_sample():
-    data, network = samples(), networks.build(NETWORK, (1, 8, 8), 3, 5).double()
+    data, network = samples(), factory.build(NETWORK, (1, 8, 8), 3, 5).double()
     data = Samples(data.images.double(), data.labels)
     head = {name: value.detach() for name, value in network.classifier.named_parameters()}
     features_NF = network.features(data.images).detach()
@@ -119,7 +119,7 @@ def test_what_is_observed_is_each_epochs_end_in_evaluation_mode_without_augmenta
     data, more = samples(12), samples(5)
     recipe = Recipe(3, 4, 0.05, 0.9, 0.0, "crop_flip")
     settings = NetworkSettings(name="convnet", width=4, depth=2, norm="batch")
-    network, twin = (networks.build(settings, (1, 8, 8), 3, 0) for _ in range(2))
+    network, twin = (factory.build(settings, (1, 8, 8), 3, 0) for _ in range(2))
     found = observe(network, train(network, data, recipe, Draws(0, "test", "a")), [data, more], generator(0, "lots"))
     both = Samples(torch.cat([data.images, more.images]), torch.cat([data.labels, more.labels]))
     for epoch, _ in enumerate(train(twin, data, recipe, Draws(0, "test", "a"))):
@@ -155,7 +155,7 @@ def recall() -> dict[str, float]:
     scores = {method: torch.zeros(count, dtype=torch.float64) for method in SCORES}
     for unit in ("a", "b"):
         shape = NetworkSettings(name="convnet", width=16, depth=2)
-        network = networks.build(shape, dataset.shape, 10, generator(0, unit).initial_seed())
+        network = factory.build(shape, dataset.shape, 10, generator(0, unit).initial_seed())
         epochs = train(network, planted, recipe, Draws(0, "planted", unit))
         found = observe(network, epochs, [planted], generator(0, "planted", unit, "lots"))
         for method, score in SCORES.items():

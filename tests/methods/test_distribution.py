@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from padray import networks
 from padray.config import Config, NetworkSettings
 from padray.data import augment
 from padray.draws import generator, seed_for
@@ -15,6 +14,7 @@ from padray.methods import steps
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.distribution.outputs import outputs_of
 from padray.methods.distribution.settings import DistributionSettings, OutputSettings
+from padray.networks import factory
 from tests.methods.given import Given
 
 SHAPE, CLASSES, PER_CLASS = (3, 8, 8), 3, 9
@@ -47,7 +47,7 @@ def plain_means(batch: torch.Tensor, parts: list[torch.Tensor], kind: str) -> li
 
 def second_implementation(materials: Given, made: DistributionMatching, images: torch.Tensor, iteration: int):
     """The loss of each class, and the gradient of their sum."""
-    network = networks.build(NETWORK, SHAPE, CLASSES, seed_for(5, "distill", "network", iteration)).double()
+    network = factory.build(NETWORK, SHAPE, CLASSES, seed_for(5, "distill", "network", iteration)).double()
     parts = [parameter.detach() for parameter in network.parameters()]
     leaf, losses = images.clone().requires_grad_(), []
     for label in range(CLASSES):
@@ -97,7 +97,7 @@ def test_a_batch_norm_sees_all_classes_in_one_pass():
     state = made.start()
     assert made.count == 1
     found = made.contribute(state, 0, ())
-    network = networks.build(materials.network, SHAPE, CLASSES, seed_for(5, "distill", "network", 0)).double().train()
+    network = factory.build(materials.network, SHAPE, CLASSES, seed_for(5, "distill", "network", 0)).double().train()
     by_class = torch.cat([materials.images[materials.labels == label] for label in range(CLASSES)])
     leaf = state.learned.images.clone().requires_grad_()
     wanted = network.features(by_class).view(CLASSES, PER_CLASS, -1).mean(dim=1).detach()
@@ -165,14 +165,14 @@ def test_a_step_that_leaves_what_is_not_finite_names_its_setting():
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, [0, 1, 2, 3]), (0.25, [1, 2, 3]), (0.5, [2, 3]), (0.75, [3])])
 def test_fiem_on_blocks_leaves_the_first_outputs_of_a_three_block_network_and_its_logits_out(share, kept):
-    network = networks.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0)
+    network = factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0)
     found = outputs_of(network, torch.zeros(2, 3, 32, 32), OutputSettings(which="blocks", share=share))
     sizes = [128 * 16 * 16, 128 * 8 * 8, 2048, 10]
     assert [output.shape for output in found] == [(2, sizes[k]) for k in kept]
 
 
 def test_fiem_on_units_cuts_the_numbers_of_all_modules_end_to_end():
-    network = networks.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0)
+    network = factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0)
     images = torch.rand(2, 3, 32, 32)
     (whole,) = outputs_of(network, images, OutputSettings(which="units"))
     assert whole.shape == (2, 559_104), "FAMILIES of the paper's network: 12 modules"

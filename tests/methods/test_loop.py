@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from padray import networks
 from padray.config import NetworkSettings
 from padray.draws import generator
 from padray.errors import DivergedError, WorkError
@@ -18,6 +17,7 @@ from padray.methods.method import Contribution
 from padray.methods.state import State
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.stages import stored
 from padray.synthetic.set import Learned
@@ -32,7 +32,7 @@ def problem(**changes) -> TrajectoryMatching:
         "lr_images": 1.0, "validation": {"seeds": 0}, **changes,
     }  # fmt: skip
     mlp = NetworkSettings(name="mlp", width=4, depth=1)
-    module = networks.build(mlp, SHAPE, CLASSES, seed=1)
+    module = factory.build(mlp, SHAPE, CLASSES, seed=1)
     settings = TrajectorySettings.model_validate(given)
     return trajectory(settings, Given(mlp, SHAPE, CLASSES), FlatNetwork(module.double().train()))
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from padray.config import NetworkSettings
 from padray.errors import InputError
-from padray.networks import FAMILIES, build, check
+from padray.networks.factory import build, check
+from padray.networks.families import FAMILIES
 
 CIFAR, MNIST, TINY = (3, 32, 32), (1, 28, 28), (3, 64, 64)
 SERIES, TABLE = (3, 1, 64), (13, 1, 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from padray.config import NetworkSettings
-from padray.networks import build
+from padray.networks.factory import build
 from padray.networks.flat import FlatNetwork
 
 SHAPE = (3, 16, 16)

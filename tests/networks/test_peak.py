@@ -8,7 +8,7 @@ import torch
 
 from padray.methods.trajectory.costs import student_peak
 from padray.networks import peak
-from padray.sections import NetworkSettings
+from padray.networks.settings import NetworkSettings
 
 MEASURED = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "adjoint_memory.json").read_text())
 SHAPE = (3, 32, 32)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.vision_transformer import EncoderBlock
 
 from padray.config import NetworkSettings
-from padray.networks import build
+from padray.networks.factory import build
 from padray.networks.vit import Attention, Block, Tokens
 
 CIFAR = (3, 32, 32)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from padray.config import NetworkSettings
-from padray.networks import FAMILIES, build
+from padray.networks.factory import build
+from padray.networks.families import FAMILIES
 
 NARROW: dict[str, dict[str, Any]] = {
     "convnet": {"width": 16}, "vgg11": {"width": 8}, "resnet18": {"width": 8}, "resnet34": {"width": 4},

@@ -12,13 +12,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from padray import commands, fingerprint, loading, networks, pipeline, sweep
+from padray import commands, fingerprint, loading, pipeline, sweep
 from padray.errors import InputError
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
 from padray.experts.training import Samples
 from padray.fingerprint import Identity
-from padray.sections import NetworkSettings
+from padray.networks import factory
+from padray.networks.settings import NetworkSettings
 from padray.stages import cells, evaluate, stored
 from padray.stages.base import Context, InlineRunner
 from padray.store import headers, shards
@@ -118,7 +119,7 @@ def test_the_experts_label_the_samples_of_the_random_control(chain, trained):
         assert torch.equal(real.images, soft.images)
         votes = []
         for item in folder.require().objects[: config.experts.count]:
-            network = networks.build(config.network, (1, 8, 8), 10, 0)
+            network = factory.build(config.network, (1, 8, 8), 10, 0)
             theta = shards.read_row(folder, item, -1)
             torch.nn.utils.vector_to_parameters(theta, network.parameters())
             votes.append(network.eval()(real.images).detach())
@@ -185,7 +186,7 @@ def test_one_teacher_serves_all_cells_and_all_sets(chain):
 def test_the_teacher_says_how_good_it_is(chain):
     chain.rows(*TEACHER)
     content = teacher_file(chain).read_bytes()
-    network = networks.build(NetworkSettings(name="convnet", width=4, depth=2, norm="batch"), (1, 8, 8), 10, 7)
+    network = factory.build(NetworkSettings(name="convnet", width=4, depth=2, norm="batch"), (1, 8, 8), 10, 7)
     network.load_state_dict(safetensors.torch.load(content))
     context = chain.context()
     images, labels = stored.load_dataset(context.folder(chain.found["data"])).split("test")

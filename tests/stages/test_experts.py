@@ -9,12 +9,13 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from padray import commands, networks, pipeline
+from padray import commands, pipeline
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import InputError
 from padray.experts import sharpness, training
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.pipeline import Outcome
 from padray.stages import stored
@@ -90,7 +91,7 @@ def normed(tiny, tmp_path) -> tuple[Context, Outcome]:
 def trained_again(done: tuple[Context, Outcome], expert: int) -> torch.nn.Module:
     """The expert's module, made by the same training without any storage."""
     config, dataset, unit = done[0].config, dataset_of(done), f"expert-{expert:04d}"
-    module = networks.build(config.network, dataset.shape, dataset.classes, seed_for(0, "experts", unit, "network"))
+    module = factory.build(config.network, dataset.shape, dataset.classes, seed_for(0, "experts", unit, "network"))
     settings = config.experts
     recipe = Recipe(settings.epochs, settings.batch, settings.lr, 0, 0, settings.augment)
     list(train(module, Samples(*dataset.split("train")), recipe, Draws(0, "experts", unit)))
@@ -105,7 +106,7 @@ def test_an_end_and_its_buffers_are_the_trained_module(normed):
         assert {name: value.tolist() for name, value in buffers.items()} == {
             name: value.tolist() for name, value in module.named_buffers()
         }
-        fresh = FlatNetwork(networks.build(normed[0].config.network, (1, 8, 8), 10, 0))
+        fresh = FlatNetwork(factory.build(normed[0].config.network, (1, 8, 8), 10, 0))
         fresh.module.eval()
         theta = shards.read_row(folder, item, -1)
         assert torch.equal(fresh(theta, images, buffers), logits_of(module, images))

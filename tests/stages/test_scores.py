@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from padray import commands, job, loading, networks, pipeline
+from padray import commands, job, loading, pipeline
 from padray.draws import generator, seed_for
 from padray.errors import InputError, WorkError
 from padray.experts.scores import SCORES, observe
 from padray.experts.training import Draws, Recipe, Samples, train
+from padray.networks import factory
 from padray.pipeline import Outcome
 from padray.report import words
 from padray.stages import stored
@@ -64,7 +65,7 @@ def test_a_table_holds_what_its_own_network_shows(settings):
     context, outcome = run(settings, until="scores")
     dataset = stored.load_dataset(context.folder(outcome.identities["data"]))
     parts = [Samples(*dataset.split(name)) for name in ("train", "validation")]
-    network = networks.build(
+    network = factory.build(
         context.config.scores.network, dataset.shape, 10, seed_for(0, "scores", "network-0001", "network")
     )
     epochs = train(network, parts[0], Recipe(2, 32, 0.05, 0.9, 5e-4, "crop"), Draws(0, "scores", "network-0001"))

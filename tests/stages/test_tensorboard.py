@@ -10,8 +10,8 @@ import pytest
 from padray import commands, pipeline
 from padray.evaluation.protocol import Cell
 from padray.fingerprint import Identity
+from padray.networks.settings import NetworkSettings
 from padray.pipeline import Outcome
-from padray.sections import NetworkSettings
 from padray.stages import stored, tensorboard
 from padray.stages.base import Context
 from padray.stages.tensorboard import Curves

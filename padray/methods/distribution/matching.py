@@ -14,7 +14,6 @@ from functools import cached_property
 
 import torch
 
-from padray import networks
 from padray.data import augment
 from padray.draws import generator, seed_for
 from padray.methods import steps
@@ -24,6 +23,7 @@ from padray.methods.distribution.settings import DistributionSettings
 from padray.methods.figures import Figure, History
 from padray.methods.method import Contribution, Costs, Iterative, Metrics, Sizes
 from padray.methods.state import State, start
+from padray.networks import factory
 from padray.networks.flat import Span
 from padray.networks.layers import Network
 from padray.networks.peak import peak_of
@@ -92,7 +92,7 @@ class DistributionMatching(Iterative[DistributionSettings]):
         """The iteration's network, which nobody trains."""
         given = self.materials
         seed = seed_for(given.seed, "distill", "network", iteration)
-        network = networks.build(given.network, given.shape, given.classes, seed)
+        network = factory.build(given.network, given.shape, given.classes, seed)
         return network.to(given.device, given.dtype).train().requires_grad_(False)
 
     def _means(self, network: Network, batches: list[torch.Tensor]) -> list[list[torch.Tensor]]:

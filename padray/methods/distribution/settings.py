@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from padray.methods.settings import Contributions, DistillSettings
-from padray.sections import Batch, NetworkSettings, NotNegative, Section, Share
+from padray.networks.settings import NetworkSettings
+from padray.sections import Batch, NotNegative, Section, Share
 
 
 class OutputSettings(Section):

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from padray import networks
 from padray.draws import generator
 from padray.errors import DivergedError
 from padray.methods import steps
@@ -25,6 +24,7 @@ from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.methods.trajectory.student import Gradient
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork, Span
 from padray.synthetic.set import Learned
 
@@ -45,7 +45,7 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
     def network(self) -> FlatNetwork:
         """The student's structure."""
         given = self.materials
-        built = networks.build(given.network, given.shape, given.classes, 0)
+        built = factory.build(given.network, given.shape, given.classes, 0)
         return FlatNetwork(built.to(given.device, given.dtype).train())
 
     @cached_property

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from padray.experts.settings import ExpertSettings
 from padray.methods.settings import Contributions, DistillSettings
-from padray.sections import Batch, Count, Epoch, NetworkSettings, NotNegative, Positive, Section, Share, Units
-from padray.settings.experts import ExpertSettings
+from padray.networks.settings import NetworkSettings
+from padray.sections import Batch, Count, Epoch, NotNegative, Positive, Section, Share, Units
 
 _MORE = "lower cluster.workers or raise distill.trajectories"
 

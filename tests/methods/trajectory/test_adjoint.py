@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from padray import networks
 from padray.config import NetworkSettings
 from padray.data import augment
 from padray.draws import generator
@@ -14,6 +13,7 @@ from padray.methods.trajectory import gradients, student
 from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
 
@@ -22,7 +22,7 @@ SHAPE, CLASSES, SAMPLES = (1, 8, 8), 4, 12
 
 @pytest.fixture(scope="module")
 def network() -> FlatNetwork:
-    module = networks.build(NetworkSettings(name="convnet", width=6, depth=2), SHAPE, CLASSES, seed=1)
+    module = factory.build(NetworkSettings(name="convnet", width=6, depth=2), SHAPE, CLASSES, seed=1)
     return FlatNetwork(module.double().train())
 
 

@@ -12,13 +12,13 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from padray import networks
 from padray.config import NetworkSettings
 from padray.data import augment
 from padray.draws import generator
 from padray.methods.state import start as first_state
 from padray.methods.trajectory import student
 from padray.methods.trajectory.settings import TrajectorySettings
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
 from tests.methods.given import Given, trajectory
@@ -31,7 +31,7 @@ CONSTRAINTS = ("mean1", "none", "l2", "softmax", "clamp")
 
 @pytest.fixture(scope="module")
 def network() -> FlatNetwork:
-    module = networks.build(NetworkSettings(name="convnet", width=4, depth=2), SHAPE, CLASSES, seed=1)
+    module = factory.build(NetworkSettings(name="convnet", width=4, depth=2), SHAPE, CLASSES, seed=1)
     return FlatNetwork(module.double().train())
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from padray import networks
 from padray.config import NetworkSettings
 from padray.errors import WorkError
 from padray.methods.trajectory.selection import (
@@ -15,6 +14,7 @@ from padray.methods.trajectory.selection import (
     without_small_errors,
 )
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
+from padray.networks import factory
 from padray.networks.flat import Span, spans_of
 
 SPANS = (Span("a", (2, 2), 0, 4), Span("b", (4,), 4, 8), Span("c", (2,), 8, 10))
@@ -28,7 +28,7 @@ def keeping(strategy: str, ratio: float, spans=SPANS, rule: str = "none", thresh
 @pytest.fixture(scope="module")
 def paper() -> tuple[Span, ...]:
     """PAD's CIFAR-10 network."""
-    return spans_of(networks.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0))
+    return spans_of(factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0))
 
 
 @pytest.mark.parametrize(("ratio", "cut"), [(0.25, 80_002), (0.5, 160_005), (0.75, 240_007), (0.0, 0)])

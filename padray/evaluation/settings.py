@@ -4,19 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import (
-    FULL_AUGMENTATION,
-    Architecture,
-    Augmentation,
-    Batch,
-    Epochs,
-    NetworkSettings,
-    NotNegative,
-    Positive,
-    Section,
-    Share,
-    Units,
-)
+from padray.networks.settings import Architecture, NetworkSettings
+from padray.sections import FULL_AUGMENTATION, Augmentation, Batch, Epochs, NotNegative, Positive, Section, Share, Units
 
 _MOST_CELLS = 20_000  # of one source of training samples
 

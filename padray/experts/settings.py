@@ -1,16 +1,15 @@
 """The settings of what is extracted: difficulty scores, the schedule that they give, and the experts."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from padray.networks.settings import Architecture, NetworkSettings
 from padray.sections import (
     FULL_AUGMENTATION,
-    Architecture,
     Augmentation,
     Batch,
     Epoch,
-    NetworkSettings,
     NotNegative,
     Place,
     Positive,
@@ -35,6 +34,15 @@ def _named_removal(value: Any) -> Any:
     return tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
 
 
+def _known_method(value: Any) -> Any:
+    if value not in ("el2n", "file"):  # the default is known without the table, which brings PyTorch
+        from padray.experts.scores import SCORES
+
+        if not isinstance(value, str) or value not in SCORES:
+            raise ValueError(f"must be one of {', '.join(SCORES)} or file")
+    return value
+
+
 class ScoreSettings(Section):
     """Difficulty scores: the method, and how the scoring networks are trained. Higher scores are harder samples.
 
@@ -44,9 +52,7 @@ class ScoreSettings(Section):
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"networks", "seed", "path"})
-    method: Literal[
-        "el2n", "grand", "loss", "least_confidence", "entropy", "margin", "forgetting", "random", "file"
-    ] = "el2n"
+    method: Annotated[str, BeforeValidator(_known_method)] = "el2n"
     path: Place | None = None
     digest: str | None = None
     networks: Units = 10
