@@ -47,7 +47,7 @@ def context(name: str, request: Request) -> Context:
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
     loaded = loading.load(name, request.overrides, request.space)
     location = _working(_location(request.storage, loaded.config), loaded.config)
-    runner = _runner(request.runner, loaded.config, location, loaded.name)
+    runner = runner_of(request.runner, loaded.config, location, loaded.name)
     return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
 
 
@@ -61,7 +61,7 @@ def _working(location: Location, config: Config) -> Location:
     return location if settings.cache is None else cached(location, settings.cache, settings.cache_gb)
 
 
-def _runner(name: str, config: Config, location: Location, run: str) -> Runner:
+def runner_of(name: str, config: Config, location: Location, run: str) -> Runner:
     if name == "inline":
         return InlineRunner()
     if name == "ray":
@@ -100,7 +100,7 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
         raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]
     location = _working(location, sets[0].config)
-    runner = _runner(request.runner, sets[0].config, location, ", ".join(names))
+    runner = runner_of(request.runner, sets[0].config, location, ", ".join(names))
     about = Command("evaluate", ", ".join(names), request.overrides)
     with console.progress() as notify, beating(about, location, runner, notify) as hear:
         began = time.monotonic()
@@ -125,7 +125,7 @@ def make_study(asked: Asked, request: Request, console: Console) -> dict[str, An
     if config is None:
         raise InputError(f"{asked.path}: no cell of this study is available")
     location = _working(_location(request.storage, config), config)
-    runner = _runner(request.runner, config, location, asked.name)
+    runner = runner_of(request.runner, config, location, asked.name)
     about = Command("study", asked.name, [repr(asked)])
     with console.progress() as notify, beating(about, location, runner, notify) as hear:
         context = Context(asked.name, config, location, runner, hear)

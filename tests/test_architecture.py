@@ -33,7 +33,7 @@ FLOORS = (
     {"console"},
     {"cluster"},
     {"commands"},
-    {"cli"},
+    {"cli", "api"},
     {"job"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -21,7 +21,7 @@ def test_every_module_and_folder_of_padray_is_in_the_tree_once():
         name for line in tree.splitlines() if line.startswith("  ") for name in re.findall(r"[a-z_]+(?:\.py|/)", line)
     ]
     there = [path.name + ("/" if path.is_dir() else "") for path in (ROOT / "padray").iterdir()]
-    assert sorted(named) == sorted(set(there) - {"__init__.py", "__pycache__/", "presets/"})
+    assert sorted(named) == sorted(set(there) - {"__init__.py", "__pycache__/", "presets/", "py.typed"})
 
 
 def spelt_out(pattern: str) -> list[str]:

@@ -21,11 +21,11 @@ from typing import Any
 from unittest import mock
 
 import torch
+from padray.distill import synthetic
 
 from padray import loading, pipeline
 from padray.config import Config
 from padray.data.datasets import Dataset
-from padray.distill import synthetic
 from padray.evaluation.controls import samples_of_set
 from padray.evaluation.protocol import Judges, judge, recipe_for
 from padray.experts.training import Draws, samples_of
