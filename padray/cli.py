@@ -136,7 +136,7 @@ def export(
     """Write a set as others read it."""
     from padray import commands
 
-    Console(as_json).exchanged(commands.take(name, layout, destination, storage))
+    Console(as_json).exchanged(commands.export(name, layout, destination, storage))
 
 
 @app.command("import")
@@ -154,10 +154,10 @@ def import_(
 ) -> None:
     """Store a set, or experts, that others made."""
     from padray import commands
-    from padray.exchange.sets import Told
+    from padray.exchange.sets import ImportOptions
 
     console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, "inline")
-    console.exchanged(commands.bring(source, kind, config, Told(labels, lr), request, console))
+    console.exchanged(commands.import_artifact(source, kind, config, ImportOptions(labels, lr), request, console))
 
 
 @app.command("submit", context_settings={"ignore_unknown_options": True})

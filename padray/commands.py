@@ -13,7 +13,7 @@ from padray.data import survey
 from padray.data.sources import source_digest
 from padray.errors import INTERRUPTED, InputError
 from padray.exchange import incoming, outgoing
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from padray.heartbeat import Command, beating
 from padray.lines import Line
 from padray.loading import Loaded
@@ -132,14 +132,16 @@ def make_study(asked: Asked, request: Request, console: Console) -> dict[str, An
         return studies.run(context, asked, parts)
 
 
-def bring(source: str, kind: str, name: str, told: Told, request: Request, console: Console) -> dict[str, Any]:
+def import_artifact(
+    source: str, kind: str, name: str, options: ImportOptions, request: Request, console: Console
+) -> dict[str, Any]:
     """Import a set or experts of others by the settings `name`; what `--json` prints."""
     where = context(name, request)
     with console.progress() as where.notify:
-        return incoming.bring(where, source, kind, told)
+        return incoming.import_artifact(where, source, kind, options)
 
 
-def take(name: str, layout: str, destination: str, storage: str | None) -> dict[str, Any]:
+def export(name: str, layout: str, destination: str, storage: str | None) -> dict[str, Any]:
     """Export a stored set; what `--json` prints."""
     location = _existing(storage)
     return outgoing.export_set(location, sweep.named(name, location), layout, destination)

@@ -88,13 +88,13 @@ def test_a_layout(tiny, tmp_path, monkeypatch):
     outcome = pipeline.run(context(tiny, tmp_path / "runs"), "distill")
     name = outcome.identities["distill"].folder.split("/")[1]
     with pytest.raises(InputError, match=r"--to names is not known; there are pt, ddranking, imagefolder, hf$"):
-        commands.take(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
+        commands.export(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
     monkeypatch.setitem(
         layouts.LAYOUTS,
         "names",
         lambda: lambda out: {"names.txt": "\n".join(map(str, out.synthetic.facts["class_names"])).encode()},
     )
-    commands.take(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
+    commands.export(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
     assert (tmp_path / "out" / "names.txt").read_text().split() == [str(digit) for digit in range(10)]
 
 

@@ -32,11 +32,11 @@ _PATIENCE_S, _SHORT_S = 300.0, 20.0  # of an interrupted driver, with workers at
 
 
 @ray.remote(num_cpus=0)
-class Board:
+class MetricsBuffer:
     """What driver and workers tell each other while they distil.
 
     Worker 0 pins up metrics, and any worker the reason if padray itself gives up. The driver asks for a stop, and
-    worker 0, once it looks for that, stores its last state. A board that dies comes back empty: what it held is for
+    worker 0, once it looks for that, stores its last state. A buffer that dies comes back empty: what it held is for
     show, but for a stop, which is asked for again, and a refusal, which the storage tells too.
     """
 
@@ -106,7 +106,7 @@ class Task:
 def _distil(task: Task) -> Generator[Metrics, None, None]:
     """Groups of workers, one after another for as long as each gets further than the one before."""
     settings = task.work.config.cluster
-    board = Board.options(  # type: ignore[attr-defined]
+    buffer = MetricsBuffer.options(  # type: ignore[attr-defined]
         scheduling_strategy=beside_driver(), max_restarts=-1, max_task_retries=-1
     ).remote()
     reached = -1
@@ -114,16 +114,16 @@ def _distil(task: Task) -> Generator[Metrics, None, None]:
         before: int = reached
         error: Exception | None = None
         try:
-            with closing(_fitted(task, board)) as told:
+            with closing(_fitted(task, buffer)) as told:
                 for metrics in told:
                     reached = max(reached, int(metrics["iteration"]))
                     yield metrics
         except Exception as failed:  # Ray Train's own, or Ray's
             error = failed
-        reason = ray.get(board.reason.remote())
+        reason = ray.get(buffer.reason.remote())
         if reason is None and error is not None and reached > before:
             continue
-        ray.kill(board)  # not where this is interrupted: the workers still ask it
+        ray.kill(buffer)  # not where this is interrupted: the workers still ask it
         if reason is not None:
             raise reason
         if error is not None:
@@ -131,29 +131,29 @@ def _distil(task: Task) -> Generator[Metrics, None, None]:
         return
 
 
-def _fitted(task: Task, board: Any) -> Generator[Metrics, None, None]:
+def _fitted(task: Task, buffer: Any) -> Generator[Metrics, None, None]:
     """One run of Ray Train, which starts its workers again `cluster.max_losses` times. Raises what ended it."""
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
         outcome: list[Exception] = []
         over = threading.Event()  # not the thread's join: interrupted, Python 3.11 takes a live thread for an ended one
-        threading.Thread(target=_fit, args=(_trainer(task, board, scratch), outcome, over), daemon=True).start()
+        threading.Thread(target=_fit, args=(_trainer(task, buffer, scratch), outcome, over), daemon=True).start()
         try:
             while not over.wait(_POLL_S):
-                yield from ray.get(board.take.remote())
-            yield from ray.get(board.take.remote())
+                yield from ray.get(buffer.take.remote())
+            yield from ray.get(buffer.take.remote())
         except (KeyboardInterrupt, GeneratorExit):
-            _stop(board, over)
+            _stop(buffer, over)
             raise
     if outcome:
         raise outcome[0]
 
 
-def _stop(board: Any, over: threading.Event) -> None:
+def _stop(buffer: Any, over: threading.Event) -> None:
     """Have worker 0 store its last state and the workers end; come back when they have, or when nobody answers.
 
     Where the thread that waits for them still does so while Ray shuts down, Ray ends this process with code 1.
     """
-    patience = _PATIENCE_S if ray.get(board.stop.remote()) else _SHORT_S
+    patience = _PATIENCE_S if ray.get(buffer.stop.remote()) else _SHORT_S
     over.wait(patience)
 
 
@@ -165,7 +165,7 @@ def _explain(error: Exception, allowed: int) -> InfrastructureError:
     )
 
 
-def _trainer(task: Task, board: Any, scratch: str) -> TorchTrainer:
+def _trainer(task: Task, buffer: Any, scratch: str) -> TorchTrainer:
     config = task.work.config
     settings = config.cluster
     resources = {"CPU": float(settings.cpus_per_worker or config.compute.threads)}
@@ -173,7 +173,7 @@ def _trainer(task: Task, board: Any, scratch: str) -> TorchTrainer:
         resources["GPU"] = task.share
     return TorchTrainer(
         _worker,
-        train_loop_config={"work": task.work, "probe": task.probe, "board": board},
+        train_loop_config={"work": task.work, "probe": task.probe, "buffer": buffer},
         torch_config=TorchConfig(backend="gloo"),  # the same on CPUs and GPUs, for little is exchanged
         scaling_config=ScalingConfig(
             num_workers=settings.workers,  # type: ignore[arg-type]  # V2 also takes (fewest, most)
@@ -200,7 +200,7 @@ def _fit(trainer: TorchTrainer, outcome: list[Exception], over: threading.Event)
 
 def _worker(config: dict[str, Any]) -> None:
     """What every Train worker runs. padray's own errors end the run without a retry."""
-    work, board = config["work"], config["board"]
+    work, buffer = config["work"], config["buffer"]
     context, stop = ray.train.get_context(), threading.Event()
     rank, size = context.get_world_rank(), context.get_world_size()
     group = Group(rank, size, stop)
@@ -209,23 +209,23 @@ def _worker(config: dict[str, Any]) -> None:
         if isinstance(placed, Failure):
             raise placed
         distiller = work.open(group.member())
-        with closing(distiller.run()) as iterations, _watching(board, distiller, stop):
+        with closing(distiller.run()) as iterations, _watching(buffer, distiller, stop):
             for metrics in iterations:
                 if rank == 0:
-                    board.add.remote(metrics)
+                    buffer.add.remote(metrics)
         group.agree()
     except PeerLeftError:
-        return  # the board says why
+        return  # the buffer says why
     except PeerLostError:
-        if not ray.get(board.over.remote()):
+        if not ray.get(buffer.over.remote()):
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
-        ray.get(board.refuse.remote(_told(error)))
+        ray.get(buffer.refuse.remote(_told(error)))
         group.leave()
 
 
 @contextmanager
-def _watching(board: Any, distiller: Distiller, stop: threading.Event) -> Iterator[None]:
+def _watching(buffer: Any, distiller: Distiller, stop: threading.Event) -> Iterator[None]:
     """Worker 0 looks for a stop while it works. It stores its last state at once, however long an iteration takes.
 
     Args:
@@ -237,7 +237,7 @@ def _watching(board: Any, distiller: Distiller, stop: threading.Event) -> Iterat
     over = threading.Event()
 
     def watch() -> None:
-        while not ray.get(board.stopped.remote()):  # asked at once, so that the driver knows of somebody to wait for
+        while not ray.get(buffer.stopped.remote()):  # asked at once, so that the driver knows of somebody to wait for
             if over.wait(_POLL_S):
                 return
         try:

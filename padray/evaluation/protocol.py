@@ -40,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Judges:
+class RealSplits:
     """The real samples that a network is judged on: `held` to choose by, `test` to report; each where asked for."""
 
     held: Samples | None
@@ -70,7 +70,7 @@ def fresh(network: NetworkSettings, dataset: Dataset, draws: Draws, like: Sample
 
 
 def judge(
-    training: Samples, network: NetworkSettings, recipe: Recipe, draws: Draws, dataset: Dataset, judges: Judges
+    training: Samples, network: NetworkSettings, recipe: Recipe, draws: Draws, dataset: Dataset, splits: RealSplits
 ) -> Score:
     """Train a fresh network on `training` and take its accuracies.
 
@@ -80,17 +80,17 @@ def judge(
     model = fresh(network, dataset, draws, training)
     for _ in train(model, training, recipe, draws):
         pass
-    return score_of(model, judges)
+    return score_of(model, splits)
 
 
-def score_of(model: nn.Module, judges: Judges) -> Score:
+def score_of(model: nn.Module, splits: RealSplits) -> Score:
     """What is asked of a trained network. Raises DivergedError if what it says is not finite."""
-    held, test = (None if samples is None else measure(model, samples) for samples in (judges.held, judges.test))
+    held, test = (None if samples is None else measure(model, samples) for samples in (splits.held, splits.test))
     return Score(held, test)
 
 
 @dataclass(frozen=True)
-class Trial:
+class ValidationSpec:
     """How a set is judged on the validation split: its samples, protocol, epochs, number of networks, their draws."""
 
     held: Samples
@@ -101,24 +101,24 @@ class Trial:
 
 
 def validation_accuracies(
-    learned: Learned, network: NetworkSettings, dataset: Dataset, trial: Trial
+    learned: Learned, network: NetworkSettings, dataset: Dataset, spec: ValidationSpec
 ) -> list[float | None]:
-    """What `evaluation.metric` says on validation of `trial.seeds` fresh networks trained on what has been learned.
+    """What `evaluation.metric` says on validation of `spec.seeds` fresh networks trained on what has been learned.
 
     None for a network that diverged: that is a judgement, the worst, and no failure of whoever asks for it.
     Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
     """
-    judges = Judges(trial.held, None)
+    splits = RealSplits(spec.held, None)
     training = samples_of_set(learned, learned.images.device)
-    recipe = recipe_for(trial.settings, trial.epochs, trial.settings.lr or learned.lr_to_use)
+    recipe = recipe_for(spec.settings, spec.epochs, spec.settings.lr or learned.lr_to_use)
     found: list[float | None] = []
-    for k in range(trial.seeds):
-        draws = replace(trial.draws, unit=f"{trial.draws.unit}-{k}")
+    for k in range(spec.seeds):
+        draws = replace(spec.draws, unit=f"{spec.draws.unit}-{k}")
         try:
-            score = judge(training, network, recipe, draws, dataset, judges)
+            score = judge(training, network, recipe, draws, dataset, splits)
         except DivergedError:
             found.append(None)
         else:
             assert score.held is not None, "it was asked for"
-            found.append(score.held.by(trial.settings.metric))
+            found.append(score.held.by(spec.settings.metric))
     return found

@@ -22,14 +22,14 @@ from padray.draws import generator
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.mixing import mix
-from padray.evaluation.protocol import Judges, Score, fresh, score_of
+from padray.evaluation.protocol import RealSplits, Score, fresh, score_of
 from padray.evaluation.settings import EvaluationSettings, TeacherSettings
 from padray.experts.training import Draws, Samples
 from padray.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherSpec:
     """The teacher, and the settings that a student learns by."""
 
     teacher: nn.Module
@@ -47,20 +47,20 @@ def lr_factor(epoch: int, epochs: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * epoch / (2 * epochs)))
 
 
-def teach(student: nn.Module, images_NCHW: torch.Tensor, lesson: Lesson, draws: Draws) -> Iterator[float]:
+def teach(student: nn.Module, images_NCHW: torch.Tensor, teacher_spec: TeacherSpec, draws: Draws) -> Iterator[float]:
     """Train in place; yield the loss of the last batch after every epoch.
 
     Raises:
         DivergedError: the loss is not finite.
     """
-    settings, epochs = lesson.settings.teacher, lesson.settings.epochs
+    settings, epochs = teacher_spec.settings.teacher, teacher_spec.settings.epochs
     optimiser = _optimiser(student, settings)
-    lesson.teacher.eval()
+    teacher_spec.teacher.eval()
     for epoch in range(epochs):
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * lr_factor(epoch, epochs)
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
-        loss = _teach_epoch(student, images_NCHW, lesson, optimiser, draw)
+        loss = _teach_epoch(student, images_NCHW, teacher_spec, optimiser, draw)
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
@@ -81,19 +81,19 @@ def _optimiser(student: nn.Module, settings: TeacherSettings) -> torch.optim.Opt
 def _teach_epoch(
     student: nn.Module,
     images_NCHW: torch.Tensor,
-    lesson: Lesson,
+    teacher_spec: TeacherSpec,
     optimiser: torch.optim.Optimizer,
     draw: torch.Generator,
 ) -> float:
     student.train()
-    settings = lesson.settings
+    settings = teacher_spec.settings
     count, channels, height, width = images_NCHW.shape
     loss = torch.zeros(())
     for batch in torch.split(torch.randperm(count, generator=draw), settings.batch):
         change = augment.draw(settings.augment, len(batch), (channels, height, width), draw)
         images = mix(settings.teacher.mix, augment.apply(change, images_NCHW[batch]), draw)
         with torch.no_grad():
-            wanted = lesson.teacher(images)
+            wanted = teacher_spec.teacher(images)
         loss = imitation_loss(student(images), wanted, settings.teacher.temperature)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -102,7 +102,12 @@ def _teach_epoch(
 
 
 def judge_taught(
-    training: Samples, network: NetworkSettings, lesson: Lesson, draws: Draws, dataset: Dataset, judges: Judges
+    training: Samples,
+    network: NetworkSettings,
+    teacher_spec: TeacherSpec,
+    draws: Draws,
+    dataset: Dataset,
+    splits: RealSplits,
 ) -> Score:
     """Teach a fresh network with the images of `training`, and take its accuracies at the chosen epoch.
 
@@ -111,14 +116,14 @@ def judge_taught(
     Raises:
         DivergedError: the loss is not finite, or what the trained network says.
     """
-    student, settings = fresh(network, dataset, draws, training), lesson.settings
+    student, settings = fresh(network, dataset, draws, training), teacher_spec.settings
     first = settings.epochs - max(1, settings.epochs // 5)
     best: tuple[Accuracy, dict[str, torch.Tensor]] | None = None
-    for epoch, _ in enumerate(teach(student, training.images, lesson, draws)):
-        if judges.held is not None and epoch >= first:
-            found = measure(student, judges.held)
+    for epoch, _ in enumerate(teach(student, training.images, teacher_spec, draws)):
+        if splits.held is not None and epoch >= first:
+            found = measure(student, splits.held)
             if best is None or found.by(settings.metric) > best[0].by(settings.metric):
                 best = found, {name: value.clone() for name, value in student.state_dict().items()}
     if best is not None:
         student.load_state_dict(best[1])
-    return score_of(student, judges)
+    return score_of(student, splits)

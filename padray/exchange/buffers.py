@@ -44,8 +44,8 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
     folder = context.folder(identity)
     manifest = folder.manifest()
     if manifest is None or not manifest.objects or folder.gone(manifest):
-        bench = _Bench(context, folder, dataset_facts(context.folder(stored_data)))
-        given = (item for place, path in enumerate(digests) for item in bench.shards(place, path, digests))
+        importer = _Importer(context, folder, dataset_facts(context.folder(stored_data)))
+        given = (item for place, path in enumerate(digests) for item in importer.shards(place, path, digests))
         objects = _all_or_none(folder, given)
         config = config.model_copy(update={"experts": config.experts.model_copy(update={"count": len(objects)})})
         manifest = replace(context, config=config).manifest(
@@ -91,7 +91,7 @@ def _notes(config: Config) -> list[str]:
     return []
 
 
-class _Bench:
+class _Importer:
     """Where buffers become shards: the network that they must fit, and the folder that the shards go to."""
 
     def __init__(self, context: Context, folder: Folder, facts: DatasetFacts) -> None:

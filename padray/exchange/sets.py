@@ -35,26 +35,26 @@ _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Told:
+class ImportOptions:
     """What the user says of a set's files: how to read labels that are not indices, and the learning rate."""
 
     labels: str | None = None
     lr: float | None = None
 
 
-def import_set(context: Context, source: str, told: Told) -> dict[str, Any]:
+def import_set(context: Context, source: str, options: ImportOptions) -> dict[str, Any]:
     """Store a set of others as a distilled set that can be evaluated, exported and shown; what `--json` prints.
 
     Raises:
         InputError: the files are missing, hostile, or do not fit the dataset of the settings.
     """
-    if told.labels not in (None, *LABELS):
-        raise InputError(f"--labels {told.labels} is not known; there are {' and '.join(LABELS)}")
+    if options.labels not in (None, *LABELS):
+        raise InputError(f"--labels {options.labels} is not known; there are {' and '.join(LABELS)}")
     files = foreign.find_set(source)
-    if told.lr is not None:
+    if options.lr is not None:
         files = replace(files, lr=None)
     dtype = decide(context.config.compute).dtype
-    lr = _lr(files, told, dtype)
+    lr = _lr(files, options, dtype)
     images, labels = _read(files, dtype)
     one = context.config.distill.model_copy(update={"ipc": 1})  # how many there are is known from the dataset's classes
     own = replace(context, config=context.config.model_copy(update={"distill": one}))
@@ -63,11 +63,11 @@ def import_set(context: Context, source: str, told: Told) -> dict[str, Any]:
     factory.check(own.config.network, facts.shape)
     notes = _notes(own.config)
     try:
-        learned = _learned(images, labels, lr, facts, told, notes)
+        learned = _learned(images, labels, lr, facts, options, notes)
     except InputError as error:
         raise InputError(f"{shown(files.images.parent)}: {error}") from None
-    told = replace(told, labels=(told.labels or "logits") if learned.soft else "indices")
-    return _store(own, stored_data, files, told, learned) | {"notes": notes}
+    options = replace(options, labels=(options.labels or "logits") if learned.soft else "indices")
+    return _store(own, stored_data, files, options, learned) | {"notes": notes}
 
 
 def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,7 +86,7 @@ def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tens
     return foreign.converted(images, dtype, files.images.name), foreign.converted(labels, kind, files.labels.name)
 
 
-def _lr(files: SetFiles, told: Told, dtype: torch.dtype) -> torch.Tensor:
+def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Tensor:
     """The learning rate, (), as it is stored."""
     if files.lr is not None:
         content = foreign.load(files.lr)
@@ -95,8 +95,8 @@ def _lr(files: SetFiles, told: Told, dtype: torch.dtype) -> torch.Tensor:
         if found.dtype == torch.bool or found.is_complex():
             raise InputError(f"{files.lr.name} must hold one positive number (got {foreign.type_name(found)})")
         lr = foreign.converted(found, torch.float64, files.lr.name).reshape(-1)
-    elif told.lr is not None:
-        lr = torch.tensor([told.lr], dtype=torch.float64)
+    elif options.lr is not None:
+        lr = torch.tensor([options.lr], dtype=torch.float64)
     else:
         raise InputError(
             f"there is no lr_….pt beside {files.images.name}, and without the learning rate that was learned with the "
@@ -117,7 +117,7 @@ def _learned(
     labels: torch.Tensor,
     lr: torch.Tensor,
     facts: DatasetFacts,
-    told: Told,
+    options: ImportOptions,
     notes: list[str],
 ) -> Learned:
     """What was learned, class after class. Raises InputError where it does not fit the dataset of `facts`."""
@@ -137,7 +137,7 @@ def _learned(
         )
     _check_finite(images, "images")
     if labels.is_floating_point():
-        soft = _soft(labels, ipc, len(names), told, notes).to(images.dtype)
+        soft = _soft(labels, ipc, len(names), options, notes).to(images.dtype)
         _check_finite(soft, "labels")
         return Learned(images, soft, lr)
     order = _class_order(labels, ipc, len(names))
@@ -171,16 +171,16 @@ def _class_order(labels_M: torch.Tensor, ipc: int, classes: int) -> torch.Tensor
     return labels_M.argsort(stable=True)
 
 
-def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, told: Told, notes: list[str]) -> torch.Tensor:
+def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, options: ImportOptions, notes: list[str]) -> torch.Tensor:
     """Raw logits (M, K). Raises InputError for labels that may be probabilities and were not said to be."""
     if labels_MK.shape != (ipc * classes, classes):
         raise InputError(f"soft labels must be {[ipc * classes, classes]} numbers (got {list(labels_MK.shape)})")
     _check_finite(labels_MK, "labels")
     sums = labels_MK.double().sum(dim=1)
     distributions = bool((labels_MK >= 0).all()) and bool(((sums - 1).abs() < _SUM_TOLERANCE).all())
-    if distributions and told.labels is None:
+    if distributions and options.labels is None:
         raise InputError("the labels look like probabilities: say --labels probabilities, or --labels logits")
-    if told.labels == "probabilities":
+    if options.labels == "probabilities":
         if not distributions:
             raise InputError("--labels probabilities needs rows of numbers from 0 to 1 whose sum is 1")
         labels_MK = labels_MK.clamp(min=_SMALLEST).log()
@@ -214,13 +214,17 @@ def _as_imported(config: Config, ipc: int, soft: bool) -> Config:
     return Config(**known, distill=distill, seed=config.seed)
 
 
-def _store(context: Context, stored_data: Identity, files: SetFiles, told: Told, learned: Learned) -> dict[str, Any]:
+def _store(
+    context: Context, stored_data: Identity, files: SetFiles, options: ImportOptions, learned: Learned
+) -> dict[str, Any]:
     """Put the set and commit its manifest; a set that is there already only gets the newest evaluation settings."""
     names = {"images": files.images, "labels": files.labels, "lr": files.lr}
     digests = {role: foreign.digest(path) for role, path in names.items() if path is not None}
     dataset = stored.load_dataset(context.folder(stored_data))
     ipc = len(learned.images) // dataset.classes
-    identity = _identity(context.config, stored_data, ipc, {"imported": digests, "labels": told.labels, "lr": told.lr})
+    identity = _identity(
+        context.config, stored_data, ipc, {"imported": digests, "labels": options.labels, "lr": options.lr}
+    )
     facts = {
         "provenance": "imported", "sources": digests, "class_names": list(dataset.class_names),
         "dataset": context.config.data.dataset, "shape": list(dataset.shape), "ipc": ipc,

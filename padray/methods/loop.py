@@ -18,7 +18,7 @@ from padray.synthetic.set import Learned
 
 
 @dataclass(frozen=True)
-class Ports:
+class LoopHooks:
     """What the loop needs from outside: snapshots in, and what to do with the states.
 
     Attributes:
@@ -36,19 +36,19 @@ class Ports:
     keep: Callable[[State, Metrics], None]
 
 
-def run(method: Iterative[DistillSettings], state: State, until: int, ports: Ports) -> Iterator[Metrics]:
+def run(method: Iterative[DistillSettings], state: State, until: int, hooks: LoopHooks) -> Iterator[Metrics]:
     """Iterate from `state` to `until`, yielding each iteration's metrics; validation joins at fixed iterations."""
     validation = method.settings.validation
     while state.iteration < until:
-        own = [method.contribute(state, number, next(ports.rows)) for number in ports.mine]
-        state, metrics = method.step(state, ports.exchange(own))
+        own = [method.contribute(state, number, next(hooks.rows)) for number in hooks.mine]
+        state, metrics = method.step(state, hooks.exchange(own))
         metrics = {name: finite_or_none(value) for name, value in metrics.items()}
         if validation.seeds and state.iteration % validation.every == 0:
-            accuracies = ports.judge(state.candidate)
+            accuracies = hooks.judge(state.candidate)
             accuracy = fmean(one or 0.0 for one in accuracies)  # no iterate is worse than one that diverges
             state = state.judged(accuracy)
             metrics |= {"validation_accuracy": finite_or_none(accuracy), "validation_diverged": accuracies.count(None)}
-        ports.keep(state, metrics)
+        hooks.keep(state, metrics)
         yield metrics
 
 

@@ -13,7 +13,7 @@ import torch
 from padray.config import Config
 from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
-from padray.evaluation.teaching import Lesson, teach
+from padray.evaluation.teaching import TeacherSpec, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
@@ -39,11 +39,11 @@ def measure(config: Config, known: Known, lines: Sequence[Line], notify: Notify)
     """Seconds per sample, or per iteration, of every task that the units to do consist of."""
     asked = dict.fromkeys(part.task for line in lines if line.left for part in line.parts if part.amount)
     numerics = decide(config.compute)
-    bench = _Bench(config, known, numerics.use(), numerics.dtype)
+    calibrator = _Calibrator(config, known, numerics.use(), numerics.dtype)
     found: dict[Task, float] = {}
     for place, task in enumerate(asked):
         notify(Progress("calibrate", place, len(asked), f"{task.kind} {task.network.label}"))
-        found[task] = bench.pace(task)
+        found[task] = calibrator.pace(task)
     notify(Progress("calibrate", len(asked), len(asked)))
     return found
 
@@ -64,7 +64,7 @@ def device_name(config: Config) -> str:
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Calibrator:
     """Real code on drawn samples."""
 
     config: Config
@@ -115,7 +115,7 @@ class _Bench:
     def _teach(self, network: Network, samples: Samples, epochs: int) -> None:
         settings = self.config.evaluation.model_copy(update={"epochs": epochs})
         teacher = self._network(settings.teacher.network).eval().requires_grad_(False)
-        for _ in teach(network, samples.images, Lesson(teacher, settings), Draws(0, "plan", "taught")):
+        for _ in teach(network, samples.images, TeacherSpec(teacher, settings), Draws(0, "plan", "taught")):
             pass
 
     def _look(self, settings: NetworkSettings) -> float:
@@ -165,26 +165,26 @@ class _Bench:
 class _Drawn:
     """Materials (methods/method.py) that are drawn: `images` as many as one needs to find some of every class."""
 
-    bench: _Bench
+    calibrator: _Calibrator
     network: NetworkSettings
     seed: int = 0
     name: str = "drawn experts"
 
     @property
     def shape(self) -> Shape:
-        return self.bench.known.shape
+        return self.calibrator.known.shape
 
     @property
     def classes(self) -> int:
-        return self.bench.known.classes
+        return self.calibrator.known.classes
 
     @property
     def device(self) -> torch.device:
-        return self.bench.device
+        return self.calibrator.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.bench.dtype
+        return self.calibrator.dtype
 
     @property
     def labels(self) -> torch.Tensor:
@@ -192,7 +192,7 @@ class _Drawn:
 
     @property
     def images(self) -> torch.Tensor:
-        return self.bench.samples(self.count_of_samples).images
+        return self.calibrator.samples(self.count_of_samples).images
 
     @property
     def kept(self) -> torch.Tensor:
@@ -201,7 +201,7 @@ class _Drawn:
     @property
     def count_of_samples(self) -> int:
         """Enough for what is asked of a class, and no more than the dataset has."""
-        return self.bench.config.distill.samples_asked * self.classes
+        return self.calibrator.config.distill.samples_asked * self.classes
 
     @property
     def experts(self) -> "_Drawn":

@@ -4,7 +4,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from padray.config import Config
-from padray.evaluation.protocol import Trial, validation_accuracies
+from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
 from padray.search.trials import Rung, TrialRecord
@@ -28,7 +28,7 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     draws = Draws(config.seed_of("search"), "search", "objective")
     dataset = inputs.dataset()
     held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
-    judging = Trial(
+    judging = ValidationSpec(
         held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws
     )
     accuracies = validation_accuracies(learned, config.network, dataset, judging)

@@ -17,8 +17,8 @@ from padray.errors import DivergedError
 from padray.evaluation import table
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.controls import choosing_samples, hardened, random_samples, samples_of_set, softened
-from padray.evaluation.protocol import Cell, Judges, Score, Source, judge, recipe_for
-from padray.evaluation.teaching import Lesson, judge_taught
+from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, recipe_for
+from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.fingerprint import Identity
 from padray.networks import factory
@@ -58,12 +58,12 @@ class EvaluationWork:
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
-        bench = _Bench(self, numerics, numerics.use())
+        maker = _CellMaker(self, numerics, numerics.use())
         location = self.inputs.location
 
         def make(unit: Unit) -> StoredObject:
             cell = self.cells[unit.id]
-            result = bench.result(cell)
+            result = maker.result(cell)
             crash_point("evaluate", "before-put", cell.seed)
             place = self.places[cell.source]
             folder, content = Folder(location, place.folder, place.fingerprint), json.dumps(result, sort_keys=True)
@@ -137,7 +137,7 @@ def _said(item: StoredObject) -> _Stored | None:
     return None
 
 
-class _Bench:
+class _CellMaker:
     """A worker's opened inputs while it makes cells. A split may be gigabytes: what no cell asks for is not held."""
 
     def __init__(self, work: EvaluationWork, numerics: Numerics, device: torch.device) -> None:
@@ -191,9 +191,9 @@ class _Bench:
         return stored.load_set(folder, self.config.distill.iterations)
 
     @cached_property
-    def lesson(self) -> Lesson:
+    def teacher_spec(self) -> TeacherSpec:
         model = teacher.load(self.config, self.work.inputs, self.dataset, self.device)
-        return Lesson(model, self.config.evaluation)
+        return TeacherSpec(model, self.config.evaluation)
 
     def _random(self, cell: Cell) -> Samples:
         """A fresh draw for every seed, the same for a control and for its soft labels."""
@@ -230,9 +230,9 @@ class _Bench:
         taught = evaluation.protocol == "teacher"
         lr = cell.lr or (evaluation.teacher.lr if taught else evaluation.lr or self.synthetic.learned.lr_to_use)
         chooses = self.held_out if taught else cell.lr is not None
-        judges = Judges(self.held if chooses else None, self.test)
+        splits = RealSplits(self.held if chooses else None, self.test)
         try:
-            score, diverged = self._judged(cell, training, recipe_for(evaluation, epochs, lr), judges), False
+            score, diverged = self._judged(cell, training, recipe_for(evaluation, epochs, lr), splits), False
         except DivergedError:
             score, diverged = Score(_WORST if chooses else None, _WORST), True
         held = "validation" if self.held_out else "train"
@@ -242,10 +242,10 @@ class _Bench:
             "samples": len(training.images), "epochs": epochs,
         }  # fmt: skip
 
-    def _judged(self, cell: Cell, training: Samples, recipe: Recipe, judges: Judges) -> Score:
+    def _judged(self, cell: Cell, training: Samples, recipe: Recipe, splits: RealSplits) -> Score:
         """What a fresh network comes to by the protocol. Raises DivergedError."""
         unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
         draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
         if self.config.evaluation.protocol == "teacher":
-            return judge_taught(training, cell.network, self.lesson, draws, self.dataset, judges)
-        return judge(training, cell.network, recipe, draws, self.dataset, judges)
+            return judge_taught(training, cell.network, self.teacher_spec, draws, self.dataset, splits)
+        return judge(training, cell.network, recipe, draws, self.dataset, splits)

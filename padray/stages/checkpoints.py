@@ -177,7 +177,7 @@ class Rhythm:
         self.pause = max(self.seconds - seconds, core_seconds / (_SHARE * self.cores))
 
 
-class Trail:
+class CheckpointWriter:
     """What a distillation leaves while it runs. A thread of its own stores it, one state at a time.
 
     States are never changed once they are made, so the work goes on from one that is being stored.

@@ -11,13 +11,13 @@ import torch
 
 from padray.config import Config
 from padray.errors import DivergedError, InputError, WorkError
-from padray.evaluation.protocol import Trial, validation_accuracies
+from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
 from padray.methods import loop
 from padray.methods import state as states
 from padray.methods.families import iterative
-from padray.methods.loop import Ports
+from padray.methods.loop import LoopHooks
 from padray.methods.method import Contribution, Metrics
 from padray.methods.settings import Contributions
 from padray.methods.state import State
@@ -90,7 +90,9 @@ class Distiller:
         self.dtype, self.dataset = numerics.dtype, work.source.dataset()
         self.materials = StoredMaterials(work.source, self.dataset, self.device, numerics.dtype)
         self.method = iterative(settings, self.materials)
-        self.trail = checkpoints.Trail(self.folder, numerics, resumed, settings.checkpoint_seconds)
+        self.checkpoint_writer = checkpoints.CheckpointWriter(
+            self.folder, numerics, resumed, settings.checkpoint_seconds
+        )
         self.state = states.to_device(resumed.state if resumed else self.method.start(), self.device)
         self.mine = member.numbers(self.method.count)
         self.waited_s = 0.0  # since the last iteration's end
@@ -124,8 +126,8 @@ class Distiller:
             self._finish(self.state)
         try:  # closed however it ends, or the readers would outlive what they read for
             with within_memory("distilling"), closing(stream(self.materials.shards, self._requests())) as streamed:
-                ports = Ports(self._rows(streamed), self.mine, self._exchange, self._judge, self._keep)
-                for metrics in loop.run(self.method, self.state, iterations, ports):
+                hooks = LoopHooks(self._rows(streamed), self.mine, self._exchange, self._judge, self._keep)
+                for metrics in loop.run(self.method, self.state, iterations, hooks):
                     yield {**metrics, "waited_s": self.waited_s}  # no clock in the history, whose bytes are compared
                     self.waited_s = 0.0
         except WorkError as error:
@@ -137,7 +139,7 @@ class Distiller:
     def keep(self) -> None:
         """Store the last good state, if this worker is the one that stores. From whatever thread."""
         if self.member.rank == 0 and self.state.iteration:
-            self.trail.store(self.state)
+            self.checkpoint_writer.store(self.state)
 
     def _kept(self, error: WorkError) -> str:
         """Store the last good state, whichever worker met the error first; what is kept, and how to go on."""
@@ -145,7 +147,7 @@ class Distiller:
         try:
             self.keep()
         except (InputError, WorkError):  # the storage may be what failed
-            done = self.trail.stored
+            done = self.checkpoint_writer.stored
         if not done:
             return f"no iteration {'is kept' if self.state.iteration else 'was finished'}"
         kept = f"the state after {done} of {total} iterations is kept"
@@ -156,25 +158,25 @@ class Distiller:
     def _judge(self, learned: Learned) -> list[float | None]:
         """What `distill.validation.seeds` fresh networks reach on validation, as worker 0 finds it."""
         network, dataset = self.config.network, self.dataset
-        return list(self.member.share(lambda: validation_accuracies(learned, network, dataset, self._trial)))
+        return list(self.member.share(lambda: validation_accuracies(learned, network, dataset, self._validation_spec)))
 
     @cached_property
-    def _trial(self) -> Trial:
+    def _validation_spec(self) -> ValidationSpec:
         """How iterates are judged, and the validation samples, which worker 0 alone asks for, once."""
         settings, draws = self.config.distill.validation, Draws(self.materials.seed, "distill", "validation")
         held = samples_of(self.dataset, "validation", self.device, self.dtype)
-        return Trial(held, self.config.evaluation, settings.epochs, settings.seeds, draws)
+        return ValidationSpec(held, self.config.evaluation, settings.epochs, settings.seeds, draws)
 
     def _keep(self, state: State, metrics: Metrics) -> None:
         if self.member.rank == 0:
-            self.trail.note(metrics)  # before the state is the last good one: a stop may come in between
+            self.checkpoint_writer.note(metrics)  # before the state is the last good one: a stop may come in between
         self.state = state
         crash_point("distill", "iteration", state.iteration)
         if self.member.rank == 0:
             if state.iteration < self.config.distill.iterations:
-                self.trail.offer(state)
+                self.checkpoint_writer.offer(state)
             else:
-                self.trail.store(state)
+                self.checkpoint_writer.store(state)
                 self._finish(state)
 
     def _finish(self, state: State) -> None:

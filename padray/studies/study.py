@@ -57,7 +57,7 @@ def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cel
     original, study, cells = parts
     context = replace(context, name=asked.name)
     made = make(context, study, cells)
-    told = table.Told(study, asked.profile, plan.differences(original, cells), made.results)
+    told = table.StudyResult(study, asked.profile, plan.differences(original, cells), made.results)
     uri = _write(context, told, made)
     columns, body = table.lines_for_console(made.results)
     return {
@@ -68,7 +68,7 @@ def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cel
     }  # fmt: skip
 
 
-def _write(context: Context, told: table.Told, made: Made) -> str:
+def _write(context: Context, told: table.StudyResult, made: Made) -> str:
     """Draw, store, and commit last; the pictures and the page also under plain names, to be opened together."""
     folder, found = context.folder(made.identity), table.entries(made.results)
     heading, axis = f"{table.heading(told)} - {told.study.source}", told.study.columns.title

@@ -80,7 +80,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Told:
+class StudyResult:
     """What a table tells: the study under its profile, the settings that differ from its file, and the results."""
 
     study: Study
@@ -146,7 +146,7 @@ def measure(results: Sequence[CellResult]) -> str:
     return "balanced accuracy" if kinds and kinds[0] else "accuracy"
 
 
-def heading(told: Told) -> str:
+def heading(told: StudyResult) -> str:
     """The title, which says so where the data or the size are not the paper's, or settings are not the file's."""
     others = dict(told.changed).get("data.dataset", [])
     on = f" on {', '.join(dict.fromkeys(str(after) for _, after in others))}" if others else ""
@@ -156,7 +156,7 @@ def heading(told: Told) -> str:
     return f"{told.study.title}{size}"
 
 
-def sample(told: Told) -> str:
+def sample(told: StudyResult) -> str:
     """What n counts, and by which protocol the networks are trained where it is not the standard one."""
     configs = [result.cell.config for result in told.results if result.rows and result.cell.config]
     if not configs:
@@ -206,7 +206,7 @@ def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def markdown(told: Told, pictures: dict[str, str]) -> str:
+def markdown(told: StudyResult, pictures: dict[str, str]) -> str:
     """The whole table as a page of Markdown; `pictures` says of each file what it shows."""
     study, found = told.study, entries(told.results)
     columns = list(dict.fromkeys(entry.column for entry in found))

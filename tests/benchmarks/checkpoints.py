@@ -21,7 +21,7 @@ import torch
 from padray.config import ComputeSettings
 from padray.methods import state as states
 from padray.numerics import decide
-from padray.stages.checkpoints import Trail
+from padray.stages.checkpoints import CheckpointWriter
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
 from padray.synthetic.set import Learned
@@ -54,25 +54,25 @@ class Bench:
         work(self.matrix, 50)
         self.piece_s = statistics.median(work(self.matrix, 20) / 20 for _ in range(9))
 
-    def trail(self) -> Trail:
+    def checkpoint_writer(self) -> CheckpointWriter:
         """As it is before anything is stored, in a folder of its own, and a state that was never stored."""
         self.turn += 1
         folder = Folder(LocalLocation(self.root), f"distilled/x{self.turn}-{'0' * 12}", "f" * 64)
-        return Trail(folder, decide(ComputeSettings()), None, MINUTE)
+        return CheckpointWriter(folder, decide(ComputeSettings()), None, MINUTE)
 
     def in_the_way(self) -> float:
         """Seconds for which the loop waits when it stores a state itself."""
-        trail, began = self.trail(), time.perf_counter()
-        trail.store(replace(self.state, iteration=1))
+        checkpoint_writer, began = self.checkpoint_writer(), time.perf_counter()
+        checkpoint_writer.store(replace(self.state, iteration=1))
         return time.perf_counter() - began
 
     def beside(self, duration: float) -> tuple[float, float]:
         """Seconds by which a loop takes longer while a thread stores a state, and the seconds that the thread takes."""
         count = max(20, int(2 * duration / self.piece_s))  # twice as long, so that all of the storing lies within
-        alone, trail = work(self.matrix, count), self.trail()
+        alone, checkpoint_writer = work(self.matrix, count), self.checkpoint_writer()
         ends: list[float] = []
         began = time.perf_counter()
-        future = trail.writer.submit(trail._write, replace(self.state, iteration=1))
+        future = checkpoint_writer.writer.submit(checkpoint_writer._write, replace(self.state, iteration=1))
         future.add_done_callback(lambda _: ends.append(time.perf_counter()))
         together = work(self.matrix, count)
         future.result()

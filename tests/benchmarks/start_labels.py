@@ -27,7 +27,7 @@ from padray import loading, pipeline
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.evaluation.controls import samples_of_set
-from padray.evaluation.protocol import Judges, judge, recipe_for
+from padray.evaluation.protocol import RealSplits, judge, recipe_for
 from padray.experts.training import Draws, samples_of
 from padray.numerics import decide
 from padray.stages import stored
@@ -109,13 +109,13 @@ def distil(root: Path, preset: str, overrides: tuple[str, ...], rule: Rule) -> t
 def test_accuracies(config: Config, dataset: Dataset, learned: Learned) -> list[float]:
     """Of fresh networks trained on the set by the standard protocol."""
     device, dtype = decide(config.compute).use(), learned.images.dtype
-    judges = Judges(None, samples_of(dataset, "test", device, dtype))
+    splits = RealSplits(None, samples_of(dataset, "test", device, dtype))
     recipe = recipe_for(config.evaluation, config.evaluation.epochs, float(learned.lr))
     training, draws = samples_of_set(learned, device), Draws(config.seed_of("evaluation"), "evaluation", "")
     found = []
     for k in range(NETWORKS):
         own = replace(draws, unit=f"distilled-{config.network.label}-{k}")
-        score = judge(training, config.network, recipe, own, dataset, judges)
+        score = judge(training, config.network, recipe, own, dataset, splits)
         assert score.test is not None
         found.append(score.test.plain)
     return found

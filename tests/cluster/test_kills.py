@@ -113,10 +113,10 @@ def test_a_board_that_is_killed_comes_back_and_the_set_is_the_same(local_ray, se
     shutil.copytree(undisturbed[0], root, ignore=shutil.ignore_patterns("distilled", "events"))
     context = make_context(settings, root, "ray", LONGER)
     context.notify = lambda progress: told.append(progress.done) if progress.stage == "distill" else None
-    thread, killed = kill_when(lambda: len(told) > 5, "ray::Board", newcomer=True)
+    thread, killed = kill_when(lambda: len(told) > 5, "ray::MetricsBuffer", newcomer=True)
     outcome = pipeline.run(context, "distill")
     thread.join()
-    assert len(killed) == 2, "another board came in its place"
+    assert len(killed) == 2, "another buffer came in its place"
     assert outcome.set_digest == undisturbed[1].set_digest
 
 

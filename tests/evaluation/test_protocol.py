@@ -129,7 +129,7 @@ def test_iterates_are_judged_by_the_metric(metric: str) -> None:
     settings = EvaluationSettings(augment="none", batch=4, metric=metric)
     network = NetworkSettings(name="mlp", width=4)
     held = training.samples_of(dataset, "validation", torch.device("cpu"), torch.float32)
-    trial = protocol.Trial(held, settings, 3, 2, Draws(0, "distill", "validation"))
+    trial = protocol.ValidationSpec(held, settings, 3, 2, Draws(0, "distill", "validation"))
     found = protocol.validation_accuracies(learned, network, dataset, trial)
     score = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}[metric]
     for k, value in enumerate(found):

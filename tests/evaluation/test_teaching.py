@@ -11,8 +11,8 @@ from padray.config import EvaluationSettings, TeacherSettings
 from padray.errors import WorkError
 from padray.evaluation import protocol, teaching
 from padray.evaluation.accuracy import Accuracy
-from padray.evaluation.protocol import Judges
-from padray.evaluation.teaching import Lesson
+from padray.evaluation.protocol import RealSplits
+from padray.evaluation.teaching import TeacherSpec
 from padray.experts.training import Draws, Samples
 
 DRAWS = Draws(0, "evaluation", "x")
@@ -37,9 +37,9 @@ def test_the_loss_is_the_divergence_from_the_teacher_without_a_factor(temperatur
     assert torch.allclose(student.grad, (q - p) / (4 * temperature))
 
 
-def lesson(teacher: nn.Module, epochs: int = 1, batch: int = 8, **own: Any) -> Lesson:
+def teacher_spec(teacher: nn.Module, epochs: int = 1, batch: int = 8, **own: Any) -> TeacherSpec:
     settings = TeacherSettings(**{"mix": "none", "temperature": 4.0, "lr": 0.01, **own})
-    return Lesson(teacher, EvaluationSettings(epochs=epochs, batch=batch, augment="none", teacher=settings))
+    return TeacherSpec(teacher, EvaluationSettings(epochs=epochs, batch=batch, augment="none", teacher=settings))
 
 
 def linear(seed: int) -> nn.Module:
@@ -53,7 +53,7 @@ IMAGES = torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=torch.Generator(
 def test_one_step_is_adamws_and_decays_only_matrices():
     student, teacher = linear(0), linear(1)
     weight, bias = (p.detach().clone() for p in student.parameters())
-    list(teaching.teach(student, IMAGES, lesson(teacher, weight_decay=0.5), DRAWS))
+    list(teaching.teach(student, IMAGES, teacher_spec(teacher, weight_decay=0.5), DRAWS))
     flat = IMAGES.flatten(1)
     wanted = probabilities(teacher(IMAGES).detach(), 4.0)
     slope = (probabilities(flat @ weight.T + bias, 4.0) - wanted) / (6 * 4.0)
@@ -67,19 +67,19 @@ def test_one_step_is_adamws_and_decays_only_matrices():
 def test_the_lr_falls_along_a_cosine_to_half(monkeypatch):
     used: list[float] = []
 
-    def epoch(student: Any, images: Any, lesson: Any, optimiser: torch.optim.Optimizer, draw: Any) -> float:
+    def epoch(student: Any, images: Any, teacher_spec: Any, optimiser: torch.optim.Optimizer, draw: Any) -> float:
         used.append(optimiser.param_groups[0]["lr"])
         return 0.0
 
     monkeypatch.setattr(teaching, "_teach_epoch", epoch)
-    list(teaching.teach(linear(0), IMAGES, lesson(linear(1), epochs=300), DRAWS))
+    list(teaching.teach(linear(0), IMAGES, teacher_spec(linear(1), epochs=300), DRAWS))
     assert used == pytest.approx([0.01 * 0.5 * (1 + math.cos(math.pi * e / 600)) for e in range(300)])
     assert used[0] == 0.01 and used[-1] == pytest.approx(0.005, rel=0.01)
 
 
 def taught(draws: Draws = DRAWS, **own: Any) -> torch.Tensor:
     student = linear(0)
-    list(teaching.teach(student, IMAGES, lesson(linear(1), epochs=3, batch=4, **own), draws))
+    list(teaching.teach(student, IMAGES, teacher_spec(linear(1), epochs=3, batch=4, **own), draws))
     return student[1].weight.detach()
 
 
@@ -97,7 +97,7 @@ def test_every_option_changes_the_student(own):
 
 def test_a_loss_that_is_not_finite_names_the_setting():
     with pytest.raises(WorkError, match=r"evaluation\.teacher\.lr"):
-        list(teaching.teach(linear(0), IMAGES * torch.inf, lesson(linear(1)), DRAWS))
+        list(teaching.teach(linear(0), IMAGES * torch.inf, teacher_spec(linear(1)), DRAWS))
 
 
 class Clock(nn.Module):
@@ -130,7 +130,14 @@ def judged(monkeypatch: pytest.MonkeyPatch, unseen: bool, metric: str = "accurac
     for module in (teaching, protocol):
         monkeypatch.setattr(module, "measure", measure)
     settings = EvaluationSettings(epochs=20, protocol="teacher", metric=metric)
-    arguments: Any = (held, None, Lesson(nn.Identity(), settings), DRAWS, None, Judges(held if unseen else None, test))
+    arguments: Any = (
+        held,
+        None,
+        TeacherSpec(nn.Identity(), settings),
+        DRAWS,
+        None,
+        RealSplits(held if unseen else None, test),
+    )
     teaching.judge_taught(*arguments)
     return int(clock.epoch), reads
 

@@ -13,7 +13,7 @@ from padray import commands, pipeline
 from padray.config import ExpertSettings
 from padray.console import Console
 from padray.errors import InputError
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import NetworkSettings
@@ -42,7 +42,9 @@ def in_order(folder: Path) -> list[Snapshots]:
 
 def bring(chain: Chain, source: Path, *overrides: str) -> dict:
     request = commands.Request(overrides, str(chain.root), "inline")
-    return commands.bring(str(source), "mtt-buffer", str(chain.settings), Told(), request, Console(as_json=True))
+    return commands.import_artifact(
+        str(source), "mtt-buffer", str(chain.settings), ImportOptions(), request, Console(as_json=True)
+    )
 
 
 def distil(chain: Chain, digest: str, *overrides: str, until: str = "distill", fresh: bool = False):

@@ -19,13 +19,13 @@ from padray.data.whitening import Preprocessing
 from padray.errors import InputError
 from padray.exchange.formats import Outgoing
 from padray.exchange.layouts import LAYOUTS, files_of
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.exchange.conftest import Chain, peer_set
 
 
 def take(chain: Chain, layout: str, destination: Path, name: str | None = None) -> dict:
-    return commands.take(name or chain.set_name, layout, str(destination), str(chain.root))
+    return commands.export(name or chain.set_name, layout, str(destination), str(chain.root))
 
 
 def stored(chain: Chain) -> dict[str, torch.Tensor]:
@@ -39,7 +39,9 @@ def read(path: Path) -> torch.Tensor:
 
 def brought(chain: Chain, source: Path, *overrides: str) -> str:
     request = commands.Request(overrides, str(chain.root), "inline")
-    made = commands.bring(str(source), "pt", str(chain.settings), Told(), request, Console(as_json=True))
+    made = commands.import_artifact(
+        str(source), "pt", str(chain.settings), ImportOptions(), request, Console(as_json=True)
+    )
     return made["use"].split()[-1]
 
 
@@ -131,7 +133,7 @@ def test_whitening_goes_out_as_tensors(chain, tmp_path):
 
 def test_an_empty_destination_is_not_this_folder(chain):
     with pytest.raises(InputError, match="DEST is empty; name a folder"):
-        commands.take(chain.set_name, "pt", "", str(chain.root))
+        commands.export(chain.set_name, "pt", "", str(chain.root))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

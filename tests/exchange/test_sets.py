@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 from padray import commands
 from padray.console import Console
 from padray.errors import InfrastructureError, InputError
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from tests.exchange.conftest import Chain, peer_set
 
 JSON = Console(as_json=True)
 
 
-def bring(chain: Chain, source: Path, *overrides: str, told: Told | None = None) -> dict:
+def bring(chain: Chain, source: Path, *overrides: str, told: ImportOptions | None = None) -> dict:
     request = commands.Request(overrides, str(chain.root), "inline")
-    return commands.bring(str(source), "pt", str(chain.settings), told or Told(), request, JSON)
+    return commands.import_artifact(str(source), "pt", str(chain.settings), told or ImportOptions(), request, JSON)
 
 
 def tensors(made: dict) -> dict[str, torch.Tensor]:
@@ -30,7 +30,7 @@ def tensors(made: dict) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def refused(chain: Chain, source: Path, sentence: str, *overrides: str, told: Told | None = None) -> None:
+def refused(chain: Chain, source: Path, sentence: str, *overrides: str, told: ImportOptions | None = None) -> None:
     before = sorted(chain.root.glob("distilled/*"))
     with pytest.raises(InputError, match=sentence) as error:
         bring(chain, source, *overrides, told=told)
@@ -61,7 +61,11 @@ def test_the_same_files_and_settings_are_the_same_folder_and_other_ones_another(
     first = bring(chain, source)
     assert bring(chain, peer_set(tmp_path / "elsewhere"))["artifact"] == first["artifact"]
     torch.save(torch.tensor(0.03), source / "lr_best.pt")
-    others = [bring(chain, source), bring(chain, source, told=Told(lr=0.02)), bring(chain, source, "network=mlp")]
+    others = [
+        bring(chain, source),
+        bring(chain, source, told=ImportOptions(lr=0.02)),
+        bring(chain, source, "network=mlp"),
+    ]
     assert len({made["fingerprint"] for made in (first, *others)}) == 4
 
 
@@ -103,9 +107,9 @@ def test_probabilities_come_back_from_the_stored_logits(chain, tmp_path):
     probabilities[0] = torch.eye(10)[0]  # zeros, too
     source = peer_set(tmp_path / "peer", probabilities)
     refused(chain, source, "look like probabilities: say --labels probabilities")
-    found = tensors(bring(chain, source, told=Told(labels="probabilities")))
+    found = tensors(bring(chain, source, told=ImportOptions(labels="probabilities")))
     assert torch.allclose(found["labels"].softmax(dim=1), probabilities, atol=1e-6)
-    assert torch.equal(tensors(bring(chain, source, told=Told(labels="logits")))["labels"], probabilities)
+    assert torch.equal(tensors(bring(chain, source, told=ImportOptions(labels="logits")))["labels"], probabilities)
 
 
 def test_labels_that_name_other_classes_than_their_places_are_told(chain, tmp_path):
@@ -124,7 +128,7 @@ def test_the_best_of_a_folder_is_taken_or_the_one_that_is_named(chain, tmp_path)
         torch.save(torch.load(source / f"{kind}_500.pt"), source / f"ema_{kind}_700.pt")
         (source / f"{kind}_best.pt").unlink()
     refused(chain, source, "holds several .*ema_images_700.pt, images_500.pt.* name one")
-    made = bring(chain, source / "ema_images_700.pt", told=Told(lr=0.1))
+    made = bring(chain, source / "ema_images_700.pt", told=ImportOptions(lr=0.1))
     assert made["lr"] == pytest.approx(0.1)
 
 
@@ -234,7 +238,7 @@ def test_floats_of_every_type_arrive_as_the_numbers_that_they_are(chain, tmp_pat
 
 def test_probabilities_in_half_precision_come_back_from_the_stored_logits(chain, tmp_path):
     source = peer_set(tmp_path / "peer", torch.eye(10, dtype=torch.float16))
-    found = tensors(bring(chain, source, told=Told(labels="probabilities")))
+    found = tensors(bring(chain, source, told=ImportOptions(labels="probabilities")))
     assert torch.allclose(found["labels"].softmax(dim=1), torch.eye(10), atol=1e-6)
 
 
@@ -283,7 +287,7 @@ def test_what_does_not_fit_is_refused(chain, tmp_path, name, content, sentence):
 
 
 def test_probabilities_must_be_some(chain, tmp_path):
-    refused(chain, peer_set(tmp_path / "peer"), "sum is 1", told=Told(labels="probabilities"))
+    refused(chain, peer_set(tmp_path / "peer"), "sum is 1", told=ImportOptions(labels="probabilities"))
 
 
 @pytest.mark.parametrize(

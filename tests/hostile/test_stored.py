@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 
 from padray import cli, commands, upkeep
 from padray.console import Console
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from padray.store.location import LocalLocation
 from padray.store.roots import ROOMS
 from tests.exchange.conftest import peer_expert, peer_set
@@ -57,7 +57,7 @@ def ground(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Ground:
     chain(settings, str(root))
     request = commands.Request((), str(root), "inline")
     for kind in ("pt", "mtt-buffer"):
-        commands.bring(str(source), kind, str(settings), Told(), request, Console(as_json=True))
+        commands.import_artifact(str(source), kind, str(settings), ImportOptions(), request, Console(as_json=True))
     return Ground(settings, root, source)
 
 

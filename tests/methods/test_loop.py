@@ -12,7 +12,7 @@ from padray.draws import generator
 from padray.errors import DivergedError, WorkError
 from padray.methods import loop, steps
 from padray.methods import state as states
-from padray.methods.loop import Ports
+from padray.methods.loop import LoopHooks
 from padray.methods.method import Contribution
 from padray.methods.state import State
 from padray.methods.trajectory.matching import TrajectoryMatching
@@ -58,8 +58,8 @@ def iterate(
 
     kept = []
     trajectories = range(made.settings.trajectories)
-    ports = Ports(rows(), trajectories, lambda own: own, judge, lambda state, metrics: kept.append(state))
-    metrics = list(loop.run(made, state, until, ports))
+    hooks = LoopHooks(rows(), trajectories, lambda own: own, judge, lambda state, metrics: kept.append(state))
+    metrics = list(loop.run(made, state, until, hooks))
     return kept, metrics
 
 

@@ -55,7 +55,7 @@ def test_one_worker_takes_the_hours_of_the_plan(settings, tmp_path, quick, overr
 
 def test_seconds_come_from_finished_units_and_only_what_never_ran_is_measured(settings, finished, monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: asked.append(task.kind) or 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: asked.append(task.kind) or 1.0)
     told = plan(settings, finished, *MORE, calibrated=True, nodes=1)
     assert line_of(told, "experts")["measured"] == "3 finished, on 1 host"
     assert line_of(told, "distill")["measured"] == "calibrated", "other experts, another distillation"
@@ -93,7 +93,7 @@ def test_nodes_are_paid_and_so_is_the_drivers_machine(settings, tmp_path, quick)
 
 
 def test_a_node_may_be_faster_and_its_workers_follow_cpus_and_gpus(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     nodes = (
         "slow: {cpus: 2, per_hour: 1}\n  fast: {cpus: 2, per_hour: 1, speed: 4}\n  gpu: {cpus: 8, gpus: 2, per_hour: 1}"
     )
@@ -118,7 +118,7 @@ def test_types_that_cannot_run_it_are_named_or_refused(settings, tmp_path):
 
 def test_trajectories_are_shared_by_the_workers_of_a_distillation(settings, tmp_path, monkeypatch):
     """4 trajectories on 1, 2, 3, 4 workers: 4, 2, 2, 1 after the other. An elastic group takes what there is."""
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     file, four = table(tmp_path, "one: {cpus: 1, per_hour: 1}"), "distill.trajectories=4"
     took = {
         asked: stage(rows(plan(settings, tmp_path / "none", four, f"cluster.workers={asked}", calibrated=True,
@@ -132,7 +132,7 @@ def test_trajectories_are_shared_by_the_workers_of_a_distillation(settings, tmp_
 
 
 def test_trials_go_side_by_side_and_the_experts_that_they_share_come_first(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     file = table(tmp_path, "one: {cpus: 1, per_hour: 1}")
     found = {}
     for concurrency in (1, 3, "auto"):
@@ -148,7 +148,7 @@ def test_trials_go_side_by_side_and_the_experts_that_they_share_come_first(setti
 
 def test_no_more_actors_than_the_settings_allow(settings, tmp_path, monkeypatch):
     """With two actors, experts and cells take on eight nodes what they take on two."""
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     file = table(tmp_path, "one: {cpus: 1, per_hour: 1}")
     few, many = (
         rows(plan(settings, tmp_path / "none", "cluster.max_actors=2", calibrated=True, nodes=nodes, price=file))["one"]
@@ -160,7 +160,7 @@ def test_no_more_actors_than_the_settings_allow(settings, tmp_path, monkeypatch)
 
 
 def test_spot_nodes_that_are_taken_away_cost_time(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("padray.planning.calibrate._Bench.pace", lambda self, task: 1.0)
+    monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     same = "cpus: 1, per_hour: 1, start_minutes: 1"
     kinds = f"steady: {{{same}}}\n  spot: {{{same}, spot: true, hours_to_loss: 0.3}}\n  told: {{{same}, spot: true}}"
     file = table(tmp_path, kinds)

@@ -17,7 +17,7 @@ from padray.console import Console
 from padray.data import whitening
 from padray.errors import InputError
 from padray.exchange.formats import FORMATS
-from padray.exchange.sets import Told
+from padray.exchange.sets import ImportOptions
 from padray.pipeline import Outcome
 from padray.report import page, words
 from padray.stages import report, stored
@@ -128,7 +128,7 @@ def test_a_set_with_its_matrices_in_it_needs_no_dataset(plain, tmp_path):
 
 
 def exported(one: Made, layout: str, place: Path) -> dict[str, bytes]:
-    commands.take(one.set_name, layout, str(place), str(one.root))
+    commands.export(one.set_name, layout, str(place), str(one.root))
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
@@ -143,11 +143,13 @@ def test_what_is_exported_stands_alone(made, plain, layout, tmp_path):
 
 def test_what_is_imported_refers_to_its_dataset_too(copy, settings, tmp_path):
     request = commands.Request(ZCA, str(copy.root), "inline")
-    told = commands.bring(str(peer_set(tmp_path / "peer")), "pt", str(settings), Told(), request, Console(as_json=True))
+    told = commands.import_artifact(
+        str(peer_set(tmp_path / "peer")), "pt", str(settings), ImportOptions(), request, Console(as_json=True)
+    )
     (path,) = Path(told["artifact"]).glob("set-*.safetensors")
     assert load_file(path).keys() == {"images", "labels", "lr"}
     name = told["use"].split()[-1]
-    taken = commands.take(name, "pt", str(tmp_path / "out"), str(copy.root))
+    taken = commands.export(name, "pt", str(tmp_path / "out"), str(copy.root))
     assert "preprocessing.pt" in taken["files"]
     again = commands.Request((), str(copy.root), "inline")
     assert commands.evaluate([name], again, Console(as_json=True))["evaluation"][0]["n"] == 1

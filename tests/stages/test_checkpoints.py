@@ -13,7 +13,7 @@ from padray.errors import InfrastructureError, InputError
 from padray.methods import state as states
 from padray.numerics import decide
 from padray.stages import checkpoints, stored
-from padray.stages.checkpoints import Rhythm, Trail
+from padray.stages.checkpoints import CheckpointWriter, Rhythm
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
 from padray.store.roots import all_manifests
@@ -29,8 +29,10 @@ def state(iteration: int) -> states.State:
     return replace(states.start(learned, None), iteration=iteration)
 
 
-def trail(location: LocalLocation, seconds: float = 60.0, resumed: checkpoints.Checkpoint | None = None) -> Trail:
-    return Trail(Folder(location, PLACE, "f" * 64), decide(ComputeSettings()), resumed, seconds)
+def checkpoint_writer(
+    location: LocalLocation, seconds: float = 60.0, resumed: checkpoints.Checkpoint | None = None
+) -> CheckpointWriter:
+    return CheckpointWriter(Folder(location, PLACE, "f" * 64), decide(ComputeSettings()), resumed, seconds)
 
 
 def names(root: Path, kind: str = "checkpoint") -> list[str]:
@@ -93,7 +95,7 @@ def always_due(monkeypatch) -> None:
 
 def test_the_work_goes_on_while_one_state_is_stored_and_others_are_not_queued_behind_it(tmp_path, always_due):
     location = Held(tmp_path)
-    left = trail(location)
+    left = checkpoint_writer(location)
     left.offer(state(1))
     assert location.asked.wait(60)
     for iteration in (2, 3, 4):
@@ -111,7 +113,7 @@ def test_what_befalls_a_write_is_raised_in_the_work_and_the_state_can_still_be_s
     location = Held(tmp_path)
     location.full = True
     location.free.set()
-    left = trail(location)
+    left = checkpoint_writer(location)
     left.offer(state(1))
     left.writing.exception()
     with pytest.raises(InfrastructureError, match="no space left"):
@@ -123,7 +125,7 @@ def test_what_befalls_a_write_is_raised_in_the_work_and_the_state_can_still_be_s
 
 
 def test_with_no_seconds_every_state_is_there_before_the_work_goes_on(tmp_path):
-    left = trail(LocalLocation(tmp_path), seconds=0.0)
+    left = checkpoint_writer(LocalLocation(tmp_path), seconds=0.0)
     for iteration in (1, 2, 3):
         left.offer(state(iteration))
         assert names(tmp_path)[-1] == f"checkpoint-{iteration:06d}"
@@ -134,7 +136,7 @@ def test_with_no_seconds_every_state_is_there_before_the_work_goes_on(tmp_path):
 
 def test_parts_are_cut_at_fixed_iterations_and_a_checkpoint_holds_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "CUT", 5)
-    folder, left = Folder(LocalLocation(tmp_path), PLACE, "f" * 64), trail(LocalLocation(tmp_path))
+    folder, left = Folder(LocalLocation(tmp_path), PLACE, "f" * 64), checkpoint_writer(LocalLocation(tmp_path))
     for iteration in range(9):
         left.note({"iteration": iteration, "loss": 0.5 if iteration % 4 else None, "layers": [1.0, None]})
     left.store(state(3))

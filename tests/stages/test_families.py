@@ -117,9 +117,9 @@ def test_an_lr_for_the_set_s_networks_takes_the_place_of_the_usual_one(finished,
 def test_a_set_without_an_lr_is_exported_with_the_usual_one_and_says_so(finished, tmp_path):
     _, root, outcome = finished
     name = outcome.identities["distill"].folder.split("/")[1]
-    commands.take(name, "pt", str(tmp_path / "pt"), str(root))
+    commands.export(name, "pt", str(tmp_path / "pt"), str(root))
     assert float(torch.load(tmp_path / "pt" / "lr_best.pt", weights_only=True)) == pytest.approx(USUAL_LR)
-    commands.take(name, "hf", str(tmp_path / "hf"), str(root))
+    commands.export(name, "hf", str(tmp_path / "hf"), str(root))
     assert "0.01, as is usual, for none was learned" in (tmp_path / "hf" / "README.md").read_text()
 
 

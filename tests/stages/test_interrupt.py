@@ -15,7 +15,7 @@ from padray.errors import DivergedError, InfrastructureError, Interrupted
 from padray.methods import loop
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.stages import distill, distiller
-from padray.stages.checkpoints import Trail
+from padray.stages.checkpoints import CheckpointWriter
 from padray.store.location import LocalLocation
 from tests.roots import chain, different, stored
 
@@ -63,8 +63,8 @@ MOMENTS = {
     "while an iterate is judged": (distiller, "validation_accuracies", 2, 9),
     "while a line is told": (loop, "describe", 7, 7),
     "before the first": (TrajectoryMatching, "contribute", 1, 0),
-    "before a state counts": (Trail, "offer", 7, 7),
-    "while the last one is stored": (Trail, "store", 1, 12),
+    "before a state counts": (CheckpointWriter, "offer", 7, 7),
+    "while the last one is stored": (CheckpointWriter, "store", 1, 12),
     "before the set is stored": (distiller.Distiller, "_finish", 1, 12),
     "before it is listed": (distill, "_commit", 1, 12),
 }
@@ -115,7 +115,9 @@ def test_where_the_storage_fails_too_what_was_stored_before_is_told(settings, ro
             super().put(key, content)
 
     monkeypatch.setattr("padray.stages.checkpoints.Rhythm.is_due", lambda self, now: True)
-    monkeypatch.setattr(Trail, "offer", lambda self, state: self.store(state) if state.iteration >= 4 else None)
+    monkeypatch.setattr(
+        CheckpointWriter, "offer", lambda self, state: self.store(state) if state.iteration >= 4 else None
+    )
     with pytest.raises(
         InfrastructureError, match="no space left; the state after 4 of 12 iterations is kept, and the s"
     ):

@@ -9,7 +9,7 @@ from padray.evaluation import table as evaluation
 from padray.fingerprint import Identity
 from padray.studies import plan, table
 from padray.studies.make import CellResult, Chain
-from padray.studies.table import Told
+from padray.studies.table import StudyResult
 
 STUDY = """
 title: Two filters
@@ -28,13 +28,13 @@ profiles: {small: {preset: demo}}
 def told(tmp_path):
     """The table of a study where every distillation reached 50 %, unless its cell is changed."""
 
-    def made(*overrides: str, profile: str = "full", random: dict | None = None, **cells: CellResult) -> Told:
+    def made(*overrides: str, profile: str = "full", random: dict | None = None, **cells: CellResult) -> StudyResult:
         path = tmp_path / "study.yaml"
         path.write_text(STUDY)
         study = plan.read(str(path))
         asked = list(plan.cells(study.under(profile), plan.Changes(overrides)))
         results = [cells.get(f"{c.row}_{c.column}") or result(c, 3, (random or {}).get(c.row, 0.3)) for c in asked]
-        return Told(study.under(profile), profile, plan.differences(study, asked), results)
+        return StudyResult(study.under(profile), profile, plan.differences(study, asked), results)
 
     return made
 
@@ -61,11 +61,11 @@ def evaluated(cell: plan.Cell, accuracy: float, random: float, diverged: int = 0
     return [evaluation.row(cell.shown_network(), source, found) for source, found in cells.items()]
 
 
-def texts(told: Told) -> dict[tuple[str, str], str]:
+def texts(told: StudyResult) -> dict[tuple[str, str], str]:
     return {(entry.row, entry.column): entry.text for entry in table.entries(told.results)}
 
 
-def cell(told: Told, row: str, column: str) -> plan.Cell:
+def cell(told: StudyResult, row: str, column: str) -> plan.Cell:
     return next(r.cell for r in told.results if (r.cell.row, r.cell.column) == (row, column))
 
 
