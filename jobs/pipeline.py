@@ -3,7 +3,7 @@
 ray job submit --address URL --working-dir . -- python -m jobs.pipeline CONFIG --storage SHARED
 """
 
-from padray.job import main
+from padray.commandline.job import main
 
 if __name__ == "__main__":
     main("run")

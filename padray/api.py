@@ -16,16 +16,18 @@ from pathlib import PurePosixPath
 import torch
 from torch.utils.data import Dataset
 
-from padray import commands, loading, pipeline, sweep
+from padray.commandline import commands
 from padray.config import Config
+from padray.configuration import loading
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
 from padray.evaluation.table import Row
-from padray.files import quoted
-from padray.stages import stored
+from padray.machine.files import quoted
+from padray.stages import pipeline, stored, sweep
 from padray.stages.base import Context, Progress, Runner
 from padray.store.artifacts import Folder
-from padray.store.location import Location, check_key, open_location
+from padray.store.location import Location, check_key
+from padray.store.opening import open_location
 from padray.synthetic.set import SyntheticSet
 
 _ROOM = "distilled"

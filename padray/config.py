@@ -17,9 +17,9 @@ from padray.methods.families import DEFAULT, settings_of
 from padray.methods.settings import DistillSettings, ValidationSettings
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks.settings import Architecture, NetworkSettings
-from padray.sections import Section
 from padray.settings.machine import ClusterSettings, ComputeSettings, StorageSettings
-from padray.space import SearchSettings
+from padray.settings.sections import Section
+from padray.settings.space import SearchSettings
 
 __all__ = [
     "ClusterSettings",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config
-from padray.sections import Section
+from padray.settings.sections import Section
 
 STAGE_VERSIONS = dict.fromkeys(
     ("data", "scores", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1

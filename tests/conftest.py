@@ -115,7 +115,7 @@ Run = Callable[..., Said]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`padray …` in this process, from its entry point to its exit code."""
-    from padray import cli
+    from padray.commandline import cli
 
     def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["padray", *map(str, arguments)])

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from padray import commands, pipeline, upkeep
+from padray.commandline import commands
+from padray.operations import upkeep
+from padray.stages import pipeline
 from padray.stages.base import Context
-from padray.store.location import Location, open_location
+from padray.store.location import Location
+from padray.store.opening import open_location
 
 KINDS = ("folder", pytest.param("bucket", marks=pytest.mark.s3))
 NewRoot = Callable[[], str]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from padray.store.location import open_location
+from padray.store.opening import open_location
 
 
 def files_with(secret: str, folder: Path) -> list[Path]:

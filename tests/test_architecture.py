@@ -14,31 +14,27 @@ JOBS = ROOT.parent / "jobs"
 
 # From the ground up. A module imports only from lower floors and from its own room.
 FLOORS = (
-    {"errors", "interruption", "stdout"},
-    {"sections", "draws", "files", "memory"},
-    {"space", "trees"},
-    {"settings", "store"},
-    {"numerics", "networks"},
+    {"errors", "draws"},
+    {"settings"},
+    {"machine"},
+    {"store", "networks"},
     {"data"},
     {"experts", "synthetic"},
     {"methods", "evaluation"},
     {"config"},
-    {"fingerprint", "loading", "lines", "paths"},
+    {"fingerprint", "configuration"},
     {"report"},
     {"stages"},
-    {"exchange", "heartbeat"},
-    {"pipeline"},
-    {"search", "sweep", "upkeep", "status", "recipe"},
-    {"studies", "planning", "tables"},
-    {"console"},
+    {"exchange"},
+    {"search", "operations", "recipe"},
+    {"studies", "planning"},
     {"cluster"},
-    {"commands"},
-    {"cli", "api"},
-    {"job"},
+    {"commandline"},
+    {"api"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-MAY_USE_CLUSTER = {"cluster", "commands", "cli"}
-KNOWN_TO_STORE = {"store", "errors", "files"}
+MAY_USE_CLUSTER = {"cluster", "commandline"}
+KNOWN_TO_STORE = {"store", "errors", "machine"}
 
 
 def modules(folder: Path = ROOT) -> list[Path]:
@@ -69,6 +65,35 @@ def rooms_used(path: Path) -> Iterator[tuple[str, bool]]:
         parts = name.split(".")
         if parts[0] == "padray" and len(parts) > 1 and parts[1] != "__version__":
             yield parts[1], lazy
+
+
+def module(path: Path) -> str:
+    """`padray/store/shards.py` -> `padray.store.shards`."""
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_module_leads_back_to_itself():
+    """Through whatever imports, those inside functions and of the same room too."""
+    known = {module(path): path for path in modules()}
+    uses = {
+        own: {next((n for n in (used, used.rpartition(".")[0]) if n in known), None) for used, _ in imports(path)}
+        for own, path in known.items()
+    }
+    left = {own: used - {None, own, "padray"} for own, used in uses.items()}  # padray itself hands its API on, lazily
+    while ends := [own for own, used in left.items() if not used & left.keys()]:
+        for own in ends:
+            del left[own]
+    assert not left, f"in circles, or above one: {sorted(left)}"
+
+
+def test_few_modules_stand_at_the_top():
+    assert len([path for path in ROOT.glob("*.py") if path.name != "__init__.py"]) <= 5
+
+
+@pytest.mark.parametrize("folder", [path for path in ROOT.iterdir() if list(path.glob("*.py"))], ids=lambda p: p.name)
+def test_every_folder_says_in_two_lines_what_lives_there_and_what_it_may_import(folder):
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) if folder.is_dir() else ""
+    assert said and len(said.splitlines()) <= 2 and "mports" in said, folder.name
 
 
 def name(path: Path) -> str:

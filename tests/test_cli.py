@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 import padray
-from padray import commands, pipeline
+from padray.commandline import commands
 from padray.data import sources
 from padray.data.sources import RawDataset, RawSplit
 from padray.errors import InputError, WorkError
+from padray.stages import pipeline
 from tests.conftest import Said
 
 PRESET = "digits-ipc1"
@@ -267,7 +268,7 @@ def test_errors_with_json_are_one_json_object(run, root, arguments):
 
 
 def test_a_process_of_its_own_ends_with_the_same_codes_and_streams(root):
-    command = [sys.executable, "-m", "padray.cli"]
+    command = [sys.executable, "-m", "padray.commandline.cli"]
     said = subprocess.run(
         [*command, "data", "digits-ipc2", "--json", "--storage", str(root)],
         capture_output=True, text=True, check=False, cwd=Path(padray.__file__).parents[1],
@@ -278,7 +279,7 @@ def test_a_process_of_its_own_ends_with_the_same_codes_and_streams(root):
 
 NOISY = """
 import os, subprocess, sys
-from padray import cli, commands
+from padray.commandline import cli, commands
 listed = commands.list_artifacts
 def noisy(storage):
     print("a library's line")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from padray import cli, commands, loading, pipeline
+from padray.commandline import cli, commands
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.exchange import layouts
 from padray.experts import scores
@@ -19,9 +20,9 @@ from padray.networks.families import NetworkFamily
 from padray.networks.layers import Network, Stack
 from padray.planning import plan
 from padray.report.difficulty import Difficulty
-from padray.stages import stored
+from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.conftest import TINY
 
 

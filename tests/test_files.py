@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import files
 from padray.errors import InputError
+from padray.machine import files
 
 
 def refused(path: str | Path, *parts: str, most: int = 100) -> None:

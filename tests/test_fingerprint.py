@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from padray import fingerprint, loading
+from padray import fingerprint
 from padray.config import Config
+from padray.configuration import loading
 from padray.data.sources import source_digest
 from padray.fingerprint import Identity
 from padray.methods.trajectory.settings import TrajectorySettings

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from padray import heartbeat
 from padray.errors import InfrastructureError, Interrupted
-from padray.heartbeat import Command, beating, signs
+from padray.operations import heartbeat
+from padray.operations.heartbeat import Command, beating, signs
 from padray.stages.base import InlineRunner, Progress
 from padray.stages.progress import Running, Workers
 from padray.store.location import LocalLocation

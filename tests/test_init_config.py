@@ -12,7 +12,7 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from padray import loading
+from padray.configuration import loading
 from tests.conftest import Run, Said
 
 RNG = np.random.default_rng(0)

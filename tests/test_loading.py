@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.errors import InputError
 
 PRESET = "digits-ipc1"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import memory
 from padray.errors import InfrastructureError
+from padray.machine import memory
 
 
 def system(root: Path, **files: str) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from padray import numerics
 from padray.config import ComputeSettings
+from padray.machine import numerics
 
 
 def with_gpu(monkeypatch, name="NVIDIA A100-SXM4-40GB"):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
 from padray.config import Config, ScheduleSettings, ScoreSettings
+from padray.configuration import loading
 from padray.methods.trajectory.settings import ImportanceSettings, SelectionSettings
-from padray.sections import FULL_AUGMENTATION
+from padray.settings.sections import FULL_AUGMENTATION
 
 PAPERS = Path(__file__).parent / "papers"
 NAMES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "TinyImageNet": "tiny"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
 from padray.config import DataSettings
+from padray.configuration import loading
 from padray.data import sources
 
 ROOT = Path(__file__).parents[1]

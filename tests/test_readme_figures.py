@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "tests/benchmarks/results"

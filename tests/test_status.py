@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from padray.operations.status import status_of
 from padray.stages import events
-from padray.status import status_of
 from padray.store.artifacts import Folder
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.cluster.conftest import command
 from tests.conftest import Run
 

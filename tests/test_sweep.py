@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from padray import loading, pipeline, sweep
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.fingerprint import Identity
-from padray.stages import evaluate
+from padray.stages import evaluate, pipeline, sweep
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import Location, open_location
-from padray.sweep import StoredSet
+from padray.stages.sweep import StoredSet
+from padray.store.location import Location
+from padray.store.opening import open_location
 from tests.conftest import TINY
 
 QUICK = ("evaluation.epochs=1", "evaluation.architectures=[]", "distill.validation.seeds=0", "distill.iterations=1",

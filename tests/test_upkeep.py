@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from padray import commands, pipeline, upkeep
+from padray.commandline import commands
 from padray.errors import InputError
 from padray.methods import state
-from padray.stages import stored
+from padray.operations import upkeep
+from padray.stages import pipeline, stored
 from padray.stages.base import Context
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation

@@ -1,1 +1,2 @@
-"""The Ray layer, the only folder that imports Ray: it spreads units over machines and holds no formula."""
+"""The Ray layer: it spreads units over machines and holds no formula. The only folder that imports Ray;
+imports everything but the command line."""

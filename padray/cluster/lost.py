@@ -14,7 +14,7 @@ from ray.exceptions import (
 )
 
 from padray.errors import Failure, InfrastructureError, InputError, WorkError
-from padray.numerics import within_memory
+from padray.machine.numerics import within_memory
 from padray.stages.base import Done, Make, Unit, Work, make_unit
 
 # What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray

@@ -1,22 +1,26 @@
 """What carries a search's trials, in one actor beside the driver: Tune's trials only ask it for their results."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import ray
 
-from padray import pipeline
 from padray.cluster import shares
 from padray.cluster.lost import LOST, Losses
 from padray.cluster.pool import place
 from padray.cluster.probe import Probe
-from padray.cluster.runner import RayRunner
 from padray.config import Config
 from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
 from padray.fingerprint import distill_inputs
-from padray.numerics import within_memory
+from padray.machine.numerics import within_memory
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork, failed
+from padray.stages import pipeline
+from padray.stages.base import Runner
+from padray.store.location import Location
+
+RunnerOf = Callable[[Config, Location, str], Runner]
 
 
 class Owner:
@@ -26,8 +30,9 @@ class Owner:
         failed: what kept a trial from coming to an end, if anything did: a value, so that its type survives Ray.
     """
 
-    def __init__(self, work: SearchWork, probe: Probe, share: float) -> None:
-        self.work, self.probe, self.share = work, probe, share
+    def __init__(self, work: SearchWork, probe: Probe, share: float, runner_of: RunnerOf) -> None:
+        """`runner_of`: makes the runner of a trial's experts, and of its set where that has several workers."""
+        self.work, self.probe, self.share, self.runner_of = work, probe, share, runner_of
         self.known: dict[str, TrialRecord] = {}
         self.locks: dict[str, threading.Lock] = {}
         self.guard = threading.Lock()
@@ -72,8 +77,8 @@ class Owner:
         with lock:
             pipeline.run(self.work.context(config, self._runner(config)), "experts")
 
-    def _runner(self, config: Config) -> RayRunner:
-        return RayRunner(config, self.work.inputs.location, self.work.name)
+    def _runner(self, config: Config) -> Runner:
+        return self.runner_of(config, self.work.inputs.location, self.work.name)
 
     def _distilled(self, config: Config, trial: TrialRecord) -> None:
         """Carry a trial to its end in actors; where a shared GPU was full, on a whole one."""

@@ -22,8 +22,9 @@ from padray import __version__
 from padray.cluster import nodes
 from padray.cluster.probe import PREFIX, Probe, probing
 from padray.errors import InputError, WorkError
-from padray.memory import free_memory
-from padray.store.location import Location, open_location
+from padray.machine.memory import free_memory
+from padray.store.location import Location
+from padray.store.opening import open_location
 
 _PATIENCE_S = 180.0  # with all nodes: a first worker loads PyTorch, and a storage that does not answer is asked again
 _LEAST_MEMORY = 1 << 30  # bytes: a worker with PyTorch and a small dataset

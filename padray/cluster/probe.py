@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from padray import __version__
 from padray.errors import Failure, InfrastructureError, InputError, WorkError
-from padray.store.location import LocalLocation, Location, open_location
+from padray.store.location import LocalLocation, Location
+from padray.store.opening import open_location
 
 PREFIX = ".padray-probe-"
 

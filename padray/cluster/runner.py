@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from padray import interruption
 from padray.cluster import session, shares
 from padray.cluster.probe import probing
 from padray.config import Config
 from padray.errors import InputError
+from padray.machine import interruption
 from padray.methods.method import Metrics
 from padray.methods.settings import Contributions
 from padray.planning import footprint
@@ -128,7 +128,9 @@ class RayRunner:
         from padray.cluster import metrics, tuning
 
         with probing(self.location) as probe:
-            yield from metrics.of_trials(tuning.run(work, tuning.Spread(probe, share, concurrency)), self.run)
+            yield from metrics.of_trials(
+                tuning.run(work, tuning.Spread(probe, share, concurrency, RayRunner)), self.run
+            )
 
     def _concurrency(self, config: Config, share: float) -> int:
         """Trials at a time: as many as the cluster has room for once it has grown, where the settings say nothing."""

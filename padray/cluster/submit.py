@@ -22,8 +22,8 @@ from typing import Any
 
 from padray.cluster import session
 from padray.cluster.work import Work, given_variables
+from padray.configuration.paths import check_paths
 from padray.errors import InfrastructureError, InputError, WorkError
-from padray.paths import check_paths
 
 _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,13 @@ class Spread:
         probe: by which a trial's actor finds out whether it sees the storage.
         share: of a GPU that a trial's distillation takes.
         concurrency: trials at a time.
+        runner_of: makes the runner of what a trial needs.
     """
 
     probe: Probe
     share: float
     concurrency: int
+    runner_of: Callable[..., Any]
 
 
 def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
@@ -63,7 +65,7 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
     while Queue(work, until).upcoming() is not None:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
-        ).remote(work, spread.probe, spread.share)
+        ).remote(work, spread.probe, spread.share, spread.runner_of)
         outcome, over, queue = _Outcome(), threading.Event(), Queue(work, until)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
             tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))

@@ -12,12 +12,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from padray import __version__, loading, pipeline
+from padray import __version__
 from padray.cluster import session
+from padray.configuration import loading
+from padray.configuration.lines import Line
+from padray.configuration.paths import check_paths, check_settings
 from padray.errors import InputError
-from padray.lines import Line
-from padray.paths import check_paths, check_settings
 from padray.search import study as search
+from padray.stages import pipeline
 from padray.studies import study
 from padray.studies.plan import Changes
 from padray.studies.study import Asked
@@ -38,7 +40,7 @@ class Work:
     @property
     def entrypoint(self) -> str:
         """The job's command line: the package that is installed on the cluster, no checkout."""
-        return shlex.join(["python", "-m", "padray.job", self.command, *self.arguments])
+        return shlex.join(["python", "-m", "padray.commandline.job", self.command, *self.arguments])
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from padray.data.listing import Content, some
 from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.files import quoted, shown
+from padray.machine.files import quoted, shown
 
 IMAGE_COLUMNS = ("img", "image")
 SERIES_COLUMN = "series"

@@ -21,7 +21,7 @@ from padray.data.sources import RawDataset
 from padray.data.whitening import Preprocessing
 from padray.draws import generator
 from padray.errors import InputError
-from padray.memory import check_memory
+from padray.machine.memory import check_memory
 from padray.store.shelf import Layout, Make, Shelf
 
 SPLITS = ("train", "validation", "test")

@@ -18,7 +18,7 @@ import numpy as np
 from padray.data.listing import Listing, Listings, Source, of_arrays
 from padray.data.pictures import MOST_PIXELS
 from padray.errors import InputError
-from padray.files import entries, open_regular, read_regular, shown
+from padray.machine.files import entries, open_regular, read_regular, shown
 
 FOLDERS = {
     "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "mnist": "MNIST/raw",

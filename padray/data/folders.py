@@ -16,7 +16,7 @@ from padray.data import imagenet
 from padray.data.listing import Listing, Listings, Source, some
 from padray.data.pictures import SUFFIXES
 from padray.errors import InputError
-from padray.files import entries, is_folder, quoted, read_regular, shown
+from padray.machine.files import entries, is_folder, quoted, read_regular, shown
 
 _TABLE, _WORDS = "val_annotations.txt", "words.txt"
 _FLAT = "images"  # the folder of Tiny ImageNet's validation files

@@ -11,7 +11,7 @@ from padray.data import fetched, folders, parquet
 from padray.data.listing import Listings, Source
 from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.files import entries, expanded, quoted, shown
+from padray.machine.files import entries, expanded, quoted, shown
 
 
 def locate(settings: DataSettings) -> Source:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from padray.errors import InputError
-from padray.files import is_utf8, quoted, shown
+from padray.machine.files import is_utf8, quoted, shown
 
 Content = Literal["image", "table", "series"]  # what the samples are; a table's sample is one of its rows
 HOLDS: dict[str, str] = {"image": "images", "table": "a table", "series": "series"}  # in sentences

@@ -19,8 +19,8 @@ from padray.data import columns
 from padray.data.listing import Content, Encoded, Listing, Listings, Source, some
 from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.files import open_file, quoted, reason, shown
-from padray.memory import check_memory
+from padray.machine.files import open_file, quoted, reason, shown
+from padray.machine.memory import check_memory
 
 _VALUE_BYTES = 32  # of a label or a number while it is read
 _MORE_MEMORY = "use a machine with more memory, or write the file in smaller row groups"

@@ -18,7 +18,7 @@ from PIL import Image
 
 from padray.data.listing import Encoded
 from padray.errors import InputError
-from padray.files import open_file, reason
+from padray.machine.files import open_file, reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from padray.sections import Count, Place, Positive, Section
+from padray.settings.sections import Count, Place, Positive, Section
 
 # Published normalisation, of pixels in [0, 1]. MTT, TESLA, FTD, DATM and PAD use cifar10's for CIFAR-100 too; DC, DSA
 # and DM use cifar100's. imagenet's are also Tiny ImageNet's.

@@ -19,8 +19,8 @@ from padray.data.listing import HOLDS, Content, Listing, Listings, Source, check
 from padray.data.pictures import pixels
 from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.files import open_file, reason, shown
-from padray.memory import check_memory
+from padray.machine.files import open_file, reason, shown
+from padray.machine.memory import check_memory
 
 REMEDY = "lower data.size or data.limit_per_class, or use a machine with more memory"
 _COPIES = 3  # of all samples that live at once on their way into the stored dataset

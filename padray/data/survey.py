@@ -19,8 +19,8 @@ from padray.data.layouts import locate
 from padray.data.listing import HOLDS, Content, Listing, some
 from padray.data.settings import DataSettings
 from padray.errors import InputError
-from padray.files import expanded, is_utf8, shown
-from padray.numerics import within_memory
+from padray.machine.files import expanded, is_utf8, shown
+from padray.machine.numerics import within_memory
 
 MOST_PIXELS = 64  # of a side that is left as it is
 SIDES = (64, 32, 16, 8)

@@ -5,7 +5,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from padray.networks.settings import Architecture, NetworkSettings
-from padray.sections import FULL_AUGMENTATION, Augmentation, Batch, Epochs, NotNegative, Positive, Section, Share, Units
+from padray.settings.sections import (
+    FULL_AUGMENTATION,
+    Augmentation,
+    Batch,
+    Epochs,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Units,
+)
 
 _MOST_CELLS = 20_000  # of one source of training samples
 

@@ -1,1 +1,2 @@
-"""Bring and take: sets and experts of others come in, sets go out in the layouts that others read."""
+"""Sets and experts of others come in, sets go out in the layouts that others read.
+Imports stages and all that these import."""

@@ -18,9 +18,9 @@ from padray import fingerprint
 from padray.config import Config
 from padray.errors import InputError
 from padray.exchange import foreign
+from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.flat import Span, spans_of
-from padray.numerics import decide
 from padray.stages import data
 from padray.stages.base import Context, Progress
 from padray.stages.facts import DatasetFacts, dataset_facts

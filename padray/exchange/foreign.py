@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import torch
 
 from padray.errors import InputError
-from padray.files import expanded, open_regular, reason, shown
-from padray.memory import check_memory
+from padray.machine.files import expanded, open_regular, reason, shown
+from padray.machine.memory import check_memory
 
 _IMAGES = re.compile(r"^(?P<lead>(?:ema_)?)images_(?P<which>best|\d+)\.pt$")
 _BUFFER = re.compile(r"^replay_buffer_\d+\.pt$")

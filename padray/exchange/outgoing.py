@@ -9,7 +9,7 @@ from typing import Any
 from padray.errors import InputError
 from padray.exchange.formats import Files, Outgoing
 from padray.exchange.layouts import files_of
-from padray.files import expanded, open_file, reason, shown
+from padray.machine.files import expanded, open_file, reason, shown
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import Location

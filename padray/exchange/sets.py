@@ -16,11 +16,11 @@ from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.exchange import foreign
 from padray.exchange.foreign import SetFiles
-from padray.files import shown
 from padray.fingerprint import Identity
+from padray.machine.files import shown
+from padray.machine.numerics import decide
 from padray.methods.trajectory.settings import LabelSettings, TrajectorySettings
 from padray.networks import factory
-from padray.numerics import decide
 from padray.stages import data, stored
 from padray.stages.base import Context
 from padray.stages.facts import DatasetFacts, dataset_facts

@@ -1,1 +1,2 @@
-"""Information extraction: difficulty scores, the schedule that they give, and the experts trained on it."""
+"""Information extraction: difficulty scores, the schedule that they give, and how experts are trained.
+Imports data and networks."""

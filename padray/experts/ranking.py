@@ -22,7 +22,7 @@ import torch
 
 from padray.data.datasets import Dataset
 from padray.errors import InputError
-from padray.files import shown
+from padray.machine.files import shown
 
 MOST_BYTES = 2**30  # of a file; ImageNet's 1.3 million scores take ten million
 

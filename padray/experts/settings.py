@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from padray.networks.settings import Architecture, NetworkSettings
-from padray.sections import (
+from padray.settings.sections import (
     FULL_AUGMENTATION,
     Augmentation,
     Batch,

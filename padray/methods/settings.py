@@ -7,7 +7,7 @@ from pydantic import Field
 
 from padray.experts.settings import ExpertSettings
 from padray.networks.settings import NetworkSettings
-from padray.sections import FULL_AUGMENTATION, Augmentation, Count, Epochs, NotNegative, Section, Share
+from padray.settings.sections import FULL_AUGMENTATION, Augmentation, Count, Epochs, NotNegative, Section, Share
 
 
 @dataclass(frozen=True)

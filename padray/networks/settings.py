@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, model_validator
 
 from padray.networks.families import FAMILIES
-from padray.sections import Count, Section, Width
+from padray.settings.sections import Count, Section, Width
 
 HEAD_WIDTH = 16  # of the vit's attention: one head for each so many numbers of a token
 

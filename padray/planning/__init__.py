@@ -1,1 +1,2 @@
-"""What a run would take, before anything runs: units, steps, bytes, memory, seconds and money."""
+"""What a run would take, before anything runs: units, steps, bytes, memory, seconds and money.
+Imports stages, methods and search."""

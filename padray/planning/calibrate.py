@@ -15,6 +15,7 @@ from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import TeacherSpec, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
+from padray.machine.numerics import decide
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
 from padray.networks import factory
@@ -22,7 +23,6 @@ from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
 from padray.networks.peak import LOOK_BATCH
 from padray.networks.settings import NetworkSettings
-from padray.numerics import decide
 from padray.planning.lines import Line, Pace, Task
 from padray.planning.outline import Known
 from padray.stages.base import Notify, Progress

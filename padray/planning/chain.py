@@ -14,10 +14,10 @@ from padray import fingerprint
 from padray.config import Config
 from padray.data import whitening
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide
 from padray.networks import peak
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import NetworkSettings
-from padray.numerics import decide
 from padray.planning.outline import Known
 from padray.stages.base import Context
 from padray.store import shelf

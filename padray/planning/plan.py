@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from padray import fingerprint, pipeline
+from padray import fingerprint
 from padray.errors import InputError
 from padray.methods.families import method_of
 from padray.planning import calibrate, costs, measured, prices, search, wall
@@ -11,7 +11,7 @@ from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.outline import NOWHERE, digest_of, know
 from padray.planning.prices import PriceTable
-from padray.stages import data
+from padray.stages import data, pipeline
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 

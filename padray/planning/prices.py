@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from padray import trees
 from padray.config import Config
+from padray.configuration import trees
+from padray.configuration.trees import Tree
 from padray.errors import InputError
-from padray.files import quoted, shown
-from padray.sections import NotNegative, Positive, Section
-from padray.trees import Tree
+from padray.machine.files import quoted, shown
+from padray.settings.sections import NotNegative, Positive, Section
 
 WORKER_START_S = 3.0  # a worker's process and its libraries (tests/benchmarks/results/simulation.json)
 _SUFFIXES = (".yaml", ".yml")

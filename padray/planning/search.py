@@ -14,7 +14,7 @@ from padray.planning.chain import Chain
 from padray.planning.lines import Line, Part, Task
 from padray.search import stopping, study, trials
 from padray.search.work import SearchWork
-from padray.space import ParameterSpec
+from padray.settings.space import ParameterSpec
 from padray.stages import evaluate
 from padray.stages.base import Inputs
 

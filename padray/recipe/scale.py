@@ -13,8 +13,8 @@ from padray.data.datasets import held_count
 from padray.data.sources import kept_count
 from padray.data.survey import Survey
 from padray.errors import InputError
-from padray.files import shown
-from padray.sections import FULL_AUGMENTATION
+from padray.machine.files import shown
+from padray.settings.sections import FULL_AUGMENTATION
 
 WHITENED = 4096  # numbers per image up to which whitening is a matter of seconds
 SEEN = 5000  # images of 32x32 that an expert's epoch takes seconds for; fewer where they are larger

@@ -8,12 +8,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.compat import StringIO
 
-from padray import loading
 from padray.config import DataSettings
+from padray.configuration import loading
 from padray.data.listing import some
 from padray.data.survey import Survey
 from padray.errors import InfrastructureError, InputError
-from padray.files import is_utf8, reason, shown
+from padray.machine.files import is_utf8, reason, shown
 from padray.recipe import scale
 from padray.recipe.scale import Plan
 

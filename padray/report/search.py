@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from padray import loading
 from padray.config import Config
+from padray.configuration import loading
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.report import words

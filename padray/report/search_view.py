@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from padray import loading
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.evaluation.table import Row
 from padray.report import search, words
 from padray.report.search import SearchSummary, TrialLine
-from padray.space import ParameterSpec
+from padray.settings.space import ParameterSpec
 
 
 def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from padray import loading
 from padray.config import Config
+from padray.configuration import loading
 from padray.evaluation.controls import CHOOSING
 from padray.evaluation.table import Row, diverged, spread
 from padray.synthetic.set import USUAL_LR

@@ -1,1 +1,2 @@
-"""What to search, what to maximise, what was tried. No Ray: cluster/tuning.py adapts it."""
+"""What to search, what to maximise, what was tried. No Ray: cluster/tuning.py spreads it.
+Imports stages."""

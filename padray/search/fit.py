@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import optuna
 
-from padray import loading, pipeline
 from padray.config import Config
+from padray.configuration import loading
+from padray.configuration.loading import UnfitError
 from padray.errors import InputError
-from padray.loading import UnfitError
 from padray.search import sampling
 from padray.search.trials import Parameters
-from padray.space import ParameterSpec, Value
+from padray.settings.space import ParameterSpec, Value
+from padray.stages import pipeline
 
 MOST_TRIED = 200  # combinations, until one fits: where fewer than one in so many do, nothing is found
 

@@ -11,11 +11,11 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from padray import loading
 from padray.config import Config
+from padray.configuration import loading
 from padray.draws import seed_for
 from padray.search.trials import Parameters, State, TrialRecord
-from padray.space import ParameterSpec, SearchSettings
+from padray.settings.space import ParameterSpec, SearchSettings
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STATES: dict[State, TrialState] = {

@@ -15,7 +15,7 @@ from padray.config import Config
 from padray.errors import InputError
 from padray.search.sampling import frozen
 from padray.search.trials import TrialRecord
-from padray.space import SearchSettings
+from padray.settings.space import SearchSettings
 
 
 def rungs(config: Config) -> tuple[int, ...]:

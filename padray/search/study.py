@@ -5,17 +5,18 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from padray import fingerprint, loading, pipeline
+from padray import fingerprint
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
-from padray.pipeline import Outcome
 from padray.report.search import SearchSummary, TrialLine
 from padray.search import fit, sampling, stopping, trials, view
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
-from padray.stages import data
+from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Progress
+from padray.stages.pipeline import Outcome
 
 BEST = "best.yaml"
 SEARCHABLE = ("scores", "schedule", "experts", "distill")

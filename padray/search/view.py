@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from padray.errors import InputError
 from padray.search.sampling import STATES, frozen
 from padray.search.trials import TrialRecord
-from padray.space import SearchSettings
+from padray.settings.space import SearchSettings
 
 STUDY_URL = "PADRAY_STUDY_URL"
 _NUMBER, _REASON = "trial", "reason"

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from padray import loading, pipeline
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.search import objective, sampling, stopping, trials
 from padray.search.trials import Parameters, TrialRecord
-from padray.stages import data
+from padray.stages import data, pipeline
 from padray.stages.base import Context, InlineRunner, Inputs, Runner
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder

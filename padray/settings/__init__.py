@@ -1,1 +1,2 @@
-"""One module of settings per part of the chain; config.py puts them together."""
+"""What all settings are made of, those of the machine, and those of a search; science has its own beside it.
+Imports nothing of padray."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from padray.sections import Place, Positive, Section, Units
+from padray.settings.sections import Place, Positive, Section, Units
 
 _LEAST_SHARE = 0.0001  # Ray counts no finer
 

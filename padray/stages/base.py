@@ -11,8 +11,8 @@ from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide, within_memory
 from padray.methods.method import Metrics
-from padray.numerics import decide, within_memory
 from padray.stages import stored
 from padray.stages.events import Recorder
 from padray.stages.progress import Notify as Notify  # where they are looked for

@@ -21,9 +21,9 @@ from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, r
 from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.fingerprint import Identity
+from padray.machine.numerics import Numerics, decide
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
-from padray.numerics import Numerics, decide
 from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
 from padray.store.artifacts import Folder, Manifest, StoredObject

@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from padray.errors import InputError
+from padray.machine.numerics import Numerics
 from padray.methods import state as states
 from padray.methods.method import Metrics
 from padray.methods.state import State
-from padray.numerics import Numerics
 from padray.stages import stored
 from padray.store.artifacts import Folder, StoredObject, split_key
 from padray.store.crash import crash_point

@@ -9,8 +9,8 @@ from padray.data.datasets import Dataset
 from padray.data.listing import HOLDS
 from padray.errors import InputError
 from padray.fingerprint import Identity
+from padray.machine.numerics import within_memory
 from padray.networks import factory
-from padray.numerics import within_memory
 from padray.stages import stored
 from padray.stages.base import Context, Progress
 from padray.stages.facts import DatasetFacts, dataset_facts, facts_of, plain

@@ -14,6 +14,7 @@ from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
+from padray.machine.numerics import Numerics, decide, within_memory
 from padray.methods import loop
 from padray.methods import state as states
 from padray.methods.families import iterative
@@ -21,7 +22,6 @@ from padray.methods.loop import LoopHooks
 from padray.methods.method import Contribution, Metrics
 from padray.methods.settings import Contributions
 from padray.methods.state import State
-from padray.numerics import Numerics, decide, within_memory
 from padray.stages import checkpoints
 from padray.stages.materials import Source, StoredMaterials
 from padray.stages.provenance import About, put_set

@@ -16,9 +16,9 @@ from padray.experts.schedule import rank, samples_of_epoch
 from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of, train
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork, spans_of
-from padray.numerics import decide
 from padray.stages import imported, stored
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing, with_others
 from padray.store import shards

@@ -24,10 +24,10 @@ from padray.errors import DivergedError, InputError
 from padray.experts import ranking
 from padray.experts.scores import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
-from padray.files import read_regular, shown
 from padray.fingerprint import Identity
+from padray.machine.files import read_regular, shown
+from padray.machine.numerics import decide
 from padray.networks import factory
-from padray.numerics import decide
 from padray.stages import stored
 from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
 from padray.store.artifacts import Folder, Manifest, StoredObject

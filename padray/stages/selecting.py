@@ -6,8 +6,8 @@ import safetensors.torch
 
 from padray.config import Config
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide
 from padray.methods.families import selective
-from padray.numerics import decide
 from padray.stages.base import Context, Make, Unit, by_stem, make_missing
 from padray.stages.materials import Source, StoredMaterials
 from padray.stages.provenance import About, put_set

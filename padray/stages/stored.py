@@ -13,8 +13,8 @@ import torch
 from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_objects, meta, to_objects
 from padray.errors import InputError
-from padray.files import shown
 from padray.fingerprint import Identity
+from padray.machine.files import shown
 from padray.stages import facts
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.location import Location

@@ -19,8 +19,8 @@ from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
 from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide
 from padray.networks import factory
-from padray.numerics import decide
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store.artifacts import Folder, StoredObject
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from padray.errors import InputError
-from padray.files import open_file
+from padray.machine.files import open_file
 from padray.store.location import Leftover, LocalLocation, Location, Stranger
 
 Bytes = bytes | bytearray

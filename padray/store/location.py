@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from padray import files
 from padray.errors import InfrastructureError, InputError
+from padray.machine import files
 
 _PUT = ".put-"  # how the file of an unfinished put begins
 _CHUNK = 64 << 20  # bytes read at a time of what is only looked through
@@ -301,29 +301,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(found)
     except OSError:
         return []
-
-
-def open_location(uri: str) -> Location:
-    """The storage root that a URI names.
-
-    Raises:
-        InputError: a scheme that this version cannot serve, or the home of nobody.
-    """
-    if not uri:
-        raise InputError("--storage is empty; name a folder or s3://bucket/prefix, or leave it out")
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme == "s3":
-        from padray.store.s3 import S3Location  # boto3 takes its time, and most runs do without it
-
-        return S3Location(uri)
-    if separator and scheme != "file":
-        raise InputError(f"the storage {uri} cannot be used: there are local folders and s3://bucket/prefix")
-    try:
-        return LocalLocation(rest if separator else uri)
-    except OSError as error:
-        raise InputError(f"the storage {files.shown(uri)!r} cannot be used: {files.reason(error)}") from None
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"the storage {files.shown(uri)!r} cannot be used: {error}") from None
 
 
 def check_writable(location: Location) -> None:

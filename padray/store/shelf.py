@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from padray.files import open_file
+from padray.machine.files import open_file
 from padray.store.cache import CachedLocation, Entries
 from padray.store.location import Location
 

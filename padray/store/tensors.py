@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from padray.files import open_file
+from padray.machine.files import open_file
 from padray.store import shelf
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.headers import metadata_of

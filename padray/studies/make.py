@@ -12,17 +12,18 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from padray import fingerprint, pipeline, sweep
+from padray import fingerprint
 from padray.config import Config
 from padray.errors import DivergedError, InfrastructureError, WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
+from padray.stages import pipeline, sweep
 from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
+from padray.stages.sweep import StoredSet
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import Location
 from padray.store.records import read_record
 from padray.studies.plan import Cell, Study
-from padray.sweep import StoredSet
 
 # The digest of the set that came out, or why none did; "failed" is only ever stored by older versions.
 Outcome = dict[Literal["set", "diverged", "failed"], str]

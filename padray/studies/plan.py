@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from padray import loading, trees
 from padray.config import Config, ValidationSettings
+from padray.configuration import loading, trees
 from padray.errors import InputError
-from padray.files import shown
+from padray.machine.files import shown
 from padray.networks.settings import Architecture, NetworkSettings
-from padray.sections import Section
+from padray.settings.sections import Section
 
 Values = dict[str, Any]
 Cases = dict[str, Values | None]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from padray.errors import InputError
-from padray.files import shown
+from padray.machine.files import shown
 from padray.methods.families import method_of
 from padray.networks import factory
 from padray.networks.flat import spans_of

@@ -1,1 +1,2 @@
-"""The synthetic set: what is learned of it, its file, and where it starts."""
+"""The synthetic set: what is learned of it, its file, and where it starts.
+Imports data."""

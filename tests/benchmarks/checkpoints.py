@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from padray.config import ComputeSettings
+from padray.machine.numerics import decide
 from padray.methods import state as states
-from padray.numerics import decide
 from padray.stages.checkpoints import CheckpointWriter
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation

@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from padray import loading, pipeline
+from padray.configuration import loading
 from padray.methods.loop import Metrics
+from padray.stages import pipeline
 from padray.stages.base import Context, Distilling, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.benchmarks.serving import SERVER, machine, serving
 
 RESULT = Path(__file__).parent / "results" / "data_wait.json"

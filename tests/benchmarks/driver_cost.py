@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from padray import loading, pipeline
-from padray.stages import cells, experts
+from padray.configuration import loading
+from padray.stages import cells, experts, pipeline
 from padray.stages.base import Context, Done, InlineRunner, Lost, Unit, Work
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation

@@ -17,14 +17,15 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from padray import fingerprint, loading, pipeline
+from padray import fingerprint
 from padray.config import Config
+from padray.configuration import loading
 from padray.search import study, trials
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
-from padray.stages import data
+from padray.stages import data, pipeline
 from padray.stages.base import Context, InlineRunner, Inputs
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
 

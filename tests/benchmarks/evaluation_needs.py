@@ -33,7 +33,7 @@ def padray(code: Path, verb: str, root: str, data: str) -> dict[str, Any]:
     """Run a command of that checkout's padray; what it took."""
     options = [option for text in (*SETTINGS, f"data.path={data}") for option in ("--set", text)]
     command = [
-        sys.executable, "-m", "padray.cli", verb, "cifar10-narrow-ipc1", "--runner", "inline", "--json",
+        sys.executable, "-m", "padray.commandline.cli", verb, "cifar10-narrow-ipc1", "--runner", "inline", "--json",
         "--storage", root, *options,
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(code)}, cwd=code)

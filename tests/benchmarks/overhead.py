@@ -29,7 +29,7 @@ RUNNERS = {"inline": ("--runner", "inline"), "ray": ("--runner", "ray", "--set",
 def padray(*arguments: object) -> float:
     """A command's seconds."""
     began = time.monotonic()
-    line = [sys.executable, "-m", "padray.cli", *map(str, arguments), "--json"]
+    line = [sys.executable, "-m", "padray.commandline.cli", *map(str, arguments), "--json"]
     subprocess.run(line, capture_output=True, check=True)
     return time.monotonic() - began
 

@@ -34,7 +34,7 @@ OBJECTS = {  # of each room, the objects that a plan counts
 def padray(*arguments: str) -> tuple[dict[str, Any], float, float]:
     """What a command prints with `--json`, its CPU seconds and its seconds."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [sys.executable, "-m", "padray.cli", *arguments, "--json"]
+    command = [sys.executable, "-m", "padray.commandline.cli", *arguments, "--json"]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     name, *options = sys.argv[1:]
-    command = [sys.executable, "-m", "padray.cli", "run", name, "--runner", "inline", "--json", *options]
+    command = [sys.executable, "-m", "padray.commandline.cli", "run", name, "--runner", "inline", "--json", *options]
     done = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     settings = [option for option in options if "=" in option and not option.startswith("data.path")]
     files = ["data.path=FOLDER"] if any(option.startswith("data.path") for option in options) else []

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from padray import loading
 from padray.config import ClusterSettings, Config
+from padray.configuration import loading
 from padray.planning.plan import Asked, plan
 from padray.planning.prices import WORKER_START_S
 from padray.planning.simulation.fleet import Fleet
@@ -32,7 +32,7 @@ from padray.planning.simulation.model import DRIVER_S, Setting, drawn, limit, si
 from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
 from padray.stages import base
 from padray.store.artifacts import StoredObject
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
 

@@ -27,7 +27,7 @@ import torch
 
 from padray.draws import generator
 from padray.store.artifacts import Folder, Manifest
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.store.shards import encode
 from padray.store.stream import stream
 

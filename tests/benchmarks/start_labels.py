@@ -23,16 +23,16 @@ from unittest import mock
 import torch
 from padray.distill import synthetic
 
-from padray import loading, pipeline
 from padray.config import Config
+from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.evaluation.controls import samples_of_set
 from padray.evaluation.protocol import RealSplits, judge, recipe_for
 from padray.experts.training import Draws, samples_of
-from padray.numerics import decide
-from padray.stages import stored
+from padray.machine.numerics import decide
+from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner, Inputs
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.synthetic.set import Learned
 from tests.benchmarks.serving import machine
 

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from padray import commands, pipeline
+from padray.commandline import commands
 from padray.config import DataSettings
 from padray.data import datasets, whitening
 from padray.data.datasets import Dataset
-from padray.stages import facts, stored
+from padray.stages import facts, pipeline, stored
 from padray.store.artifacts import Folder, Manifest
 from padray.store.location import LocalLocation
 from tests.benchmarks.serving import machine

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from padray import upkeep
-from padray.store.location import Location, open_location
+from padray.operations import upkeep
+from padray.store.location import Location
+from padray.store.opening import open_location
 from tests.cluster.conftest import command
 from tests.cluster.heads import started
 from tests.scan import files_with, objects_with

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.cluster.conftest import command
 from tests.roots import NewRoot, chain, different, inspect, stored
 

@@ -19,7 +19,7 @@ import pytest
 
 from padray.errors import WorkError
 from padray.store.artifacts import Folder
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.store.roots import all_manifests
 from padray.store.s3 import Patience, S3Location
 from padray.store.shards import read_row

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading, pipeline
 from padray.cluster import session
-from padray.pipeline import Outcome
+from padray.configuration import loading
+from padray.stages import pipeline
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.stages.pipeline import Outcome
+from padray.store.opening import open_location
 from tests.conftest import TINY
 
 session.settle_environment()  # Ray reads its environment when it is imported, by whichever test comes first
 
 WEIGHTS = "momentum: 0.5, granularity: channel, order: alternate"
+CLI = "padray.commandline.cli"
 CLUSTER = "cluster: {workers: 1, cpus_per_worker: 0.4}\n"
 HERE = Path(__file__).parent
 ASIDE = {"events", "running", "tensorboard"}
@@ -118,7 +120,7 @@ def finished_units(root: Path, stage: str) -> list[str]:
 def command(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """A padray command in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error::DeprecationWarning:padray", "-m", "padray.cli", *map(str, arguments)],
+        [sys.executable, "-W", "error::DeprecationWarning:padray", "-m", CLI, *map(str, arguments)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from padray import __version__, loading
+from padray import __version__
 from padray.cluster.session import AWS_SECRETS
-from padray.paths import check_paths
+from padray.configuration import loading
+from padray.configuration.paths import check_paths
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"REGISTRY/padray:{__version__}"  # a name that no registry takes until it is filled in
@@ -220,7 +221,7 @@ def check_rayjob(manifest: dict) -> None:
 
 def _check_entrypoint(line: str) -> None:
     words = shlex.split(line)
-    assert words[:3] == ["python", "-m", "padray.job"], "what is installed, no checkout"
+    assert words[:3] == ["python", "-m", "padray.commandline.job"], "what is installed, no checkout"
     command, config, *options = words[3:]
     assert command in COMMANDS and config in loading.preset_names()
     check_paths(options)

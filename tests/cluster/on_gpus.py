@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padray import pipeline
 from padray.cluster import session
 from padray.config import Config
 from padray.errors import WorkError
+from padray.stages import pipeline
 from padray.stages.base import Done, Make, Unit
 from padray.store.artifacts import StoredObject
 from padray.store.location import LocalLocation

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from padray import pipeline
 from padray.errors import InputError
+from padray.stages import pipeline
 from tests.cluster.conftest import make_context
 from tests.stages.test_families import DM
 

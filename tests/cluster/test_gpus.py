@@ -14,7 +14,7 @@ import torch
 from padray.cluster import shares
 from padray.config import ComputeSettings
 from padray.errors import GpuFullError, InfrastructureError, InputError
-from padray.numerics import decide, within_memory
+from padray.machine.numerics import decide, within_memory
 from padray.planning import footprint
 from padray.search import trials
 from padray.stages import data
@@ -168,9 +168,9 @@ def test_a_cluster_s_room_is_that_of_all_nodes_that_may_be_started(types, most, 
     ],
 )
 def test_what_no_node_will_ever_hold_is_refused_by_the_driver(monkeypatch, overrides, told):
-    from padray import loading
     from padray.cluster import session
     from padray.cluster.nodes import Autoscaler, Cluster, NodeType
+    from padray.configuration import loading
 
     monkeypatch.setattr(session, "is_own", lambda: False)
     config, head = loading.load("digits-ipc1", overrides).config, {"node:__internal_head__": 1.0, "CPU": 0.0}
@@ -217,8 +217,8 @@ def test_a_distillation_that_finds_a_shared_gpu_full_goes_on_with_a_whole_one(mo
 
 
 def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(monkeypatch, settings):
-    from padray import loading
     from padray.cluster.owner import Owner
+    from padray.configuration import loading
 
     config, taken = loading.load(str(settings)).config, []
 
@@ -226,7 +226,7 @@ def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(mon
         taken.append(share)
         return replace(trial, state="finished", value=0.5) if share == 1 else GpuFullError("too large")
 
-    made = Owner(SimpleNamespace(config=config), None, 0.5)
+    made = Owner(SimpleNamespace(config=config), None, 0.5, lambda *_: None)
     monkeypatch.setattr(made, "_attempt", attempt)
     made._distilled(config, trials.TrialRecord(0, {}, "running"))
     assert taken == [0.5, 1.0]
@@ -287,9 +287,9 @@ def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path, 
 def test_as_many_trials_run_at_a_time_as_the_grown_cluster_has_room_for(
     monkeypatch, tmp_path, overrides, trials_at_a_time, room
 ):
-    from padray import loading
     from padray.cluster import nodes, session
     from padray.cluster.runner import RayRunner
+    from padray.configuration import loading
     from padray.store.location import LocalLocation
 
     cluster = nodes.Cluster((), nodes.Autoscaler((nodes.NodeType({"CPU": 4.0}, 3),), 3))

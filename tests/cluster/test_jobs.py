@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import job
+from padray.commandline import job
 from padray.errors import InputError
 from tests.cluster.conftest import command
 from tests.cluster.heads import Head, started

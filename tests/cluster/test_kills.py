@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from tests.cluster.conftest import command, events, finished_units, objects, ray_processes, wait_for
 
 pytestmark = pytest.mark.ray
@@ -77,7 +77,7 @@ def test_an_expert_s_actor_killed_costs_its_unit_alone(local_ray, chain, undistu
 
 
 def test_a_train_worker_killed_goes_on_from_the_last_checkpoint(local_ray, settings, undisturbed, tmp_path):
-    from padray import pipeline
+    from padray.stages import pipeline
     from tests.cluster.conftest import make_context
 
     root = tmp_path / "runs"
@@ -106,7 +106,7 @@ distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
 
 
 def test_a_board_that_is_killed_comes_back_and_the_set_is_the_same(local_ray, settings, undisturbed, tmp_path):
-    from padray import pipeline
+    from padray.stages import pipeline
     from tests.cluster.conftest import make_context
 
     root, told = tmp_path / "runs", []

@@ -16,7 +16,7 @@ PODS = {
     "gpu": (*CLUSTER, "workerGroupSpecs", 0, "template", "spec"),
 }
 GROUP = (*CLUSTER, "workerGroupSpecs", 0)
-RUN = "python -m padray.job run"
+RUN = "python -m padray.commandline.job run"
 AT = "--storage s3://BUCKET/padray --set compute.device=cuda"
 
 
@@ -34,7 +34,7 @@ BREAKS = [
         for line in (
             f"python -m jobs.pipeline digits-ipc10 {AT}",
             f"{RUN} no-such-preset {AT}",
-            f"python -m padray.job walk digits-ipc10 {AT}",
+            f"python -m padray.commandline.job walk digits-ipc10 {AT}",
             f"{RUN} digits-ipc10 --storage runs --set compute.device=cuda",
             f"{RUN} digits-ipc10 --storage /mnt/padray --set compute.device=cuda",
             f"{RUN} digits-ipc10 --storage s3://BUCKET/padray",

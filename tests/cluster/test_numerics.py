@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from padray import pipeline
-from padray.stages import base, distill
+from padray.stages import base, distiller, pipeline
 from padray.stages.base import InlineRunner
 from tests.cluster.conftest import make_context
 
@@ -27,8 +26,8 @@ class Elsewhere(InlineRunner):
 @pytest.fixture
 def manifests(settings, tmp_path, monkeypatch):
     def made(machines: list[str], *overrides: str) -> dict[str, dict]:
-        decide = distill.decide
-        monkeypatch.setattr(distill, "decide", lambda compute: replace(decide(compute), machine="trainer"))
+        decide = distiller.decide
+        monkeypatch.setattr(distiller, "decide", lambda compute: replace(decide(compute), machine="trainer"))
         context = make_context(settings, tmp_path / "runs", "inline", overrides)
         context.runner = Elsewhere(machines)
         pipeline.run(context, "evaluate")

@@ -184,7 +184,7 @@ def test_every_worker_asks_for_the_driver_s_version(tmp_path):
 
 def test_on_this_machine_alone_it_starts_its_own_ray(tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    line = [sys.executable, "-m", "padray.cli", "preflight", "--storage", tmp_path / "runs"]
+    line = [sys.executable, "-m", "padray.commandline.cli", "preflight", "--storage", tmp_path / "runs"]
     ran = subprocess.run(list(map(str, line)), env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert "1 node asked, 0 with something wrong" in ran.stdout and "good" in ran.stdout

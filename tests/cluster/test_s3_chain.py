@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from padray import pipeline
 from padray.config import Config
 from padray.errors import InfrastructureError
+from padray.stages import pipeline
 from padray.stages.base import Unit, Work
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.cluster.conftest import command, make_context, objects
 from tests.roots import different, stored, units
 from tests.scan import files_with, objects_with

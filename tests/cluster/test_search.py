@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.errors import DivergedError
 from padray.search import sampling, study
 from padray.search.trials import TrialRecord

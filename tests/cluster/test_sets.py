@@ -10,7 +10,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_two_sets_are_evaluated_together(settings, tmp_path):
-    from padray import pipeline
+    from padray.stages import pipeline
 
     root = tmp_path / "runs"
     names = []

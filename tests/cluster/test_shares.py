@@ -2,10 +2,10 @@
 
 import pytest
 
-from padray import loading
 from padray.cluster import shares
 from padray.cluster.shares import Gpus
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import DivergedError, GpuFullError, InputError
 
 NONE, SOME, COMING, UNKNOWN = Gpus(), Gpus(8.0), Gpus(0.0, True), Gpus(0.0, None)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from padray import __version__, lines
+from padray import __version__
 from padray.cluster import work
+from padray.commandline import lines
 from padray.errors import InputError
 from tests.cluster.sending import NOWHERE, SPACE, sent
 from tests.conftest import TINY, Run
@@ -21,12 +22,12 @@ def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
     space = tmp_path / "my space.yaml"
     space.write_text(SPACE)
     plain = sent("demo", "--storage", "/s", "--set", "experts.count=3")
-    assert plain.entrypoint == "python -m padray.job run demo --storage=/s --set=experts.count=3"
+    assert plain.entrypoint == "python -m padray.commandline.job run demo --storage=/s --set=experts.count=3"
     assert not plain.files and not plain.variables and plain.size == 0
     named = ("AWS_ENDPOINT_URL_S3", "A=b=c")
     work = sent("tune", mine, f"--space={space}", "--storage=s3://b/p", variables=named)
     assert work.entrypoint == (
-        "python -m padray.job tune settings/tiny.yaml --space 'space/my space.yaml' --storage=s3://b/p"
+        "python -m padray.commandline.job tune settings/tiny.yaml --space 'space/my space.yaml' --storage=s3://b/p"
     )
     assert work.files == {"settings/tiny.yaml": mine, "space/my space.yaml": space}
     assert work.size == len(TINY) + len(SPACE)
@@ -53,7 +54,7 @@ def test_every_command_that_computes_is_sent_as_it_is_typed(monkeypatch, words, 
     monkeypatch.chdir(Path(__file__).parents[2])
     command, *rest = entrypoint.split()
     names = [word for word in rest if not word.startswith("--")]
-    wanted = ["python", "-m", "padray.job", command, *names, "--storage=/s", *rest[len(names) :]]
+    wanted = ["python", "-m", "padray.commandline.job", command, *names, "--storage=/s", *rest[len(names) :]]
     assert sent(*words, "--storage", "/s").entrypoint.split() == wanted
 
 
@@ -68,7 +69,7 @@ def test_a_space_alone_means_a_search(tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
     for words in (("demo", "--space", tmp_path / "space.yaml"), (f"--space={tmp_path}/space.yaml", "demo")):
         assert sent(*words, "--storage=/s").entrypoint == (
-            "python -m padray.job tune demo --space space/space.yaml --storage=/s"
+            "python -m padray.commandline.job tune demo --space space/space.yaml --storage=/s"
         )
 
 

@@ -11,7 +11,7 @@ from padray.data import augment
 from padray.data.augment import Augmentation
 from padray.draws import generator
 from padray.errors import InputError
-from padray.sections import FULL_AUGMENTATION
+from padray.settings.sections import FULL_AUGMENTATION
 
 OPS = FULL_AUGMENTATION.split("_")
 SHAPES = [(3, 8, 8), (1, 5, 9), (3, 6, 4)]

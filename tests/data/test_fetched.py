@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from padray import loading
 from padray.config import DataSettings
+from padray.configuration import loading
 from padray.data import datasets, imagenet, sources
 from padray.errors import InputError
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from padray import memory
 from padray.config import DataSettings
 from padray.data import fetched, sources, survey
 from padray.errors import InfrastructureError, InputError
+from padray.machine import memory
 
 
 def settings(folder: Path, **kw: object) -> DataSettings:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from padray import loading, pipeline
 from padray.config import EvaluationSettings
+from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
 from padray.draws import seed_for
@@ -24,11 +24,11 @@ from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.settings import NetworkSettings
 from padray.stages import cells as making
-from padray.stages import stored
+from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner, Inputs, Unit
 from padray.stages.cells import EvaluationWork
 from padray.store.artifacts import Folder
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.synthetic.set import Learned
 from tests.conftest import TINY
 

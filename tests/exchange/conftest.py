@@ -8,8 +8,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from padray import commands, pipeline
-from padray.pipeline import Outcome
+from padray.commandline import commands
+from padray.stages import pipeline
+from padray.stages.pipeline import Outcome
 from tests.conftest import TINY
 
 EPOCHS = 6  # of the tiny chain's experts

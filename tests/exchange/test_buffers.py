@@ -9,17 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from padray import commands, pipeline
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.config import ExpertSettings
-from padray.console import Console
 from padray.errors import InputError
 from padray.exchange.sets import ImportOptions
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import NetworkSettings
 from padray.stages import experts as stage
+from padray.stages import pipeline
 from padray.store.artifacts import Folder, LostObjectError, read_manifest
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.store.shards import read_row
 from tests.exchange.conftest import EPOCHS, Chain, peer_network
 

@@ -13,8 +13,8 @@ import torchvision
 from PIL import Image
 from safetensors.torch import load_file
 
-from padray import commands
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
 from padray.exchange.formats import Outgoing

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from padray import commands
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.errors import InfrastructureError, InputError
 from padray.exchange.sets import ImportOptions
 from tests.exchange.conftest import Chain, peer_set

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padray import cli, loading
+from padray.commandline import cli
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.search import study as search
 from padray.studies import study as studies

@@ -24,9 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from padray import cli, commands, upkeep
-from padray.console import Console
+from padray.commandline import cli, commands
+from padray.commandline.console import Console
 from padray.exchange.sets import ImportOptions
+from padray.operations import upkeep
 from padray.store.location import LocalLocation
 from padray.store.roots import ROOMS
 from tests.exchange.conftest import peer_expert, peer_set

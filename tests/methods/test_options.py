@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from padray import commands, pipeline
+from padray.commandline import commands
 from padray.data.datasets import Dataset
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation import protocol
 from padray.search import objective
 from padray.search.trials import TrialRecord
-from padray.stages import stored
+from padray.stages import pipeline, stored
 from padray.stages.base import Inputs
 from padray.synthetic.set import SyntheticSet
 from tests.conftest import TINY

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from padray import commands, pipeline
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.planning.plan import Asked
+from padray.stages import pipeline
 
 
 def plan(settings: object, root: Path, *overrides: str, **asked: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import commands
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.errors import InputError
 from tests.conftest import TINY
 from tests.planning.conftest import counted, line_of, made, plan

@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from padray import loading
 from padray.config import Config
+from padray.configuration import loading
 from padray.data import whitening
 from padray.data.whitening import Preprocessing
 from padray.networks.flat import Span

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from padray import loading
+from padray.commandline.console import Console
 from padray.config import Config
-from padray.console import Console
+from padray.configuration import loading
 from padray.evaluation import table
 from padray.report import figures, info, page, words
 from padray.report.style import DARK, LIGHT

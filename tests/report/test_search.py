@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from padray import loading, trees
+from padray.configuration import loading, trees
 from padray.fingerprint import Identity
 from padray.report import page, search, search_figures, search_view
 from padray.report.search import SearchSummary, TrialLine

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.search import study
 from padray.search.study import SearchOutcome
 from padray.stages.base import Context, InlineRunner
 from padray.store.artifacts import Folder
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.conftest import TINY
 
 SEARCH = """

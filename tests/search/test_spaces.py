@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.search import fit, sampling, study
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import optuna
 import pytest
 
+from padray.commandline.console import Console
 from padray.config import Config
-from padray.console import Console
 from padray.errors import DivergedError, InputError
 from padray.search import objective, stopping, study, trials
 from padray.search.trials import Rung, TrialRecord

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from padray import fingerprint, loading
+from padray import fingerprint
+from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError

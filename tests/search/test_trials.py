@@ -9,14 +9,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from padray import fingerprint, loading
+from padray import fingerprint
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.search import sampling, trials
 from padray.search.trials import Rung, TrialRecord
-from padray.space import ParameterSpec, SearchSettings
+from padray.settings.space import ParameterSpec, SearchSettings
 from padray.store.artifacts import Folder
-from padray.store.location import open_location
+from padray.store.opening import open_location
 
 SPACE: dict[str, dict[str, Any]] = {
     "distill.lr_images": {"type": "float", "low": 0.3, "high": 3.0, "log": True},

@@ -12,16 +12,17 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from padray import commands, pipeline, upkeep
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.data import whitening
 from padray.errors import InputError
 from padray.exchange.formats import FORMATS
 from padray.exchange.sets import ImportOptions
-from padray.pipeline import Outcome
+from padray.operations import upkeep
 from padray.report import page, words
-from padray.stages import report, stored
+from padray.stages import pipeline, report, stored
 from padray.stages.base import Context
+from padray.stages.pipeline import Outcome
 from padray.store import shelf
 from padray.store.location import LocalLocation
 from tests.exchange.conftest import peer_set

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from padray import loading, pipeline
+from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.errors import DivergedError, InfrastructureError, InputError
 from padray.evaluation import protocol
@@ -17,9 +17,10 @@ from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import Cell
 from padray.experts.training import Samples
 from padray.fingerprint import Identity
-from padray.stages import cells, evaluate
+from padray.stages import cells, evaluate, pipeline
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import LocalLocation, open_location
+from padray.store.location import LocalLocation
+from padray.store.opening import open_location
 
 QUICK = ("evaluation.epochs=2", "evaluation.architectures=[]", "evaluation.controls.lrs=[0.01, 0.1]")
 NOTHING_HELD = ("data.validation=0", "distill.validation.seeds=0")

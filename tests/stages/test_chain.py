@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from padray import commands, pipeline
-from padray.console import Console
+from padray.commandline import commands
+from padray.commandline.console import Console
 from padray.errors import InputError, WorkError
 from padray.methods import loop
-from padray.pipeline import Outcome
-from padray.stages import experts
+from padray.stages import experts, pipeline
 from padray.stages.base import Context
+from padray.stages.pipeline import Outcome
 from tests.conftest import TINY
 
 

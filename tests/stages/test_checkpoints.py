@@ -10,8 +10,8 @@ import torch
 
 from padray.config import ComputeSettings
 from padray.errors import InfrastructureError, InputError
+from padray.machine.numerics import decide
 from padray.methods import state as states
-from padray.numerics import decide
 from padray.stages import checkpoints, stored
 from padray.stages.checkpoints import CheckpointWriter, Rhythm
 from padray.store.artifacts import Folder

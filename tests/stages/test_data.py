@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading, memory
+from padray.configuration import loading
 from padray.data import datasets
 from padray.errors import InfrastructureError, InputError
+from padray.machine import memory
 from padray.stages import data
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 
 
 def context(settings: Path, root: Path, *overrides: str, fresh: bool = False) -> Context:

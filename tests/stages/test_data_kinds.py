@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from padray import loading, pipeline
 from padray.config import ScheduleSettings
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.experts.schedule import rank, samples_of_epoch
-from padray.pipeline import Outcome
 from padray.report import page, words
-from padray.stages import report, stored
+from padray.stages import pipeline, report, stored
 from padray.stages.base import Context, InlineRunner, Progress
-from padray.store.location import open_location
+from padray.stages.pipeline import Outcome
+from padray.store.opening import open_location
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 SHORT = """

@@ -12,7 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from padray import commands, fingerprint, loading, pipeline, sweep
+from padray import fingerprint
+from padray.commandline import commands
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
@@ -20,10 +22,10 @@ from padray.experts.training import Samples
 from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.settings import NetworkSettings
-from padray.stages import cells, evaluate, stored
+from padray.stages import cells, evaluate, pipeline, stored, sweep
 from padray.stages.base import Context, InlineRunner
 from padray.store import headers, shards
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from tests.conftest import TINY
 
 QUICK = ("evaluation.epochs=2", "evaluation.architectures=[]", "evaluation.controls.lrs=[0.01, 0.1]")

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from padray import commands, pipeline
+from padray.commandline import commands
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import InputError
@@ -17,9 +17,9 @@ from padray.experts import sharpness, training
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
-from padray.pipeline import Outcome
-from padray.stages import stored
+from padray.stages import pipeline, stored
 from padray.stages.base import Context
+from padray.stages.pipeline import Outcome
 from padray.store import shards
 from padray.store.artifacts import Folder
 

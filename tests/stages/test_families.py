@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 import torch
 
-from padray import commands, loading, pipeline
+from padray.commandline import commands
+from padray.configuration import loading
 from padray.errors import InputError, Interrupted
 from padray.methods import families, steps
 from padray.methods.distribution.matching import DistributionMatching
@@ -17,10 +18,10 @@ from padray.methods.method import Costs, Iterative, Selective
 from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.methods.state import start
 from padray.planning import plan
-from padray.sections import Positive
-from padray.stages import stored
+from padray.settings.sections import Positive
+from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.synthetic.set import USUAL_LR, Learned
 from padray.synthetic.start import class_labels
 

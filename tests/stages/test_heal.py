@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import upkeep
 from padray.errors import InfrastructureError
+from padray.operations import upkeep
 from padray.store.artifacts import LostObjectError
 from padray.store.location import LocalLocation
 from padray.store.roots import all_manifests, folders

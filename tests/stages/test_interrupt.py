@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from padray import commands, interruption, pipeline
+from padray.commandline import commands
 from padray.errors import DivergedError, InfrastructureError, Interrupted
+from padray.machine import interruption
 from padray.methods import loop
 from padray.methods.trajectory.matching import TrajectoryMatching
-from padray.stages import distill, distiller
+from padray.stages import distill, distiller, pipeline
 from padray.stages.checkpoints import CheckpointWriter
 from padray.store.location import LocalLocation
 from tests.roots import chain, different, stored
@@ -148,7 +149,7 @@ def test_a_signal_ends_a_command_with_its_sentence_and_code(settings, root, run,
 def test_the_second_signal_ends_the_process_at_once(signals):
     program = """
 import os, signal, sys, time
-from padray import interruption
+from padray.machine import interruption
 with interruption.listening():
     try:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -23,7 +23,7 @@ EVERYTHING = (
 def padray(
     tiny: Path, root: Path, crash_at: str = "", *, until: str = "evaluate", overrides: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "padray.cli", until, str(tiny), "--runner", "inline"]
+    command = [sys.executable, "-m", "padray.commandline.cli", until, str(tiny), "--runner", "inline"]
     command += ["--storage", str(root), "--json", *(part for text in overrides for part in ("--set", text))]
     environment = {**os.environ, "PADRAY_CRASH_AT": crash_at}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

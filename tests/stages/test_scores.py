@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from padray import commands, job, loading, pipeline
+from padray.commandline import commands, job
+from padray.configuration import loading
 from padray.draws import generator, seed_for
 from padray.errors import InputError, WorkError
 from padray.experts.scores import SCORES, observe
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.networks import factory
-from padray.pipeline import Outcome
 from padray.report import words
-from padray.stages import stored
+from padray.stages import pipeline, stored
 from padray.stages.base import Context
+from padray.stages.pipeline import Outcome
 
 SETTINGS = """
 data: {dataset: digits, limit_per_class: 12, validation: 0.2}

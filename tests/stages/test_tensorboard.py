@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from padray import commands, pipeline
+from padray.commandline import commands
 from padray.evaluation.protocol import Cell
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
-from padray.pipeline import Outcome
-from padray.stages import stored, tensorboard
+from padray.stages import pipeline, stored, tensorboard
 from padray.stages.base import Context
+from padray.stages.pipeline import Outcome
 from padray.stages.tensorboard import Curves
 from tests.conftest import TINY, Run
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from padray import loading, pipeline
+from padray.configuration import loading
 from padray.methods.method import Contribution
 from padray.methods.trajectory.matching import TrajectoryMatching
-from padray.stages import distiller
+from padray.stages import distiller, pipeline
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.store.stream import stream
 from tests.conftest import TINY
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.errors import InfrastructureError, InputError
 from padray.fingerprint import FOLDERS
 from padray.stages import data

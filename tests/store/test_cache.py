@@ -15,14 +15,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from padray import commands, fingerprint, loading, pipeline
-from padray.console import Console
+from padray import fingerprint
+from padray.commandline import commands
+from padray.commandline.console import Console
+from padray.configuration import loading
 from padray.data.sources import source_digest
 from padray.errors import InputError, WorkError
+from padray.stages import pipeline
 from padray.store import cache, shards
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.cache import CachedLocation, Entries, cached, read_checked
-from padray.store.location import LocalLocation, open_location
+from padray.store.location import LocalLocation
+from padray.store.opening import open_location
 from padray.store.s3 import S3Location
 
 THETA_RP = torch.arange(5 * 30.0).view(5, 30)

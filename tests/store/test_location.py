@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from padray import files as files_module
 from padray.errors import InfrastructureError, InputError
+from padray.machine import files as files_module
 from padray.store.cache import CachedLocation
 from padray.store.location import (
     LocalLocation,
@@ -15,8 +15,8 @@ from padray.store.location import (
     UnreadableError,
     check_key,
     check_writable,
-    open_location,
 )
+from padray.store.opening import open_location
 
 
 @pytest.fixture(params=["folder", "cached", pytest.param("bucket", marks=pytest.mark.s3)])

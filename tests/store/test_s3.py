@@ -15,7 +15,7 @@ import pytest
 
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.store import s3 as module
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.store.s3 import Patience, S3Location
 from tests.swift import BUCKET, OWNER, STRANGER, point
 

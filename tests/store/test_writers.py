@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from padray import upkeep
 from padray.errors import InputError, WorkError
+from padray.operations import upkeep
 from padray.store.artifacts import Folder, LostObjectError, Manifest
-from padray.store.location import LocalLocation, open_location
+from padray.store.location import LocalLocation
+from padray.store.opening import open_location
 from padray.store.roots import read_manifests
 from tests.cluster.conftest import command
 from tests.roots import chain, different, inspect, stored, units

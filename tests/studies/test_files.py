@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.studies import plan
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.errors import InputError
 from padray.studies import plan
 from padray.studies import study as studies

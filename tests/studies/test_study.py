@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from padray import pipeline
 from padray.errors import InfrastructureError, InputError, WorkError
+from padray.stages import pipeline
 from padray.stages.base import Context, InlineRunner
-from padray.store.location import open_location
+from padray.store.opening import open_location
 from padray.studies import study as studies
 from padray.studies.plan import Changes
 from padray.studies.study import Asked

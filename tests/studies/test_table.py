@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from padray import loading
+from padray.configuration import loading
 from padray.evaluation import table as evaluation
 from padray.fingerprint import Identity
 from padray.studies import plan, table

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from padray.methods.settings import Contributions, DistillSettings
 from padray.networks.settings import NetworkSettings
-from padray.sections import Batch, NotNegative, Section, Share
+from padray.settings.sections import Batch, NotNegative, Section, Share
 
 
 class OutputSettings(Section):

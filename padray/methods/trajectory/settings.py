@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from padray.experts.settings import ExpertSettings
 from padray.methods.settings import Contributions, DistillSettings
 from padray.networks.settings import NetworkSettings
-from padray.sections import Batch, Count, Epoch, NotNegative, Positive, Section, Share, Units
+from padray.settings.sections import Batch, Count, Epoch, NotNegative, Positive, Section, Share, Units
 
 _MORE = "lower cluster.workers or raise distill.trajectories"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from padray.config import Config
 from padray.errors import InputError
-from padray.files import is_utf8, shown
+from padray.machine.files import is_utf8, shown
 
 
 def check_text(arguments: list[str]) -> None:

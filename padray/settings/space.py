@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from padray.sections import Count, Epochs, Positive, Section, Units
+from padray.settings.sections import Count, Epochs, Positive, Section, Units
 
 Value = float | int | str | bool
 _MOST_STEPS = 10_000

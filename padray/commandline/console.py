@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from padray import stdout, tables
-from padray.files import shown
+from padray.commandline import stdout, tables
+from padray.machine.files import shown
 from padray.planning.page import Page
 from padray.stages.base import Progress
 

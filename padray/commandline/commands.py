@@ -6,25 +6,29 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from padray import fingerprint, loading, pipeline, sweep, upkeep
+from padray import fingerprint
+from padray.commandline.console import Console
 from padray.config import Config, StorageSettings
-from padray.console import Console
+from padray.configuration import loading
+from padray.configuration.lines import Line
+from padray.configuration.loading import Loaded
 from padray.data import survey
 from padray.data.sources import source_digest
 from padray.errors import INTERRUPTED, InputError
 from padray.exchange import incoming, outgoing
 from padray.exchange.sets import ImportOptions
-from padray.heartbeat import Command, beating
-from padray.lines import Line
-from padray.loading import Loaded
+from padray.operations import upkeep
+from padray.operations.heartbeat import Command, beating
+from padray.operations.status import status_of
 from padray.planning import plan as planning
 from padray.recipe import text as recipe
 from padray.search import study
+from padray.stages import pipeline, sweep
 from padray.stages.base import Context, InlineRunner, Notify, Runner
-from padray.status import status_of
 from padray.store.artifacts import Manifest
 from padray.store.cache import cached
-from padray.store.location import Location, check_writable, open_location
+from padray.store.location import Location, check_writable
+from padray.store.opening import open_location
 from padray.store.roots import check_root, is_called, read_manifests
 from padray.studies import study as studies
 from padray.studies.study import Asked

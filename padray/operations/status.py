@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from padray import heartbeat
-from padray.files import shown
 from padray.fingerprint import FOLDERS
-from padray.heartbeat import Sign
+from padray.machine.files import shown
+from padray.operations import heartbeat
+from padray.operations.heartbeat import Sign
 from padray.store.artifacts import MANIFEST, split_key
 from padray.store.location import Location, MissingError
 from padray.store.records import read_events

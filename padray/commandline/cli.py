@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from padray import __version__, interruption, stdout
-from padray.console import Console
+from padray import __version__
+from padray.commandline import stdout
+from padray.commandline.console import Console
+from padray.commandline.options import ConfigName, Env, Fresh, Identifier, Json, Overrides, RunnerName, Storage
+from padray.configuration.paths import check_text
 from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
 from padray.exchange.layouts import LAYOUTS
-from padray.paths import check_text
+from padray.machine import interruption
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,19 +25,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="What will run, and where each value came from.")
 app.add_typer(config_app, name="config")
-
-ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name, or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override a setting; repeatable.")]
-Identifier = Annotated[str, typer.Argument(metavar="ID", help="The start of a folder, name or fingerprint.")]
-Storage = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Folder or s3:// URI (default ./runs).")]
-RunnerName = Annotated[
-    str, typer.Option("--runner", metavar="ray|inline", help="On Ray (local, or at RAY_ADDRESS), or in this process.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
-Env = Annotated[
-    list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the stages have and start anew.")]
 
 
 def _stage(until: str, description: str, *, only: bool = False) -> None:
@@ -48,7 +38,7 @@ def _stage(until: str, description: str, *, only: bool = False) -> None:
         fresh: Fresh = False,
         as_json: Json = False,
     ) -> None:
-        from padray import commands
+        from padray.commandline import commands
 
         console = Console(as_json)
         request = commands.Request(tuple(overrides or ()), storage, runner, fresh)
@@ -75,7 +65,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Train fresh networks on the set, or on several stored sets, and test them beside the controls."""
-    from padray import commands
+    from padray.commandline import commands
 
     console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, runner, fresh)
     console.result(commands.evaluate(names, request, console))
@@ -92,7 +82,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search the settings, write best.yaml, and prove the best beside the defaults."""
-    from padray import commands
+    from padray.commandline import commands
 
     console = Console(as_json)
     request = commands.Request(tuple(overrides or ()), storage, runner, fresh, space)
@@ -113,7 +103,7 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Make a table of a paper: its grid of cells, with the printed numbers beside ours."""
-    from padray import commands
+    from padray.commandline import commands
     from padray.studies.plan import Changes
     from padray.studies.study import Asked
 
@@ -134,7 +124,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a set as others read it."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).exchanged(commands.export(name, layout, destination, storage))
 
@@ -153,7 +143,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Store a set, or experts, that others made."""
-    from padray import commands
+    from padray.commandline import commands
     from padray.exchange.sets import ImportOptions
 
     console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, "inline")
@@ -169,7 +159,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """A command that computes as a Ray job on a cluster; its log is followed, its exit code is this one's."""
-    from padray import commands, lines
+    from padray.commandline import commands
+    from padray.configuration import lines
 
     console, asked = Console(as_json), lines.parse(typer.main.get_command(app), tuple(line))
     told = commands.submit(asked, address, tuple(variables or ()), None if no_wait else console)
@@ -186,7 +177,7 @@ def preflight(
     as_json: Json = False,
 ) -> None:
     """Ask every node that is up whether it can work: versions, devices, storage, memory, clock; exit code 3 if not."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).preflight(told := commands.preflight(storage, address, tuple(variables or ())))
     if told["problems"]:
@@ -204,7 +195,7 @@ def init_config(
     as_json: Json = False,
 ) -> None:
     """Look at a dataset of one's own and write settings for it, with comments; nothing is overwritten."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).surveyed(commands.init_config(path, to, ipc, tuple(overrides or ())))
 
@@ -223,7 +214,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What a run would take: units, what of them is there, hours, bytes, memory, money. Runs and writes nothing."""
-    from padray import commands
+    from padray.commandline import commands
     from padray.planning.page import page
     from padray.planning.plan import Asked
 
@@ -236,7 +227,7 @@ def plan(
 @config_app.command("show")
 def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json = False) -> None:
     """Every setting with its origin, and the fingerprints."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).settings(commands.describe_config(config, tuple(overrides or ())))
 
@@ -244,7 +235,7 @@ def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json =
 @app.command("ls")
 def ls(storage: Storage = None, as_json: Json = False) -> None:
     """What the storage root holds."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).artifacts(commands.list_artifacts(storage))
 
@@ -252,7 +243,7 @@ def ls(storage: Storage = None, as_json: Json = False) -> None:
 @app.command("show")
 def show(identifier: Identifier, storage: Storage = None, as_json: Json = False) -> None:
     """One artefact: how it was made, from what, and what it holds."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).artifact(commands.show_artifact(identifier, storage))
 
@@ -260,7 +251,7 @@ def show(identifier: Identifier, storage: Storage = None, as_json: Json = False)
 @app.command("status")
 def status(storage: Storage = None, as_json: Json = False) -> None:
     """How far unfinished work is, and what every stage has taken so far."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).status(commands.status(storage))
 
@@ -278,7 +269,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every stored object; exit code 3 while something is wrong."""
-    from padray import commands
+    from padray.commandline import commands
 
     console = Console(as_json)
     told = commands.verify(identifier, repair, older_than, storage, console)
@@ -295,7 +286,7 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Remove one artefact, unless others were made from it."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).removed(commands.remove(identifier, force, storage))
 
@@ -303,7 +294,7 @@ def rm(
 @app.command("du")
 def du(storage: Storage = None, as_json: Json = False) -> None:
     """How many bytes lie where, the largest first."""
-    from padray import commands
+    from padray.commandline import commands
 
     Console(as_json).usage(commands.usage(storage))
 

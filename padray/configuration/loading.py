@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
-from padray import trees
 from padray.config import Config
+from padray.configuration import trees
+from padray.configuration.trees import Tree
 from padray.errors import InputError
-from padray.files import is_utf8, open_file, quoted, reason, shown
+from padray.machine.files import is_utf8, open_file, quoted, reason, shown
 from padray.methods.families import DEFAULT
 from padray.methods.families import settings_of as family_settings
 from padray.methods.settings import DistillSettings
-from padray.trees import Tree
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
 _RETIRED = (("distill", "checkpoint_every"),)  # settings that changed no result, in manifests of earlier versions

@@ -11,7 +11,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from padray.errors import InputError
-from padray.files import is_utf8, read_regular, shown
+from padray.machine.files import is_utf8, read_regular, shown
 
 Tree = dict[str, Any]
 

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
-from padray import loading, pipeline
 from padray.config import Config
+from padray.configuration import loading
 from padray.errors import InputError, WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import FOLDERS, Identity
-from padray.stages import evaluate
+from padray.stages import evaluate, pipeline
 from padray.stages.base import Context, Notify, Runner
 from padray.stages.facts import dataset_facts
 from padray.stages.stored import load_set
