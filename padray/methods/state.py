@@ -13,7 +13,9 @@ import safetensors.torch
 import torch
 
 from padray.errors import InputError
+from padray.store import tensors as stored
 from padray.store.headers import metadata_of
+from padray.store.pieces import Pieces
 from padray.synthetic.set import Learned
 
 CHECKPOINT_FORMAT = 3
@@ -75,21 +77,17 @@ def _learned(prefix: str, tensors: dict[str, torch.Tensor]) -> Learned:
     return Learned(tensors[f"{prefix}.images"], tensors[f"{prefix}.labels"], tensors.get(f"{prefix}.lr"))
 
 
-def encode(state: State, facts: dict[str, Any]) -> bytes:
-    """A checkpoint's bytes. `facts` (fingerprint, numerics, history so far) go into its header."""
+def encode(state: State, facts: dict[str, Any]) -> Pieces:
+    """A checkpoint. `facts` (fingerprint, numerics, history so far) go into its header."""
     tensors = _tensors("learned", state.learned) | _tensors("momentum", state.momentum)
     tensors |= state.own
     if state.average is not None:
         tensors["average"] = state.average
     facts = {**facts, "checkpoint_format": CHECKPOINT_FORMAT, "iteration": state.iteration, "barren": state.barren}
     if state.best is not None:
-        best = _tensors("best", state.best.learned)
-        tensors |= {name: value.clone() for name, value in best.items()}  # they may be those of this very state
+        tensors |= _tensors("best", state.best.learned)
         facts["best"] = {"iteration": state.best.iteration, "accuracy": state.best.accuracy}
-    return safetensors.torch.save(
-        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-        metadata={"padray": json.dumps(facts, sort_keys=True)},
-    )
+    return stored.of_tensors(tensors, {"padray": json.dumps(facts, sort_keys=True)})
 
 
 def decode(content: bytes) -> tuple[State, dict[str, Any]]:

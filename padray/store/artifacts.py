@@ -16,6 +16,7 @@ from typing import Any, get_origin, get_type_hints
 from padray.errors import InfrastructureError, InputError
 from padray.store.cache import Bytes, Check, read_checked
 from padray.store.location import Location, MissingError, check_key, chunks
+from padray.store.pieces import Content, pieces_of, size_of
 from padray.store.untrusted import parse_json
 
 FORMAT_VERSION = 1
@@ -88,19 +89,17 @@ class Folder:
 
     # -- objects
 
-    def put(self, stem: str, suffix: str, content: bytes, extra: dict[str, Any] | None = None) -> StoredObject:
+    def put(self, stem: str, suffix: str, content: Content, extra: dict[str, Any] | None = None) -> StoredObject:
         """Store an object under a key that carries its hash; the same content again is the same object."""
-        sha256 = hashlib.sha256(content).hexdigest()
-        key = f"{self.path}/{stem}-{sha256[:12]}.{suffix}"
-        if not self._holds(key, content):
-            self.location.put(key, content)
-        return StoredObject(key, len(content), sha256, extra or {})
-
-    def _holds(self, key: str, content: bytes) -> bool:
-        try:
-            return self.location.size(key) == len(content) and self.location.get(key) == content
-        except MissingError:  # another command has removed it meanwhile
-            return False
+        digest, size = hashlib.sha256(), size_of(content)
+        for piece in pieces_of(content):
+            digest.update(piece)
+        item = StoredObject(
+            f"{self.path}/{stem}-{digest.hexdigest()[:12]}.{suffix}", size, digest.hexdigest(), extra or {}
+        )
+        if self.location.size(item.key) != size or self._digest(item.key, size) != item.sha256:
+            self.location.put(item.key, content)
+        return item
 
     def get(self, item: StoredObject) -> bytes:
         """Read an object whole. Raises LostObjectError if its bytes are not those that the manifest vouches for."""
@@ -161,14 +160,18 @@ class Folder:
 
     def _proven(self, key: str, size: int) -> StoredObject | None:
         """An object whose bytes are those of its name, without holding them; None for any other."""
+        sha256 = self._digest(key, size)
+        return StoredObject(key, size, sha256) if sha256 and sha256.startswith(split_key(key)[1]) else None
+
+    def _digest(self, key: str, size: int) -> str | None:
+        """The SHA-256 of an object, without holding it; None where another command has removed it meanwhile."""
         digest = hashlib.sha256()
         try:
             for part in chunks(self.location, key, size):
                 digest.update(part)
         except MissingError:
             return None
-        sha256 = digest.hexdigest()
-        return StoredObject(key, size, sha256) if sha256.startswith(split_key(key)[1]) else None
+        return digest.hexdigest()
 
     def take(self, key: str, most: int | None = None) -> tuple[StoredObject, bytes] | None:
         """An object and its bytes, proven by its name alone; None if they are others, or it is gone.

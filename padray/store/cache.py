@@ -21,6 +21,7 @@ from pathlib import Path
 from padray.errors import InputError
 from padray.machine.files import open_file
 from padray.store.location import Leftover, LocalLocation, Location, Stranger
+from padray.store.pieces import Content
 
 Bytes = bytes | bytearray
 Check = Callable[[Bytes], bool]
@@ -159,7 +160,7 @@ class CachedLocation:
     def uri(self) -> str:
         return self.inner.uri
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: Content) -> None:
         self.inner.put(key, content)
 
     def get(self, key: str, most: int | None = None) -> bytes:

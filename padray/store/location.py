@@ -19,6 +19,7 @@ from typing import Protocol
 
 from padray.errors import InfrastructureError, InputError
 from padray.machine import files
+from padray.store.pieces import Content, pieces_of
 
 _PUT = ".put-"  # how the file of an unfinished put begins
 _CHUNK = 64 << 20  # bytes read at a time of what is only looked through
@@ -76,7 +77,7 @@ class Location(Protocol):
 
     @property
     def uri(self) -> str: ...
-    def put(self, key: str, content: bytes) -> None: ...
+    def put(self, key: str, content: Content) -> None: ...
     def get(self, key: str, most: int | None = None) -> bytes: ...
     def get_range(self, key: str, offset: int, length: int) -> bytes | bytearray: ...
     def size(self, key: str) -> int | None: ...
@@ -128,7 +129,7 @@ class LocalLocation:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: Content) -> None:
         """Write an object whole.
 
         Raises:
@@ -140,7 +141,7 @@ class LocalLocation:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
-                file.write(content)
+                file.writelines(pieces_of(content))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

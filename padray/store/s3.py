@@ -25,6 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from padray.errors import InfrastructureError, InputError
 from padray.store.location import Leftover, MissingError, Stranger, check_key, is_key
+from padray.store.pieces import Content, Reader, size_of, whole
 from padray.store.s3_errors import FAILURES, FULL, MISSING, PAST_END, code_of, loss, may_pass, reason
 
 T = TypeVar("T")
@@ -76,16 +77,16 @@ class S3Location:
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: Content) -> None:
         """Write an object whole: readers see all of it or none."""
         place = self._place(key)
 
         def act(client: Any) -> None:
-            if len(content) <= SINGLE_PUT:
-                client.put_object(**place, Body=content)
+            if size_of(content) <= SINGLE_PUT:
+                client.put_object(**place, Body=whole(content))
             else:
                 parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
-                client.upload_fileobj(io.BytesIO(content), **place, Config=parts)
+                client.upload_fileobj(io.BufferedReader(Reader(content), PART), **place, Config=parts)
 
         self._persist("write to", act)
 

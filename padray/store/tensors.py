@@ -1,12 +1,15 @@
-"""Stored safetensors objects as tensors; large ones are mapped, so that a machine holds them once."""
+"""Safetensors objects and their tensors: large ones are mapped, so that a machine holds them once."""
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from padray.machine.files import open_file
@@ -14,6 +17,9 @@ from padray.store import shelf
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.headers import metadata_of
 from padray.store.location import LocalLocation, check_key
+from padray.store.pieces import Pieces
+
+_NAMES = {torch.int64: "I64", torch.float64: "F64", torch.float32: "F32"}  # in the order in which they are stored
 
 
 class Opened(NamedTuple):
@@ -67,3 +73,27 @@ def _holds(path: Path, item: StoredObject) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
     except OSError:
         return False
+
+
+def of_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Pieces:
+    """A safetensors object whose pieces are the memory of the tensors themselves, which must not change.
+
+    The bytes are those that the library writes. It puts them together in memory of its own, and of Python's, and much
+    of that keeps every other thread of the process waiting.
+
+    Args:
+        tensors: of float32, float64 or int64, in any memory.
+    """
+    ranks = list(_NAMES)
+    order = sorted(tensors, key=lambda name: (ranks.index(tensors[name].dtype), name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    pieces, at = [], 0
+    for name in order:
+        tensor = tensors[name].detach().cpu().contiguous()
+        pieces.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        end = at + tensor.nbytes
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    said = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    said += b" " * (-len(said) % 8)
+    return memoryview(len(said).to_bytes(8, "little") + said), *pieces

@@ -4,8 +4,10 @@
 
 States as large as those of CIFAR-10 at IPC 50 and of Tiny ImageNet at IPC 50 (what is learned, its momentum, the best
 iterate), and a quick loop on one thread, which computes all the time and takes QUICK_S for an iteration. Before: the
-loop stored every 100th state itself. After: a thread stores one a minute, and what that takes from the loop is how much
-longer the same work takes while it does. Medians over REPEATS turns, taken alternately.
+loop stored every 100th state itself. After: a thread stores one as often as `Rhythm` lets it on this machine, and what
+that takes from the loop is how much longer the same work takes while it does than before and after it. Other work on
+the machine moves that by more than it is, in either direction, so its least and its most are told beside the median.
+Medians over REPEATS turns, taken alternately.
 """
 
 import json
@@ -24,11 +26,12 @@ from padray.methods import state as states
 from padray.stages.checkpoints import CheckpointWriter
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
+from padray.store.pieces import size_of
 from padray.synthetic.set import Learned
 from tests.benchmarks.serving import machine
 
 RESULT = Path(__file__).parent / "results" / "checkpoints.json"
-QUICK_S, EVERY, MINUTE, REPEATS = 0.1, 100, 60.0, 9
+QUICK_S, EVERY, MINUTE, REPEATS = 0.1, 100, 60.0, 7
 SETS = {"cifar10, ipc 50": (500, 10, (3, 32, 32)), "tiny imagenet, ipc 50": (10_000, 200, (3, 64, 64))}
 
 
@@ -66,8 +69,11 @@ class Bench:
         checkpoint_writer.store(replace(self.state, iteration=1))
         return time.perf_counter() - began
 
-    def beside(self, duration: float) -> tuple[float, float]:
-        """Seconds by which a loop takes longer while a thread stores a state, and the seconds that the thread takes."""
+    def beside(self, duration: float) -> tuple[float, float, float]:
+        """Seconds by which a loop takes longer while a thread stores a state, and those that the thread takes.
+
+        Also those until the next state is stored, by what this one took.
+        """
         count = max(20, int(2 * duration / self.piece_s))  # twice as long, so that all of the storing lies within
         alone, checkpoint_writer = work(self.matrix, count), self.checkpoint_writer()
         ends: list[float] = []
@@ -76,35 +82,36 @@ class Bench:
         future.add_done_callback(lambda _: ends.append(time.perf_counter()))
         together = work(self.matrix, count)
         future.result()
-        return max(0.0, together - alone), ends[0] - began
+        alone = (alone + work(self.matrix, count)) / 2
+        return together - alone, ends[0] - began, trail.rhythm.pause
 
 
 def measure(made: states.State, root: str) -> dict[str, Any]:
     bench = Bench(made, root)
-    size = len(states.encode(made, {}))
-    waits, delays, takes = [], [], []
+    size = size_of(states.encode(made, {}))
+    waits, delays, takes, pauses = [], [], [], []
     for _ in range(REPEATS):
         waits.append(bench.in_the_way())
-        delay, took = bench.beside(waits[-1])
-        delays.append(delay)
-        takes.append(took)
+        for kept, seconds in zip((delays, takes, pauses), bench.beside(waits[-1]), strict=True):
+            kept.append(seconds)
         for path in Path(root).rglob("checkpoint-*"):
             path.unlink()
-    wait, delay = statistics.median(waits), statistics.median(delays)
+    wait, pause = statistics.median(waits), statistics.median(pauses)
     interval = EVERY * QUICK_S + wait
-    before, after = _told(wait, interval, size), _told(delay, MINUTE, size)
+    before, after = _told(waits, interval, size), _told(delays, pause, size)
     return {
         "state_MB": round(size / 1e6, 1), "before": before,
         "after": {**after, "thread_s_median": round(statistics.median(takes), 4)},
-        "times_less_in_the_way": round(before["share"] / after["share"], 1) if after["share"] else None,
-        "times_fewer_bytes": round(MINUTE / interval, 1),
+        "times_fewer_bytes": round(pause / interval, 1),
     }  # fmt: skip
 
 
-def _told(seconds: float, interval: float, size: int) -> dict[str, float]:
+def _told(seconds: list[float], interval: float, size: int) -> dict[str, Any]:
     """What the loop loses each time, as a share of the time from one to the next; and the bytes that are written."""
+    median = statistics.median(seconds)
     return {
-        "s_in_the_way_median": round(seconds, 4), "share": round(seconds / interval, 5),
+        "s_in_the_way_median": round(median, 4), "least_and_most": [round(min(seconds), 4), round(max(seconds), 4)],
+        "interval_s": round(interval, 1), "share": round(median / interval, 5),
         "GB_per_hour": round(size * 3600 / interval / 1e9, 2),
     }  # fmt: skip
 

@@ -20,6 +20,7 @@ from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.stages import stored
+from padray.store.pieces import whole
 from padray.synthetic.set import Learned
 from tests.methods.given import Given, trajectory
 
@@ -135,7 +136,7 @@ def spoilt(good: Contribution, part: str, value: float) -> Contribution:
 
 
 def alike(left: State, right: State) -> bool:
-    return states.encode(left, {}) == states.encode(right, {})
+    return whole(states.encode(left, {})) == whole(states.encode(right, {}))
 
 
 @pytest.mark.parametrize("part", ["loss", "grad_images", "grad_labels", "grad_lr", "grad_weights"])
@@ -167,7 +168,7 @@ def test_only_several_iterations_in_a_row_without_a_finite_trajectory_end_the_wo
     assert stored.read_table(stored.encode_table(columns)) == columns
     assert "no trajectory was finite in the last 9 iterations" in made.warning(state)
     assert loop.describe(metrics[0]).startswith("no finite loss, student lr 0.05, 2 left out (2 not finite)")
-    for each in (state, states.decode(states.encode(state, {}))[0]):
+    for each in (state, states.decode(whole(states.encode(state, {})))[0]):
         told = r"no trajectory was finite in 10 iterations in a row, up to iteration 9 \(student lr 0.05\)"
         with pytest.raises(DivergedError, match=told):
             made.step(each, [bad])

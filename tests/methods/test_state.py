@@ -8,6 +8,7 @@ import torch
 from padray.errors import InputError
 from padray.methods import state as states
 from padray.methods.state import Best, State
+from padray.store.pieces import whole
 from padray.synthetic.set import Learned
 
 FACTS = {"fingerprint": "f", "numerics": {}, "history": []}
@@ -27,7 +28,7 @@ def test_a_state_with_everything_round_trips():
     weights, momentum, average = torch.rand(3), torch.rand(3), torch.rand(2, 1, 1, 2)
     own = {"weights": weights, "weights_momentum": momentum}
     made = State(7, learned(1), learned(2), own, average, Best(5, 0.75, learned(3)), barren=4)
-    content = states.encode(made, FACTS)
+    content = whole(states.encode(made, FACTS))
     read, facts = states.decode(content)
     assert facts == FACTS
     assert (read.iteration, read.barren) == (7, 4)
@@ -36,11 +37,11 @@ def test_a_state_with_everything_round_trips():
     assert torch.equal(read.own["weights_momentum"], momentum)
     assert torch.equal(read.average, average)
     assert (read.best.iteration, read.best.accuracy) == (5, 0.75) and equal(read.best.learned, learned(3))
-    assert states.encode(states.to_device(read, torch.device("cpu")), FACTS) == content
+    assert whole(states.encode(states.to_device(read, torch.device("cpu")), FACTS)) == content
 
 
 def test_a_state_without_weights_or_average_has_none_after_reading():
-    read, _ = states.decode(states.encode(states.start(learned(1), None), FACTS))
+    read, _ = states.decode(whole(states.encode(states.start(learned(1), None), FACTS)))
     assert (read.own, read.average, read.best) == ({}, None, None)
 
 
@@ -69,12 +70,12 @@ def test_format_2_is_read_with_its_whole_history_in_parts():
 def test_a_best_iterate_that_is_this_very_state_is_stored():
     made = State(7, learned(1), learned(2)).judged(0.5)
     assert made.best.learned is made.learned
-    assert equal(states.decode(states.encode(made, FACTS))[0].best.learned, learned(1))
+    assert equal(states.decode(whole(states.encode(made, FACTS)))[0].best.learned, learned(1))
 
 
 def test_a_newer_checkpoint_is_refused(monkeypatch):
     monkeypatch.setattr(states, "CHECKPOINT_FORMAT", 4)
-    content = states.encode(states.start(learned(1), None), FACTS)
+    content = whole(states.encode(states.start(learned(1), None), FACTS))
     monkeypatch.undo()
     with pytest.raises(InputError, match="format 4; this padray reads up to 3"):
         states.decode(content)

@@ -269,10 +269,14 @@ def test_a_large_object_goes_up_in_parts(s3, monkeypatch):
     monkeypatch.setattr(module, "PART", 5 << 20)
     location.put("large", content)
     location.put("small", content[: 6 << 20])
+    location.put("pieces", (memoryview(content[:100]), memoryview(b""), memoryview(content[100:])))
+    assert location.get("pieces") == content
     assert location.get("large") == content and location.size("large") == len(content)
     assert location.get_range("large", (5 << 20) - 2, 4) == content[(5 << 20) - 2 : (5 << 20) + 2]
-    parts = [location.client().head_object(**location._place(key))["ETag"].strip('"') for key in ("large", "small")]
-    assert parts[0].endswith("-3") and "-" not in parts[1]
+    parts = [
+        location.client().head_object(**location._place(key))["ETag"].strip('"') for key in ("large", "pieces", "small")
+    ]
+    assert all(part.endswith("-3") for part in parts[:2]) and "-" not in parts[2]
 
 
 @pytest.mark.s3

@@ -1,4 +1,4 @@
-"""Stored tensors: what the manifest vouches for, mapped where it is large."""
+"""Stored tensors: what the manifest vouches for, mapped where it is large, stored without a copy."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from padray.store import shelf
 from padray.store.artifacts import Folder, LostObjectError, StoredObject
 from padray.store.cache import CachedLocation
 from padray.store.location import LocalLocation
-from padray.store.tensors import opened
+from padray.store.pieces import whole
+from padray.store.tensors import of_tensors, opened
 
 VALUES = torch.arange(5000.0)
 PLACE = ("datasets/mine-0123456789ab", "f" * 64)
@@ -92,3 +93,28 @@ def test_damage_is_told_wherever_it_is_and_a_damaged_entry_is_read_again(item, t
     for folder in (local, away):
         with pytest.raises(LostObjectError, match=r"values-.* is gone"):
             opened(folder, item)
+
+
+def several() -> dict[str, torch.Tensor]:
+    return {
+        "b": torch.rand(3, 4).T, "a": torch.rand(2, 5), "lr": torch.tensor(0.1), "labels": torch.arange(7),
+        "exact": torch.rand(3, dtype=torch.float64), "none": torch.zeros(0, 2),
+    }  # fmt: skip
+
+
+def test_an_object_in_pieces_has_the_bytes_that_the_library_writes():
+    said = {"padray": '{"name": "Zoë", "quoted": "\\"", "list": [1]}'}
+    tensors = several()
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    assert whole(of_tensors(tensors, said)) == safetensors.torch.save(plain, metadata=said)
+
+
+def test_an_object_in_pieces_is_stored_as_one_in_bytes_and_copies_no_tensor(tmp_path):
+    tensors = several()
+    content = of_tensors(tensors, {"padray": "{}"})
+    memory = {torch.frombuffer(piece, dtype=torch.uint8).data_ptr() for piece in content[1:] if piece.nbytes}
+    assert {tensors[name].data_ptr() for name in ("a", "lr", "labels", "exact")} <= memory
+    left, right = (Folder(LocalLocation(tmp_path / name), *PLACE) for name in ("pieces", "bytes"))
+    item = left.put("values", "safetensors", content)
+    assert item == right.put("values", "safetensors", whole(content))
+    assert left.get(item) == right.get(item) == whole(content)
