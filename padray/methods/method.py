@@ -112,6 +112,7 @@ class Costs:
         peak_bytes: of an iteration at its peak, beside the state and what of the dataset is held.
         own_numbers: numbers of the state beside what is learned and its momentum.
         contribution_numbers: numbers of one contribution.
+        metrics_bytes: of one iteration's metrics in a checkpoint, about.
         reads: snapshots of experts that all iterations read.
     """
 
@@ -120,6 +121,7 @@ class Costs:
     peak_bytes: int
     own_numbers: int
     contribution_numbers: int
+    metrics_bytes: int = 140
     reads: int = 0
 
 

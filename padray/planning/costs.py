@@ -19,7 +19,7 @@ from padray.planning.lines import Evidence, Line, Part, Task
 from padray.stages import checkpoints, evaluate, imported
 from padray.stages.evaluate import Foreseen
 
-_SCORE_ROW = 60  # bytes of a sample in a scoring network's table, about
+_SCORE_ROW = 84  # bytes of a sample in a scoring network's table, about
 _CELL = 450  # bytes of a cell's result, about
 _COPIES = 3  # of an expert's snapshots while its shard is made
 _VECTORS = 8  # (P,) that an optimiser, and GSAM, hold at most beside the network
@@ -108,7 +108,7 @@ def distillation(chain: Chain) -> Line:
     return Line(
         "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
         steps=costs_of(chain).steps,
-        unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain), exact=True,
+        unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain) + _recent_bytes(chain),
         memory=chain.held(known.train).own + _iteration(chain), shared=chain.held(known.train).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
     )  # fmt: skip
@@ -227,3 +227,8 @@ def _state_bytes(chain: Chain) -> int:
     judged = settings.validation.seeds and settings.iterations >= settings.validation.every
     images = chain.set_samples * chain.known.sample_numbers * item if settings.ema_decay > 0 else 0
     return (2 + bool(judged)) * chain.learned_bytes + costs_of(chain).own_numbers * item + images
+
+
+def _recent_bytes(chain: Chain) -> int:
+    """Of what the last checkpoint tells of the iterations since the history was last cut; of a small set the most."""
+    return chain.config.distill.iterations % checkpoints.CUT * costs_of(chain).metrics_bytes

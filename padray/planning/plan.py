@@ -42,8 +42,9 @@ def plan(context: Context, asked: Asked) -> dict[str, Any]:
         raise InputError("a price table is for a number of nodes: add --nodes N")
     pipeline.check(context.config)
     chain = _open(context)
-    own = costs.lines(chain)
-    more = search.lines(chain) if context.config.search.space else []
+    own, more = costs.lines(chain), list[Line]()
+    if context.config.search.space:
+        own, more = search.lines(chain, own)
     timed, calibrated = _timed(chain, own + more, asked.calibrated)
     lines = wall.Lines(timed[: len(own)], timed[len(own) :])
     per_hour, known = price if isinstance(price, float) else None, chain.known

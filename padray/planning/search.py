@@ -12,7 +12,7 @@ from padray.fingerprint import Identity
 from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Part, Task
-from padray.search import stopping, study, trials
+from padray.search import sampling, stopping, study, trials
 from padray.search.work import SearchWork
 from padray.settings.space import ParameterSpec
 from padray.stages import evaluate
@@ -43,8 +43,13 @@ class _Search:
                 continue
 
 
-def lines(chain: Chain) -> list[Line]:
-    """What comes to the lines of the chain, which are those of the search's defaults.
+def lines(chain: Chain, own: list[Line]) -> tuple[list[Line], list[Line]]:
+    """The lines of the chain, which are those of the search's defaults, and what comes to them.
+
+    Where trial 0 is yet to make the set of the defaults, that set is among the trials' and no longer the chain's.
+
+    Args:
+        own: the lines of the chain without a search.
 
     Raises:
         InputError: the space cannot be searched.
@@ -53,6 +58,22 @@ def lines(chain: Chain) -> list[Line]:
     place = fingerprint.search_identity(chain.config, chain.data)
     work = SearchWork(chain.context.name, chain.config, Inputs(chain.context.location, chain.data), place)
     search = _Search(chain, work, work.records())
+    if _makes_defaults(search):
+        own = [line for line in own if line.stage != "distill"]
+    return own, _added(search)
+
+
+def _makes_defaults(search: _Search) -> bool:
+    """Whether trial 0 has not ended and will distil the set of the configuration itself."""
+    chain = search.chain
+    first = next(search.configs(sampling.starts(chain.config)[:1]), None)
+    if 0 in search.records or first is None:
+        return False
+    return Chain(replace(chain.context, config=first), chain.known, chain.data).distilled == chain.distilled
+
+
+def _added(search: _Search) -> list[Line]:
+    chain = search.chain
     found = []
     if any(one.needs_scores for one in search.configs(_possible(chain.config.search.space) or [{}])):
         found.append(_shared(search, _scores_of, costs.scores))

@@ -83,7 +83,7 @@ class Bench:
         together = work(self.matrix, count)
         future.result()
         alone = (alone + work(self.matrix, count)) / 2
-        return together - alone, ends[0] - began, trail.rhythm.pause
+        return together - alone, ends[0] - began, checkpoint_writer.rhythm.pause
 
 
 def measure(made: states.State, root: str) -> dict[str, Any]:

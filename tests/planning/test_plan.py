@@ -1,5 +1,6 @@
 """`padray plan`: its units are those that a run makes, its bytes those that it leaves, its seconds measured ones."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from padray.data import whitening
 from padray.errors import InputError
 from padray.methods.trajectory import student
+from padray.store.headers import metadata_of
 from tests.conftest import Run
 from tests.planning.conftest import counted, events, line_of, made, make, plan
 
@@ -92,10 +94,13 @@ def test_the_bytes_of_every_shard_are_exact(settings, tmp_path, overrides):
 
 @pytest.mark.parametrize(
     "override",
-    ["distill.labels.kind=hard", "distill.importance.granularity=channel", "distill.ema_decay=0.5",
+    ["distill.labels.kind=hard", "distill.importance.enabled=false", "distill.ema_decay=0.5",
+     "distill.importance.granularity=channel",
      "data.preprocessing=zca", "data.preprocessing=zca #large", "distill.validation.seeds=0"],
 )  # fmt: skip
-def test_the_bytes_of_dataset_and_set_are_exact(settings, tmp_path, monkeypatch, override):
+def test_the_bytes_of_dataset_and_set_are_exact_but_for_what_a_checkpoint_tells_of_iterations(
+    settings, tmp_path, monkeypatch, override
+):
     override, _, large = override.partition(" #")
     if large:
         monkeypatch.setattr(whitening, "LARGE", 1)
@@ -106,7 +111,9 @@ def test_the_bytes_of_dataset_and_set_are_exact(settings, tmp_path, monkeypatch,
     (synthetic,) = (tmp_path / "distilled").rglob("set-000005-*.safetensors")
     (checkpoint,) = (tmp_path / "distilled").rglob("checkpoint-*.safetensors")
     assert line_of(told, "data")["bytes"] == sum(map(payload, dataset)) and len(dataset) == (3 if large else 1)
-    assert line_of(told, "distill")["bytes"] == payload(synthetic) + payload(checkpoint)
+    noted = line_of(told, "distill")["bytes"] - payload(synthetic) - payload(checkpoint)
+    recent = metadata_of(checkpoint.read_bytes())["recent"]
+    assert len(recent) == 5 and noted == pytest.approx(len(json.dumps(json.dumps(recent))), rel=0.1)
 
 
 def test_what_is_large_is_counted_once_for_a_machine_but_on_a_gpu(tmp_path):

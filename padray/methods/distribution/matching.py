@@ -31,6 +31,7 @@ from padray.synthetic.set import Learned
 from padray.synthetic.start import choose_samples, class_labels, noise
 
 _LOWER = "lower distill.lr_images"
+_METRICS, _CLASS = 110, 20  # bytes of an iteration in a checkpoint, about, and of what is noted of each class
 
 
 class DistributionMatching(Iterative[DistributionSettings]):
@@ -162,7 +163,10 @@ class DistributionMatching(Iterative[DistributionSettings]):
             outputs = outputs_of(network, fake, settings.outputs)
             torch.autograd.grad(torch.stack([output.sum() for output in outputs]).sum(), fake)
 
-        return Costs(looks=0, steps=0, peak_bytes=peak_of(run), own_numbers=0, contribution_numbers=numbers + at_once)
+        return Costs(
+            looks=0, steps=0, peak_bytes=peak_of(run), own_numbers=0, contribution_numbers=numbers + at_once,
+            metrics_bytes=_METRICS + _CLASS * sizes.classes,
+        )  # fmt: skip
 
 
 def _distances(wanted: list[list[torch.Tensor]], reached: list[list[torch.Tensor]]) -> torch.Tensor:

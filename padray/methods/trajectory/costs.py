@@ -10,6 +10,8 @@ from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Shape
 from padray.networks.peak import peak_of
 
+# Bytes of an iteration in a checkpoint, about; of what is noted there of each tensor, and of IADD's weights.
+_METRICS, _TENSOR, _DIAGNOSTICS = 140, 42, 250
 MOST_STEPS = 4  # of a student, where its time is measured
 
 
@@ -30,6 +32,7 @@ def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
         ),
         own_numbers=2 * weights,
         contribution_numbers=numbers + weights,
+        metrics_bytes=_METRICS + _TENSOR * len(sizes.network.spans) + _DIAGNOSTICS * settings.importance.enabled,
         reads=2 * settings.iterations * settings.trajectories,
     )
 
