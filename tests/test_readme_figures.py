@@ -120,6 +120,35 @@ def test_what_a_driver_spends():
     assert new["requests"] <= fewer["requests"] and 0.9 < found["slope"]["new"]["cpu_s"] < 1.1
 
 
+def test_what_ray_costs():
+    median, spread = result("overhead")["median"], result("overhead")["spread"]
+    ray, inline = (median[runner]["startup_s"] for runner in ("ray", "inline"))
+    most = max(one["per_unit_s"][1] for one in spread.values())
+    assert (
+        f"takes {ray:.1f} s beyond its units on Ray and {inline:.1f} s in one process, and a further unit at most "
+        f"{most:.2f} s with either"
+    ) in README
+
+
+def test_what_early_stopping_gains():
+    """Over the searches: what the best trial of each kind reaches on test, and the difference search by search."""
+    found = result("early_stopping")["tasks"]
+    for task, name in (("digits", "digits"), ("cifar10-narrow", "narrow CIFAR-10")):
+        if task not in found:
+            continue
+        made = found[task]["summary"]
+        kinds = ("test_asha", "test_none", "test_difference", "test_defaults")
+        asha, none, gain, defaults = ([100 * made[kind][of] for of in ("mean", "std")] for kind in kinds)
+        assert made["n"] == 3 and found[task]["trials"] == 8
+        assert table_row(
+            name, *(f"{mean:.1f} ± {std:.1f}" for mean, std in (none, asha)), f"{gain[0]:+.1f} ± {gain[1]:.1f}",
+            f"{defaults[0]:.1f}",
+        ) in README  # fmt: skip
+        for one in found[task]["seeds"].values():
+            assert one["none"]["finished"] == 8
+            assert 1 <= one["asha"]["forward_equivalents"] / one["none"]["forward_equivalents"] < 1.1
+
+
 def test_what_whitening_once_saves():
     before, after = (result("whitening")["datasets"]["cifar10"][version] for version in ("before", "after"))
     was, now = (statistics.median(version["following_s"]) for version in (before, after))
