@@ -134,19 +134,17 @@ def test_what_early_stopping_gains():
     """Over the searches: what the best trial of each kind reaches on test, and the difference search by search."""
     found = result("early_stopping")["tasks"]
     for task, name in (("digits", "digits"), ("cifar10-narrow", "narrow CIFAR-10")):
-        if task not in found:
-            continue
         made = found[task]["summary"]
         kinds = ("test_asha", "test_none", "test_difference", "test_defaults")
         asha, none, gain, defaults = ([100 * made[kind][of] for of in ("mean", "std")] for kind in kinds)
-        assert made["n"] == 3 and found[task]["trials"] == 8
-        assert table_row(
-            name, *(f"{mean:.1f} ± {std:.1f}" for mean, std in (none, asha)), f"{gain[0]:+.1f} ± {gain[1]:.1f}",
-            f"{defaults[0]:.1f}",
-        ) in README  # fmt: skip
+        assert made["n"] == len(found[task]["seeds"]) and found[task]["trials"] == 8
+        cells = [*(f"{mean:.1f} ± {std:.1f}" for mean, std in (none, asha)), f"{gain[0]:+.1f} ± {gain[1]:.1f}"]
+        assert table_row(f"{name}, n = {made['n']}", *cells, f"{defaults[0]:.1f}") in README
         for one in found[task]["seeds"].values():
             assert one["none"]["finished"] == 8
             assert 1 <= one["asha"]["forward_equivalents"] / one["none"]["forward_equivalents"] < 1.1
+    begun = [one["asha"]["finished"] + one["asha"]["stopped"] for one in found["digits"]["seeds"].values()]
+    assert "`asha` began {}, {} and {} on digits".format(*begun) in CHANGELOG
 
 
 def test_what_whitening_once_saves():

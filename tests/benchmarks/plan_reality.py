@@ -126,12 +126,16 @@ def main() -> None:
     for _ in range(given.repeats):
         runs.append(once(options, given.recipe))
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+        keep(given.recipe, f"python -m tests.benchmarks.plan_reality {given.recipe} {shown}".strip(), runs)
+
+
+def keep(recipe: str, command: str, runs: list[dict[str, Any]]) -> None:
+    """Write the repetitions so far, so that one that is broken off costs itself alone."""
     middle = {key: statistics.median(run[key] for run in runs) for key in RATIOS}
     file = RESULTS / "plan_reality.json"
     found = json.loads(file.read_text()) if file.exists() else {}
-    found[given.recipe] = {
-        "command": f"python -m tests.benchmarks.plan_reality {given.recipe} {shown}".strip(), "machine": machine(),
-        "median": middle, "within_goal": {
+    found[recipe] = {
+        "command": command, "machine": machine(), "median": middle, "within_goal": {
             "seconds": 1 / SECONDS_GOAL <= middle["ratio_cpu"] <= SECONDS_GOAL,
             "bytes": abs(middle["ratio_bytes"] - 1) <= BYTES_GOAL,
         }, "runs": runs,
