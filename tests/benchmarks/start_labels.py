@@ -21,7 +21,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from padray.distill import synthetic
 
 from padray.config import Config
 from padray.configuration import loading
@@ -33,6 +32,7 @@ from padray.machine.numerics import decide
 from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner, Inputs
 from padray.store.opening import open_location
+from padray.synthetic import start
 from padray.synthetic.set import Learned
 from tests.benchmarks.serving import machine
 
@@ -56,7 +56,7 @@ Rule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def right(logits_EMK: torch.Tensor, labels_M: torch.Tensor) -> torch.Tensor:
     """The mean of those that are right; where none is, the mean of all or, if that names another class, a plain one."""
     mean = right_or_all(logits_EMK, labels_M)
-    plain = synthetic.plain_logits(labels_M, logits_EMK.shape[2]).to(mean.dtype)
+    plain = start.plain_logits(labels_M, logits_EMK.shape[2]).to(mean.dtype)
     return torch.where((mean.argmax(dim=1) == labels_M)[:, None], mean, plain)
 
 
@@ -96,7 +96,7 @@ def distil(root: Path, preset: str, overrides: tuple[str, ...], rule: Rule) -> t
         return rule(logits_EMK, labels_M)
 
     context = Context(loaded.name, loaded.config, open_location(str(root)), InlineRunner())
-    with mock.patch.object(synthetic, "soft_labels", started):
+    with mock.patch.object(start, "soft_labels", started):
         found = pipeline.run(context, "distill").identities
     context.stored_data = found["data"]
     learned = stored.load_set(context.folder(found["distill"]), loaded.config.distill.iterations).learned

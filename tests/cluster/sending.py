@@ -4,7 +4,8 @@ import typer
 
 from padray.cluster import work
 from padray.cluster.work import Work
-from padray.commandline import cli, lines
+from padray.commandline import cli
+from padray.configuration import lines
 
 NOWHERE = "http://127.0.0.1:9"
 SPACE = "distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n"

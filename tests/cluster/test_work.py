@@ -8,7 +8,7 @@ import pytest
 
 from padray import __version__
 from padray.cluster import work
-from padray.commandline import lines
+from padray.configuration import lines
 from padray.errors import InputError
 from tests.cluster.sending import NOWHERE, SPACE, sent
 from tests.conftest import TINY, Run

@@ -16,7 +16,7 @@ from padray.commandline import commands
 from padray.commandline.console import Console
 from padray.data import whitening
 from padray.errors import InputError
-from padray.exchange.formats import FORMATS
+from padray.exchange.layouts import LAYOUTS
 from padray.exchange.sets import ImportOptions
 from padray.operations import upkeep
 from padray.report import page, words
@@ -133,7 +133,7 @@ def exported(one: Made, layout: str, place: Path) -> dict[str, bytes]:
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_exported_stands_alone(made, plain, layout, tmp_path):
     """The same files as of a set that holds its matrices itself, which only its own digest tells apart."""
     ours, theirs = (exported(one, layout, tmp_path / name) for name, one in (("ours", made), ("theirs", plain)))
