@@ -42,8 +42,11 @@ def samples(count: int = 12) -> Samples:
     return Samples(torch.rand(count, 1, 8, 8, generator=draw), torch.randint(0, 3, (count,), generator=draw))
 
 
-def test_every_method_of_the_settings_but_a_file_has_a_score():
-    assert [*SCORES, "file"] == list(ScoreSettings.model_fields["method"].annotation.__args__)
+def test_every_score_is_a_method_of_the_settings_and_what_is_none_is_refused():
+    for method in SCORES:
+        assert ScoreSettings(method=method).method == method
+    with pytest.raises(ValueError, match="must be one of el2n, .* or file"):
+        ScoreSettings(method="el3n")
 
 
 @pytest.mark.parametrize(
