@@ -15,7 +15,7 @@ from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import TeacherSpec, teach
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
-from padray.machine.numerics import decide
+from padray.machine.numerics import Numerics, decide
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
 from padray.networks import factory
@@ -39,7 +39,7 @@ def measure(config: Config, known: Known, lines: Sequence[Line], notify: Notify)
     """Seconds per sample, or per iteration, of every task that the units to do consist of."""
     asked = dict.fromkeys(part.task for line in lines if line.left for part in line.parts if part.amount)
     numerics = decide(config.compute)
-    calibrator = _Calibrator(config, known, numerics.use(), numerics.dtype)
+    calibrator = _Calibrator(config, known, numerics.use(), numerics.dtype, _clock(numerics))
     found: dict[Task, float] = {}
     for place, task in enumerate(asked):
         notify(Progress("calibrate", place, len(asked), f"{task.kind} {task.network.label}"))
@@ -71,6 +71,7 @@ class _Calibrator:
     known: Known
     device: torch.device
     dtype: torch.dtype
+    clock: Callable[[], float]
 
     def pace(self, task: Task) -> float:
         """Seconds per sample, or per iteration."""
@@ -105,12 +106,12 @@ class _Calibrator:
         network, soft = self._network(task.network), task.kind == "standard"
         few = self.samples(min(batch, task.samples), soft)
         run(network, few, 1)
-        step_s = _timed(lambda: run(network, few, 1))
+        step_s = self._timed(lambda: run(network, few, 1))
         batches = min(_MOST_BATCHES, max(1, int(_LONG_S / step_s)))
         samples = self.samples(min(task.samples, batch * batches), soft)
         epoch_s = step_s * max(1.0, len(samples.images) / batch)
         epochs = min(_MOST_EPOCHS, max(1, int(_LONG_S / epoch_s)))
-        return _median(lambda: run(network, samples, epochs)) / (epochs * len(samples.images))
+        return self._median(lambda: run(network, samples, epochs)) / (epochs * len(samples.images))
 
     def _teach(self, network: Network, samples: Samples, epochs: int) -> None:
         settings = self.config.evaluation.model_copy(update={"epochs": epochs})
@@ -122,10 +123,10 @@ class _Calibrator:
         network = self._network(settings)
         few = self.samples(min(32, LOOK_BATCH)).images
         logits_of(network, few).sum().item()
-        look_s = _timed(lambda: logits_of(network, few).sum().item())
+        look_s = self._timed(lambda: logits_of(network, few).sum().item())
         count = min(LOOK_BATCH, len(few) * max(1, int(_LONG_S / look_s)))
         images = self.samples(count).images
-        return _median(lambda: logits_of(network, images).sum().item()) / count
+        return self._median(lambda: logits_of(network, images).sum().item()) / count
 
     def _iteration(self, settings: NetworkSettings) -> float:
         """Of a distillation that starts from drawn samples, and goes on as the family's rehearsal says."""
@@ -133,7 +134,7 @@ class _Calibrator:
         drawn = _Drawn(self, settings)
         if quick.from_units:
             made_of = selective(quick, drawn)
-            return _median(lambda: made_of.make(0)) * made_of.count * times
+            return self._median(lambda: made_of.make(0)) * made_of.count * times
         method = iterative(quick, drawn)
         state = method.start()
         rows = [_drawn_snapshots(method.materials, len(method.snapshots(0, 0)))]
@@ -145,8 +146,8 @@ class _Calibrator:
             return made
 
         made = contribute()
-        step_s = _median(lambda: method.step(state, made[:1] * method.count))
-        both_s = _median(contribute)
+        step_s = self._median(lambda: method.step(state, made[:1] * method.count))
+        both_s = self._median(contribute)
         return float(step_s + method.count * both_s / _ITERATIONS * times)
 
     def _network(self, settings: NetworkSettings) -> Network:
@@ -159,6 +160,14 @@ class _Calibrator:
         if soft:
             return Samples(images, torch.nn.functional.one_hot(labels, self.known.classes).to(self.dtype))
         return Samples(images, labels)
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        began = self.clock()
+        work()
+        return max(self.clock() - began, 1e-9)
+
+    def _median(self, work: Callable[[], object]) -> float:
+        return statistics.median(self._timed(work) for _ in range(_REPEATS))
 
 
 @dataclass(frozen=True)
@@ -226,11 +235,6 @@ def _drawn_snapshots(materials: Materials, count: int) -> list[torch.Tensor]:
     return [start_P, *(start_P + move for move in moves)]
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return max(time.perf_counter() - began, 1e-9)
-
-
-def _median(work: Callable[[], object]) -> float:
-    return statistics.median(_timed(work) for _ in range(_REPEATS))
+def _clock(numerics: Numerics) -> Callable[[], float]:
+    """Of one thread on a CPU the time for which it computes, whatever else the machine does; otherwise what passes."""
+    return time.process_time if numerics.device == "cpu" and numerics.threads == 1 else time.perf_counter

@@ -1,5 +1,9 @@
 """Calibrated plans: every kind of work is measured by the code that does it, and the sum is about what a run takes."""
 
+import itertools
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from tests.planning.conftest import counted, events, make, plan
@@ -24,6 +28,17 @@ def test_every_kind_of_work_is_measured_and_nothing_is_written(settings, tmp_pat
     assert told["total"]["money"] == pytest.approx(3 * told["total"]["hours"]) and told["total"]["hours"] > 0
     assert told["device"].startswith("CPU") or "thread" in told["device"]
     assert not (tmp_path / "none").exists()
+
+
+def test_on_one_thread_other_work_on_the_machine_does_not_count(settings, tmp_path, quick, monkeypatch):
+    """A machine that is so busy that minutes pass between any two looks at the clock."""
+    passed = itertools.count(0.0, 600.0)
+    slow = SimpleNamespace(perf_counter=lambda: next(passed), process_time=time.process_time)
+    monkeypatch.setattr("padray.planning.calibrate.time", slow)
+    hours = [
+        plan(settings, tmp_path, f"compute.threads={threads}", calibrated=True)["total"]["hours"] for threads in (1, 2)
+    ]
+    assert hours[0] < 600 / 3600 < hours[1]
 
 
 def test_only_what_is_to_do_and_never_ran_is_measured(settings, finished, quick):
