@@ -45,7 +45,7 @@ def samples(count: int = 12) -> Samples:
 def test_every_score_is_a_method_of_the_settings_and_what_is_none_is_refused():
     for method in SCORES:
         assert ScoreSettings(method=method).method == method
-    with pytest.raises(ValueError, match="must be one of el2n, .* or file"):
+    with pytest.raises(ValueError, match=r"must be one of el2n, .* or file"):
         ScoreSettings(method="el3n")
 
 
