@@ -23,7 +23,8 @@ from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.mixing import mix
 from padray.evaluation.protocol import RealSplits, Score, fresh, score_of
-from padray.evaluation.settings import EvaluationSettings, TeacherSettings
+from padray.evaluation.settings import EvaluationSettings
+from padray.experts.optimisers import AdamW
 from padray.experts.training import Draws, Samples
 from padray.networks.settings import NetworkSettings
 
@@ -54,11 +55,10 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, teacher_spec: TeacherSp
         DivergedError: the loss is not finite.
     """
     settings, epochs = teacher_spec.settings.teacher, teacher_spec.settings.epochs
-    optimiser = _optimiser(student, settings)
+    optimiser = AdamW(student.parameters(), settings.lr, settings.weight_decay)
     teacher_spec.teacher.eval()
     for epoch in range(epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * lr_factor(epoch, epochs)
+        optimiser.lr = settings.lr * lr_factor(epoch, epochs)
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
         loss = _teach_epoch(student, images_NCHW, teacher_spec, optimiser, draw)
         if not math.isfinite(loss):
@@ -69,20 +69,11 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, teacher_spec: TeacherSp
         yield loss
 
 
-def _optimiser(student: nn.Module, settings: TeacherSettings) -> torch.optim.Optimizer:
-    """AdamW, whose weight decay spares biases and norms."""
-    groups = [
-        {"params": [p for p in student.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
-
-
 def _teach_epoch(
     student: nn.Module,
     images_NCHW: torch.Tensor,
     teacher_spec: TeacherSpec,
-    optimiser: torch.optim.Optimizer,
+    optimiser: AdamW,
     draw: torch.Generator,
 ) -> float:
     student.train()

@@ -16,6 +16,7 @@ from padray.data.datasets import Dataset
 from padray.draws import generator
 from padray.errors import DivergedError
 from padray.experts import sharpness
+from padray.experts.optimisers import SGD
 from padray.experts.sharpness import Sharpness
 from padray.networks.flat import FlatNetwork
 
@@ -92,15 +93,15 @@ def _or_rho(draws: Draws, recipe: Recipe) -> str:
     return f" or {draws.stage}.rho ({recipe.sharpness.rho:g})" if recipe.sharpness else ""
 
 
-def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(network.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> SGD:
+    return SGD(network.parameters(), lr, recipe.momentum, recipe.weight_decay)
 
 
 def _train_epoch(
     network: nn.Module,
     samples: Samples,
     ids: torch.Tensor,
-    optimiser: torch.optim.Optimizer,
+    optimiser: SGD,
     recipe: Recipe,
     draw: torch.Generator,
 ) -> float:

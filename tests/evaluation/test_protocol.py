@@ -19,6 +19,7 @@ from padray.evaluation import controls, protocol
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Cell
 from padray.experts import training
+from padray.experts.optimisers import SGD
 from padray.experts.training import Draws, Samples
 from padray.fingerprint import Identity
 from padray.networks import factory
@@ -38,14 +39,13 @@ CPU = torch.device("cpu")
 # -- the schedule
 
 
-def lrs_of_epochs(epochs: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[torch.optim.Optimizer]]:
+def lrs_of_epochs(epochs: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[SGD]]:
     """The lr of every epoch index, and the optimiser that made its steps."""
-    used: list[tuple[float, torch.optim.Optimizer]] = []
+    used: list[tuple[float, SGD]] = []
 
-    def epoch(network: Any, samples: Any, ids: Any, optimiser: torch.optim.Optimizer, *rest: Any) -> float:
-        group = optimiser.param_groups[0]
-        assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
-        used.append((group["lr"], optimiser))
+    def epoch(network: Any, samples: Any, ids: Any, optimiser: SGD, *rest: Any) -> float:
+        assert (optimiser.momentum, optimiser.weight_decay) == (0.9, 5e-4)
+        used.append((optimiser.lr, optimiser))
         return 0.0
 
     monkeypatch.setattr(training, "_train_epoch", epoch)

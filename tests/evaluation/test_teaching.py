@@ -13,6 +13,7 @@ from padray.evaluation import protocol, teaching
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import RealSplits
 from padray.evaluation.teaching import TeacherSpec
+from padray.experts.optimisers import AdamW
 from padray.experts.training import Draws, Samples
 
 DRAWS = Draws(0, "evaluation", "x")
@@ -67,8 +68,8 @@ def test_one_step_is_adamws_and_decays_only_matrices():
 def test_the_lr_falls_along_a_cosine_to_half(monkeypatch):
     used: list[float] = []
 
-    def epoch(student: Any, images: Any, teacher_spec: Any, optimiser: torch.optim.Optimizer, draw: Any) -> float:
-        used.append(optimiser.param_groups[0]["lr"])
+    def epoch(student: Any, images: Any, teacher_spec: Any, optimiser: AdamW, draw: Any) -> float:
+        used.append(optimiser.lr)
         return 0.0
 
     monkeypatch.setattr(teaching, "_teach_epoch", epoch)
