@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,12 +16,14 @@ from padray.machine import interruption
 from padray.methods.method import Metrics
 from padray.methods.settings import Contributions
 from padray.planning import footprint
-from padray.search.work import SearchWork
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.cells import EvaluationWork
 from padray.stages.distiller import DistillWork
 from padray.stages.progress import Running, Workers
 from padray.store.location import Location
+
+if TYPE_CHECKING:
+    from padray.search.work import SearchWork  # which imports Optuna; a run that searches nothing does not
 
 _FEWEST_TRIALS = 2  # at a time, on a cluster that may grow without our knowing
 
@@ -119,12 +121,14 @@ class RayRunner:
             self.distilling.remove(at)
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:
+        from padray.search.work import SearchWork
+
         assert isinstance(work, SearchWork)
         self.open()
         share = self._share(work.config)
         return self._search(work, share, self._concurrency(work.config, share))
 
-    def _search(self, work: SearchWork, share: float, concurrency: int) -> Iterator[Any]:
+    def _search(self, work: "SearchWork", share: float, concurrency: int) -> Iterator[Any]:
         from padray.cluster import metrics, tuning
 
         with probing(self.location) as probe:

@@ -1,10 +1,14 @@
-"""What the commands do, apart from parsing and printing."""
+"""What the commands do, apart from parsing and printing.
+
+A command imports what it works with itself: PyTorch, Optuna, Matplotlib and Ray take seconds to load, and most commands
+need some of them, or none.
+"""
 
 import shlex
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from padray import fingerprint
 from padray.commandline.console import Console
@@ -12,26 +16,20 @@ from padray.config import Config, StorageSettings
 from padray.configuration import loading
 from padray.configuration.lines import Line
 from padray.configuration.loading import Loaded
-from padray.data import survey
-from padray.data.sources import source_digest
 from padray.errors import INTERRUPTED, InputError
-from padray.exchange import incoming, outgoing
-from padray.exchange.sets import ImportOptions
-from padray.operations import upkeep
 from padray.operations.heartbeat import Command, beating
-from padray.operations.status import status_of
-from padray.planning import plan as planning
-from padray.recipe import text as recipe
-from padray.search import study
-from padray.stages import pipeline, sweep
-from padray.stages.base import Context, InlineRunner, Notify, Runner
+from padray.stages.progress import Notify
 from padray.store.artifacts import Manifest
 from padray.store.cache import cached
 from padray.store.location import Location, check_writable
 from padray.store.opening import open_location
 from padray.store.roots import check_root, is_called, read_manifests
-from padray.studies import study as studies
-from padray.studies.study import Asked
+
+if TYPE_CHECKING:
+    from padray.exchange.sets import ImportOptions
+    from padray.planning import plan as planning
+    from padray.stages.base import Context, Runner
+    from padray.studies.study import Asked
 
 DEFAULT_ROOT = StorageSettings().root
 
@@ -47,9 +45,11 @@ class Request:
     space: str | None = None
 
 
-def context(name: str, request: Request) -> Context:
+def context(name: str, request: Request) -> "Context":
     """Everything that a computing command needs. Raises InputError for settings that cannot be used."""
     loaded = loading.load(name, request.overrides, request.space)
+    from padray.stages.base import Context  # what cannot be used is refused without it
+
     location = _working(_location(request.storage, loaded.config), loaded.config)
     runner = runner_of(request.runner, loaded.config, location, loaded.name)
     return Context(loaded.name, loaded.config, location, runner, fresh=request.fresh, overrides=request.overrides)
@@ -65,26 +65,32 @@ def _working(location: Location, config: Config) -> Location:
     return location if settings.cache is None else cached(location, settings.cache, settings.cache_gb)
 
 
-def runner_of(name: str, config: Config, location: Location, run: str) -> Runner:
+def runner_of(name: str, config: Config, location: Location, run: str) -> "Runner":
     if name == "inline":
+        from padray.stages.base import InlineRunner
+
         return InlineRunner()
     if name == "ray":
-        from padray.cluster.runner import RayRunner  # Ray is imported where it is asked for, and only there
+        from padray.cluster.runner import RayRunner
 
         return RayRunner(config, location, run)
     raise InputError(f"--runner {name} is not known; there are ray and inline")
 
 
-def run_chain(context: Context, until: str, console: Console) -> dict[str, Any]:
+def run_chain(context: "Context", until: str, console: Console) -> dict[str, Any]:
     """Run the chain up to a stage, or a search where the settings hold a space; what `--json` prints."""
+    from padray.stages import pipeline
+
     with console.progress() as notify, _beating(context, until, notify) as context.notify:
         if context.config.search.space and until == "report":
+            from padray.search import study
+
             return study.summary(context, study.tune(context, until))
         outcome = pipeline.run(context, until)
     return pipeline.summary(context, outcome)
 
 
-def _beating(context: Context, command: str, notify: Notify) -> AbstractContextManager[Notify]:
+def _beating(context: "Context", command: str, notify: Notify) -> AbstractContextManager[Notify]:
     """Signs of life in the storage while a command of these settings goes on."""
     about = Command("run" if command == "report" else command, context.name, [context.config.model_dump(mode="json")])
     return beating(about, context.location, context.runner, notify)
@@ -92,6 +98,8 @@ def _beating(context: Context, command: str, notify: Notify) -> AbstractContextM
 
 def evaluate(names: list[str], request: Request, console: Console) -> dict[str, Any]:
     """Evaluate what one configuration makes, or stored sets, all at once; what `--json` prints."""
+    from padray.stages import sweep
+
     location = _existing(request.storage)
     stored = [name for name in names if sweep.is_set(name, location)]
     if not stored and len(names) == 1:
@@ -116,14 +124,19 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
     }  # fmt: skip
 
 
-def tune(context: Context, console: Console) -> dict[str, Any]:
+def tune(context: "Context", console: Console) -> dict[str, Any]:
     """Search, then prove the best settings beside the defaults; what `--json` prints."""
+    from padray.search import study
+
     with console.progress() as notify, _beating(context, "tune", notify) as context.notify:
         return study.summary(context, study.tune(context))
 
 
-def make_study(asked: Asked, request: Request, console: Console) -> dict[str, Any]:
+def make_study(asked: "Asked", request: Request, console: Console) -> dict[str, Any]:
     """Make a study's table; what `--json` prints. Raises InputError for a study that cannot be made."""
+    from padray.stages.base import Context
+    from padray.studies import study as studies
+
     parts = studies.prepare(asked)
     config = next((cell.config for cell in parts[2] if cell.config), None)
     if config is None:
@@ -137,9 +150,11 @@ def make_study(asked: Asked, request: Request, console: Console) -> dict[str, An
 
 
 def import_artifact(
-    source: str, kind: str, name: str, options: ImportOptions, request: Request, console: Console
+    source: str, kind: str, name: str, options: "ImportOptions", request: Request, console: Console
 ) -> dict[str, Any]:
     """Import a set or experts of others by the settings `name`; what `--json` prints."""
+    from padray.exchange import incoming
+
     where = context(name, request)
     with console.progress() as where.notify:
         return incoming.import_artifact(where, source, kind, options)
@@ -147,6 +162,9 @@ def import_artifact(
 
 def export(name: str, layout: str, destination: str, storage: str | None) -> dict[str, Any]:
     """Export a stored set; what `--json` prints."""
+    from padray.exchange import outgoing
+    from padray.stages import sweep
+
     location = _existing(storage)
     return outgoing.export_set(location, sweep.named(name, location), layout, destination)
 
@@ -157,7 +175,7 @@ def submit(line: Line, address: str, variables: tuple[str, ...], console: Consol
     Args:
         console: where the job's log goes; without one the job is not followed.
     """
-    from padray.cluster import submit as jobs  # Ray is imported where it is asked for, and only there
+    from padray.cluster import submit as jobs
     from padray.cluster.work import of_line
 
     work = of_line(line, variables)
@@ -198,7 +216,7 @@ def preflight(storage: str | None, address: str | None, variables: tuple[str, ..
         raise InputError("--env goes with a dashboard's address, such as http://HOST:8265")
     location = _existing(storage)
     check_writable(location)
-    from padray.cluster import session  # Ray is imported where it is asked for, and only there
+    from padray.cluster import session
 
     session.connect(address)
     from padray.cluster import preflight as flight
@@ -208,14 +226,20 @@ def preflight(storage: str | None, address: str | None, variables: tuple[str, ..
 
 def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> dict[str, Any]:
     """Write settings for a dataset of one's own; what `--json` prints. Raises InputError."""
+    from padray.data import survey
+    from padray.recipe import text as recipe
+
     found = survey.look(path, recipe.told(overrides))
     file = recipe.write(found, ipc, to)
     typed = shlex.quote(file)
     return {**found.summary(), "file": file, "next": [f"padray config show {typed}", f"padray run {typed}"]}
 
 
-def plan(name: str, request: Request, asked: planning.Asked, console: Console) -> dict[str, Any]:
+def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> dict[str, Any]:
     """What a run would take; what `--json` prints. Raises InputError as the run would before its first unit."""
+    from padray.planning import plan as planning
+    from padray.stages.base import Context, InlineRunner
+
     loaded = loading.load(name, request.overrides, request.space)
     location = _location(request.storage, loaded.config)  # without the cache, which is written to
     context = Context(loaded.name, loaded.config, location, InlineRunner(), overrides=request.overrides)
@@ -225,6 +249,8 @@ def plan(name: str, request: Request, asked: planning.Asked, console: Console) -
 
 def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     """Every setting with its value and origin, and the fingerprints of the stages."""
+    from padray.data.sources import source_digest
+
     loaded = loading.load(name, overrides)
     rows = [
         {"setting": key, "value": value, "origin": _origin(loaded, key)}
@@ -287,6 +313,8 @@ def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
 
 def status(storage: str | None) -> dict[str, Any]:
     """How far the work is and what it has taken; what `--json` prints."""
+    from padray.operations.status import status_of
+
     return status_of(_existing(storage))
 
 
@@ -294,6 +322,8 @@ def verify(
     identifier: str | None, repair: bool, older_than: str | None, storage: str | None, console: Console
 ) -> dict[str, Any]:
     """Check what is stored and print what is wrong; then, if asked, repair it. What `--json` prints."""
+    from padray.operations import upkeep
+
     with console.progress() as notify:
         inspection = upkeep.verify(_existing(storage), identifier, older_than, notify)
     console.findings(inspection.summary())
@@ -304,9 +334,13 @@ def verify(
 
 def remove(identifier: str, force: bool, storage: str | None) -> dict[str, Any]:
     """Remove an artefact; what `--json` prints."""
+    from padray.operations import upkeep
+
     return upkeep.remove(_existing(storage), identifier, force)
 
 
 def usage(storage: str | None) -> dict[str, Any]:
     """Bytes of artefacts and stages; what `--json` prints."""
+    from padray.operations import upkeep
+
     return upkeep.usage(_existing(storage))

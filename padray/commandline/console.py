@@ -19,7 +19,7 @@ from rich.table import Table
 from padray.commandline import stdout, tables
 from padray.machine.files import shown
 from padray.planning.page import Page
-from padray.stages.base import Progress
+from padray.stages.progress import Progress
 
 _PLAIN_EVERY_S = 10.0
 _LONGEST = 1000  # characters of a word in an error's sentence: a path may be far longer

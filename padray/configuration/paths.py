@@ -1,10 +1,13 @@
 """What a command line may hold: text, and for a job on a cluster paths that mean the same everywhere."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from padray.config import Config
 from padray.errors import InputError
 from padray.machine.files import is_utf8, shown
+
+if TYPE_CHECKING:
+    from padray.config import Config  # the settings' models take a while; a command line does not need them
 
 
 def check_text(arguments: list[str]) -> None:
@@ -26,7 +29,7 @@ def check_paths(arguments: list[str]) -> None:
             _refuse_relative(name, value)
 
 
-def check_settings(config: Config) -> None:
+def check_settings(config: "Config") -> None:
     """The same for what a settings file says; its storage.root yields to --storage. Raises InputError."""
     named = {
         "data.path": config.data.path, "scores.path": config.scores.path, "storage.cache": config.storage.cache,

@@ -6,15 +6,16 @@ row says how many did, and holds mean and deviation over the others too.
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from padray.evaluation.protocol import Score
+if TYPE_CHECKING:
+    from padray.evaluation.protocol import Score  # which imports PyTorch; printing a table does not
 
 CellResult = dict[str, Any]
 Row = dict[str, Any]
 
 
-def result(score: Score) -> CellResult:
+def result(score: "Score") -> CellResult:
     """A cell's accuracies as they are stored: plain and balanced, on the held samples and on the test split."""
     found = {"validation": score.held, "test": score.test}
     plain = {name: accuracy and accuracy.plain for name, accuracy in found.items()}

@@ -15,17 +15,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from padray.errors import InputError, Interrupted, WorkError
-from padray.stages.base import Notify, Progress, Runner
-from padray.stages.progress import Workers
+from padray.stages.progress import Notify, Progress, Workers
 from padray.store.location import Location, MissingError
 from padray.store.records import MOST_RECORD
 from padray.store.roots import RUNNING
 from padray.store.untrusted import parse_json
+
+if TYPE_CHECKING:
+    from padray.stages.base import Runner  # which imports PyTorch; `padray status` does not
 
 TICK_S = 1.0
 CHANGED_S, SAME_S = 5.0, 30.0  # between two writes where something has changed, and where nothing has
@@ -105,7 +107,7 @@ class Command:
 
 
 @contextmanager
-def beating(command: Command, location: Location, runner: Runner, notify: Notify) -> Iterator[Notify]:
+def beating(command: Command, location: Location, runner: "Runner", notify: Notify) -> Iterator[Notify]:
     """Signs of life for as long as a command goes on; gives the listener that hears how far it is.
 
     Args:
@@ -147,7 +149,7 @@ class _Watched:
 
 
 class _Heart:
-    def __init__(self, command: Command, location: Location, runner: Runner, notify: Notify) -> None:
+    def __init__(self, command: Command, location: Location, runner: "Runner", notify: Notify) -> None:
         self.command, self.location, self.runner, self.notify = command, location, runner, notify
         self.key = f"{RUNNING}/{command.digest}-{secrets.token_hex(4)}.json"
         self.began = time.monotonic()

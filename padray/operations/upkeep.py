@@ -11,7 +11,7 @@ from typing import Any
 from padray.errors import InfrastructureError, InputError
 from padray.fingerprint import FOLDERS, Identity, set_fingerprint
 from padray.stages import facts
-from padray.stages.base import Notify, Progress
+from padray.stages.progress import Notify, Progress
 from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
 from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location

@@ -13,7 +13,6 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
 
 from padray.errors import InputError
 from padray.search.sampling import STATES, frozen
@@ -99,7 +98,11 @@ def _usable() -> Iterator[None]:
     """Say without its address that a database cannot be used."""
     try:
         yield
-    except (ImportError, ValueError, OSError, SQLAlchemyError) as error:
+    except Exception as error:
+        from sqlalchemy.exc import SQLAlchemyError  # only here: few show a study, and each command would load it
+
+        if not isinstance(error, ImportError | ValueError | OSError | SQLAlchemyError):
+            raise
         raise InputError(
             f"{STUDY_URL} cannot be used ({type(error).__name__}): give a database URL such as sqlite:///study.db, or "
             f"a journal's file that ends in .log"

@@ -1,22 +1,27 @@
-"""Stage `report`: the page that tells what a set is worth, from manifests, tables and the set itself."""
+"""Stage `report`: the page that tells what a set is worth, from manifests, tables and the set itself.
+
+What draws and renders is imported where a page is made: a report that is there needs neither Matplotlib nor Jinja.
+"""
 
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from padray import fingerprint
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.flat import spans_of
-from padray.report import page
-from padray.report.difficulty import Difficulty
-from padray.report.page import Link, Subject
 from padray.report.search import SearchSummary
 from padray.stages import evaluate, stored
 from padray.stages.base import Context, Progress
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Manifest, StoredObject
 from padray.store.shards import read_header
+
+if TYPE_CHECKING:
+    from padray.report.difficulty import Difficulty
+    from padray.report.page import Link, Subject
 
 PAGE = "report.html"
 
@@ -58,8 +63,10 @@ def make(
     return f"{context.location.uri}/{key}"
 
 
-def _write(context: Context, identity: Identity, subject: Subject) -> Manifest:
+def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest:
     """Draw, render, store, and commit last."""
+    from padray.report import page
+
     folder, drawn = context.folder(identity), page.pictures(subject)
     objects = [folder.put("report", "html", page.render(subject, drawn).encode())]
     objects += [folder.put(stem, "png", picture.light) for stem, picture in drawn.items()]
@@ -75,8 +82,10 @@ def gather(
     rows: list[Row],
     item: StoredObject,
     search: SearchSummary | None = None,
-) -> Subject:
+) -> "Subject":
     """Everything that the page tells, read from the storage; `item` is the set's object."""
+    from padray.report.page import Subject
+
     config, data = context.config, context.folder(identities["data"])
     facts, distilled = dataset_facts(data), context.folder(identities["distill"])
     synthetic = stored.load_set(distilled, config.distill.iterations)
@@ -92,8 +101,10 @@ def gather(
     )  # fmt: skip
 
 
-def _difficulty(context: Context, identities: dict[str, Identity]) -> Difficulty | None:
+def _difficulty(context: Context, identities: dict[str, Identity]) -> "Difficulty | None":
     """The scores of the experts' schedule; None where the experts saw everything."""
+    from padray.report.difficulty import Difficulty
+
     config = context.config
     if "scores" not in identities or not config.scores_experts:
         return None
@@ -102,8 +113,10 @@ def _difficulty(context: Context, identities: dict[str, Identity]) -> Difficulty
     return Difficulty(config.scores, config.schedule, tables, sizes, config.experts.epochs)
 
 
-def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...]:
+def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ...]":
     """The stages with their fingerprints and numerics, the set itself, and the evaluations of each source."""
+    from padray.report.page import Link
+
     found = [_link(context, stage, identity) for stage, identity in identities.items()]
     made = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
     found.append(Link("set", f"set-{context.config.distill.iterations:06d}", made, {}))
@@ -114,7 +127,7 @@ def _chain(context: Context, identities: dict[str, Identity]) -> tuple[Link, ...
     return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
 
 
-def _searched(context: Context, search: SearchSummary | None) -> tuple[Link, ...]:
+def _searched(context: Context, search: SearchSummary | None) -> "tuple[Link, ...]":
     """The search, and the set of the defaults that it is measured by."""
     if search is None:
         return ()
@@ -122,7 +135,9 @@ def _searched(context: Context, search: SearchSummary | None) -> tuple[Link, ...
     return tuple(_link(context, stage, identity) for stage, identity in stages.items())
 
 
-def _link(context: Context, stage: str, identity: Identity) -> Link:
+def _link(context: Context, stage: str, identity: Identity) -> "Link":
+    from padray.report.page import Link
+
     return Link(stage, identity.folder, identity.fingerprint, context.folder(identity).require().numerics)
 
 
