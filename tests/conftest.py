@@ -66,8 +66,11 @@ def ray_token() -> Iterator[None]:
         del os.environ[name]
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ |= {"RAY_worker_niceness": "0"}  # 15 would leave workers waiting for whatever else is done here
+    os.environ |= {"RAY_metrics_report_interval_ms": "2000"}  # of 10,000: tests wait for what is reported
+    seldom = {"REPORTER_UPDATE_INTERVAL_MS": "600000"}  # of 5,000: nobody looks at what a node's processes take
+    os.environ |= seldom
     yield
-    for name in [name for name in os.environ if name.startswith("RAY_")]:
+    for name in [name for name in os.environ if name.startswith("RAY_") or name in seldom]:
         del os.environ[name]
     os.environ |= before
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from padray.sections import NetworkSettings
 from torch import nn
 from torch.nn import functional as F
 
 from padray import networks
 from padray.draws import generator
 from padray.experts.optimisers import SGD, AdamW
+from padray.networks.settings import NetworkSettings
 
 CONVNET = NetworkSettings(name="convnet", width=4, depth=2)
 NETWORKS = [CONVNET, NetworkSettings(name="resnet18", width=4), NetworkSettings(name="vit", width=16, depth=2)]

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import fresh
 from tests.conftest import TINY
+from tests.fresh import Ended
 
 # Of what a distillation goes on from, all that the tiny chain leaves out; the last iterate, which used it, is the set.
 EVERYTHING = (
@@ -22,11 +22,12 @@ EVERYTHING = (
 
 def padray(
     tiny: Path, root: Path, crash_at: str = "", *, until: str = "evaluate", overrides: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "padray.commandline.cli", until, str(tiny), "--runner", "inline"]
-    command += ["--storage", str(root), "--json", *(part for text in overrides for part in ("--set", text))]
+) -> Ended:
+    changes = [part for text in overrides for part in ("--set", text)]
     environment = {**os.environ, "PADRAY_CRASH_AT": crash_at}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return fresh.padray(
+        tiny.parent, until, tiny, "--runner", "inline", "--storage", root, "--json", *changes, environment=environment
+    )
 
 
 def made(root: Path) -> list[str]:
