@@ -32,6 +32,7 @@ format: setup
 benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.adjoint_memory
 	$(BIN)/python -m tests.benchmarks.snapshots
+	$(BIN)/python -m tests.benchmarks.startup
 
 image:
 	@test -n "$(IMAGE)" || { echo "make image IMAGE=REGISTRY/padray:VERSION"; exit 2; }
