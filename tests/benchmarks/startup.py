@@ -32,7 +32,7 @@ ONE = ("--set", "experts.count=1")
 def padray(code: Path, *arguments: object) -> dict[str, float]:
     """A command's CPU seconds and seconds."""
     before, began = _children(), time.monotonic()
-    line = [sys.executable, "-m", "padray.cli", *map(str, arguments)]
+    line = [sys.executable, "-m", "padray.commandline.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(code)}
     subprocess.run(line, capture_output=True, check=True, env=environment, cwd=code)
     return {"cpu_s": _children() - before, "wall_s": time.monotonic() - began}
