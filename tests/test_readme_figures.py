@@ -110,6 +110,17 @@ def test_how_near_the_simulation_comes():
     ) in README
 
 
+def test_how_near_a_plan_comes():
+    found = result("plan_reality")
+    for recipe, made in found.items():
+        middle, count = made["median"], len(made["runs"])
+        assert made["within_goal"] == {"seconds": True, "bytes": True}
+        assert (
+            f"`{recipe}` its seconds {middle['ratio_cpu']:.2f} times the CPU seconds and its bytes "
+            f"{middle['ratio_bytes']:.2f} times those that lay there (n = {count})"
+        ) in README
+
+
 def test_what_a_driver_spends():
     found = result("driver_cost")["figures"]["cells"]
     new, fewer = found["10000"]["new"], found["1000"]["new"]
