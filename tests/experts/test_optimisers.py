@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from padray import networks
 from padray.draws import generator
 from padray.experts.optimisers import SGD, AdamW
+from padray.networks import factory
 from padray.networks.settings import NetworkSettings
 
 CONVNET = NetworkSettings(name="convnet", width=4, depth=2)
@@ -21,7 +21,7 @@ Make = Callable[[nn.Module], Any]
 
 def after_each_step(settings: NetworkSettings, make: Make, dtype: torch.dtype = torch.float32) -> list[bytes]:
     """The parameters after each of eight steps; the lr falls, and one has no gradient at first and once again."""
-    network, draw, found = networks.build(settings, (1, 16, 16), 4, seed=3).to(dtype), generator(5, "steps"), []
+    network, draw, found = factory.build(settings, (1, 16, 16), 4, seed=3).to(dtype), generator(5, "steps"), []
     optimiser, seldom = make(network), list(network.parameters())[1]
     for step in range(8):
         if step == 5:
