@@ -158,6 +158,25 @@ def test_what_early_stopping_gains():
     assert "`asha` began {}, {} and {} on digits".format(*begun) in CHANGELOG
 
 
+def test_what_a_command_takes_before_it_works():
+    before, after = (result("startup")["runs"][version]["median"] for version in ("before", "after"))
+    kinds = ("help", "finished", "first expert")
+    was, now = ([f"{version[kind]['cpu_s']:.1f}" for kind in kinds] for version in (before, after))
+    assert (
+        "`padray --help` takes {} CPU seconds, `padray run` of the tests' tiny chain {} where all of it is done, and "
+        "the first expert {} where data and scores are there".format(*now)
+    ) in README
+    assert "take {}, {} and {} CPU seconds; they took {}, {} and {}".format(*now, *was) in CHANGELOG
+
+
+def test_what_storing_a_state_takes_from_the_work():
+    tiny = result("checkpoints")["sets"]["tiny imagenet, ipc 50"]
+    before, after = tiny["before"]["s_in_the_way_median"], tiny["after"]
+    assert abs(after["share"]) < 0.02
+    said = f"{before:.1f} s in the way of the work, and now {max(after['s_in_the_way_median'], 0):.3f} s"
+    assert f"{said} every {after['interval_s']:.0f} s" in CHANGELOG
+
+
 def test_what_whitening_once_saves():
     before, after = (result("whitening")["datasets"]["cifar10"][version] for version in ("before", "after"))
     was, now = (statistics.median(version["following_s"]) for version in (before, after))

@@ -1,7 +1,7 @@
 """What a fresh process takes before it works, in CPU seconds and in seconds by the wall.
 
     python -m tests.benchmarks.startup           # writes results/startup.json
-    python -m tests.benchmarks.startup --code FOLDER --label before       # of another checkout of padray
+    python -m tests.benchmarks.startup --code FOLDER --module padray.cli --label before    # of an earlier checkout
 
 `help` is `padray --help`; `finished` the tiny chain's `padray run` where all is there already; `first expert` that
 `padray experts` for one expert where data and scores are there; `listed` is `padray ls`. Each is a process of its own
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
@@ -29,12 +29,19 @@ REPEATS = 5
 ONE = ("--set", "experts.count=1")
 
 
-def padray(code: Path, *arguments: object) -> dict[str, float]:
+class Code(NamedTuple):
+    """A checkout of padray, and its module for the command line."""
+
+    folder: Path
+    module: str
+
+
+def padray(code: Code, *arguments: object) -> dict[str, float]:
     """A command's CPU seconds and seconds."""
     before, began = _children(), time.monotonic()
-    line = [sys.executable, "-m", "padray.commandline.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(code)}
-    subprocess.run(line, capture_output=True, check=True, env=environment, cwd=code)
+    line = [sys.executable, "-m", code.module, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(code.folder)}
+    subprocess.run(line, capture_output=True, check=True, env=environment, cwd=code.folder)
     return {"cpu_s": _children() - before, "wall_s": time.monotonic() - began}
 
 
@@ -43,7 +50,7 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(code: Path, ready: Path) -> dict[str, dict[str, float]]:
+def measured(code: Code, ready: Path) -> dict[str, dict[str, float]]:
     """Each command once, on the folder where all is ready."""
     with tempfile.TemporaryDirectory(prefix="padray-benchmark-") as place:
         fresh, settings = Path(place) / "runs", ready / "tiny.yaml"
@@ -60,9 +67,10 @@ def measured(code: Path, ready: Path) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--code", type=Path, default=Path(__file__).parents[2])
+    parser.add_argument("--module", default="padray.commandline.cli")
     parser.add_argument("--label", default="after")
     asked = parser.parse_args()
-    code, turns = asked.code.resolve(), []
+    code, turns = Code(asked.code.resolve(), asked.module), []
     with tempfile.TemporaryDirectory(prefix="padray-benchmark-") as place:
         ready = Path(place)
         (ready / "tiny.yaml").write_text(TINY)
@@ -72,7 +80,7 @@ def main() -> None:
             turns.append(measured(code, ready))
     path = RESULTS / "startup.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=code, capture_output=True, text=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=code.folder, capture_output=True, text=True)
     result |= {"command": "python -m tests.benchmarks.startup", "machine": machine(), "repeats": REPEATS}
     result["runs"][asked.label] = {
         "commit": commit.stdout.strip(),
