@@ -21,6 +21,7 @@ from padray.planning import plan
 from padray.settings.sections import Positive
 from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner
+from padray.store.artifacts import Folder
 from padray.store.opening import open_location
 from padray.synthetic.set import USUAL_LR, Learned
 from padray.synthetic.start import class_labels
@@ -98,6 +99,12 @@ def test_a_fixed_share_left_out_by_score_makes_another_set_from_the_same_scores(
     )
     assert hard.identities["scores"] == easy.identities["scores"]
     assert len({hard.set_digest, easy.set_digest, outcome.set_digest}) == 3
+    location = open_location(str(tmp_path))
+    images = [
+        stored.load_set(Folder(location, place.folder, place.fingerprint), 12).learned.images
+        for place in (hard.identities["distill"], easy.identities["distill"])
+    ]
+    assert not torch.equal(*images), "they saw other samples"
     inputs = json.loads((tmp_path / hard.identities["distill"].folder / "manifest.json").read_text())["inputs"]
     assert inputs["scores"] == hard.identities["scores"].fingerprint and inputs["scoring_networks"] == 2
 
