@@ -1,6 +1,6 @@
 """Ray Train around the distillation loop: any number of workers, the same bytes.
 
-Every worker makes the contributions of its own trajectories; they are gathered and summed in trajectory order.
+Every worker makes its share of the contributions; they are gathered and summed in the order of their numbers.
 Checkpoints are padray's, in padray's storage, so Ray Train's own folder is scratch under a name used once.
 """
 

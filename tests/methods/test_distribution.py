@@ -14,7 +14,9 @@ from padray.methods import steps
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.distribution.outputs import outputs_of
 from padray.methods.distribution.settings import DistributionSettings, OutputSettings
+from padray.methods.method import Sizes
 from padray.networks import factory
+from padray.networks.peak import shaped
 from tests.methods.given import Given
 
 SHAPE, CLASSES, PER_CLASS = (3, 8, 8), 3, 9
@@ -180,6 +182,19 @@ def test_fiem_on_units_cuts_the_numbers_of_all_modules_end_to_end():
     assert torch.equal(half, whole[:, 559_104 // 2 :])
     (plain,) = outputs_of(network, images, OutputSettings())
     assert torch.equal(whole[:, -2048:], plain)
+
+
+def test_a_plan_counts_the_training_samples_once_more_and_all_classes_at_once_with_a_batch_norm():
+    settings = DistributionSettings(family="distribution", ipc=2)
+
+    def costs(norm: str, train: int):
+        network = shaped(NetworkSettings(width=8, depth=2, norm=norm), SHAPE, CLASSES, torch.float32)
+        return DistributionMatching.costs(settings, Sizes(network, norm, SHAPE, CLASSES, train, 0))
+
+    more = costs("instance", 5000).peak_bytes - costs("instance", 3000).peak_bytes
+    assert more == 2000 * math.prod(SHAPE) * 4, "from 3 batches of 256 on, nothing else depends on them"
+    assert costs("batch", 5000).peak_bytes > costs("instance", 5000).peak_bytes
+    assert costs("batch", 5000).contribution_numbers == CLASSES * costs("instance", 5000).contribution_numbers
 
 
 def test_settings_of_another_family_are_refused_and_those_that_do_nothing_too():

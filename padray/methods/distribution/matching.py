@@ -8,6 +8,7 @@ aligns corners; what is not finite is left out class by class.
 Legend: M = K * IPC synthetic samples, N training samples, K classes, B samples of a batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -146,9 +147,12 @@ class DistributionMatching(Iterative[DistributionSettings]):
 
     @classmethod
     def costs(cls, settings: DistributionSettings, sizes: Sizes) -> Costs:
-        """A real batch without gradients, a synthetic one with them: of all classes at once with a batch norm."""
+        """A real batch without gradients, a synthetic one with them: of all classes at once with a batch norm.
+
+        And the training samples once more, class by class.
+        """
         at_once = sizes.classes if sizes.norm == "batch" else 1
-        numbers = settings.ipc * at_once * sizes.shape[0] * sizes.shape[1] * sizes.shape[2]
+        numbers = math.prod(sizes.shape)
         network = sizes.network.module
         assert isinstance(network, Network)
         dtype = next(network.parameters()).dtype
@@ -164,7 +168,8 @@ class DistributionMatching(Iterative[DistributionSettings]):
             torch.autograd.grad(torch.stack([output.sum() for output in outputs]).sum(), fake)
 
         return Costs(
-            looks=0, steps=0, peak_bytes=peak_of(run), own_numbers=0, contribution_numbers=numbers + at_once,
+            looks=0, steps=0, peak_bytes=peak_of(run) + sizes.train * numbers * dtype.itemsize, own_numbers=0,
+            contribution_numbers=at_once * (settings.ipc * numbers + 1),
             metrics_bytes=_METRICS + _CLASS * sizes.classes,
         )  # fmt: skip
 
