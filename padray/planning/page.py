@@ -33,7 +33,7 @@ def page(told: dict[str, Any]) -> Page:
 
 
 def _row(line: dict[str, Any]) -> list[str]:
-    unknown = "?" if line["to_do"] and line["steps"] else ""
+    unknown = "?" if line["to_do"] and (line["steps"] or line["iterations"]) else ""
     return [
         line["stage"], line["unit"], str(line["units"]), str(line["there"]), _count(line),
         unknown if line["seconds"] is None else f"{line['seconds']:.3g}", line["measured"] or "",

@@ -18,6 +18,7 @@ from padray.methods.method import Costs, Iterative, Selective
 from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.methods.state import start
 from padray.planning import plan
+from padray.planning.page import page as plan_page
 from padray.settings.sections import Positive
 from padray.stages import pipeline, stored
 from padray.stages.base import Context, InlineRunner
@@ -107,6 +108,13 @@ def test_a_fixed_share_left_out_by_score_makes_another_set_from_the_same_scores(
     assert not torch.equal(*images), "they saw other samples"
     inputs = json.loads((tmp_path / hard.identities["distill"].folder / "manifest.json").read_text())["inputs"]
     assert inputs["scores"] == hard.identities["scores"].fingerprint and inputs["scoring_networks"] == 2
+
+
+def test_a_plan_asks_how_long_its_iterations_take(finished, tmp_path):
+    context = Context("dm", loading.load(str(finished[0])).config, open_location(str(tmp_path)), InlineRunner())
+    shown = plan_page(plan.plan(context, plan.Asked()))
+    seconds = {row[0]: row[5] for row in shown.rows}
+    assert seconds["distill"] == "?" and seconds["data"] == ""
 
 
 def test_what_needs_experts_is_refused_where_there_are_none(finished, tmp_path):
