@@ -1,16 +1,9 @@
 """padray from Python: settings, stages, sets and their evaluation; the same objects that the commands use.
 
-import padray
-
-config = padray.load_config("digits-ipc1", "distill.iterations=100")
-outcome = padray.run(config, storage="runs")          # in this process; runner="ray" spreads it
-made = padray.load(outcome.set_uri)                   # a torch Dataset
-print(made.images.shape, made.lr, made.class_names)
-loader = torch.utils.data.DataLoader(made, batch_size=10, shuffle=True)
-print(padray.evaluate(made.uri, "evaluation.seeds=3"))
+An example stands in README.md, "Train on a set in ten lines"; a test runs it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import torch
@@ -130,7 +123,10 @@ def evaluate(uri: str, *overrides: str, runner: str = "inline") -> list[Row]:
     """
     root, key = _split(uri)
     location = open_location(root)
-    found = sweep.find(PurePosixPath(key).parts[1], overrides, location)
+    folder, iterations = _found(location, key)
+    found = sweep.find(PurePosixPath(folder.path).name, overrides, location)
+    distill = found.config.distill.model_copy(update={"iterations": iterations})  # the manifest has the last one
+    found = replace(found, config=found.config.model_copy(update={"distill": distill}))
     (rows,) = sweep.run([found], location, _runner(runner, found.config, location), _quiet).values()
     return rows
 

@@ -1,6 +1,8 @@
 """padray from Python: README's example at a size for tests, and what is refused."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,24 @@ def test_an_evaluation_has_the_rows_of_the_run_for_the_seeds_that_it_asks_for(na
     by_source = {row["source"]: row for row in names["rows"]}
     whole = {row["source"]: row for row in names["outcome"].rows}
     assert by_source["distilled"]["values"] == whole["distilled"]["values"][:1] and by_source["distilled"]["n"] == 1
+
+
+def test_of_several_sets_in_a_folder_the_one_that_is_named_is_evaluated(names, tmp_path):
+    root = str(shutil.copytree(names["ROOT"], tmp_path / "runs"))
+    six = names["made"].uri.replace(names["ROOT"], root)
+    config = padray.load_config("digits-ipc1", "distill.iterations=9", *SMALL)
+    longer = padray.run(config, "distill", storage=root)
+    assert longer.set_uri.rpartition("/")[0] == six.rpartition("/")[0]
+
+    def evaluated() -> set[str]:
+        manifests = Path(root).glob("evaluations/distilled-*/manifest.json")
+        return {json.loads(path.read_text())["inputs"]["set"] for path in manifests}
+
+    padray.evaluate(six, "evaluation.seeds=1")
+    assert evaluated() == {names["made"].facts["fingerprint"]}, "the set after 6 iterations, not the one after 9"
+    padray.evaluate(longer.set_uri, "evaluation.seeds=1")
+    assert evaluated() == {names["made"].facts["fingerprint"], padray.load(longer.set_uri).facts["fingerprint"]}
+    assert padray.load(longer.set_uri.rpartition("/")[0]).facts["iterations"] == 9, "a folder means its last set"
 
 
 def test_a_set_is_found_by_its_folder_too_and_what_is_none_is_refused(names):
