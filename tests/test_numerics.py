@@ -26,10 +26,10 @@ def test_a_gpus_model_cudnn_and_tf32_are_recorded(monkeypatch):
     assert numerics.Numerics(**record) == numerics.decide(ComputeSettings()), "a checkpoint gives it back"
 
 
-def test_on_a_cpu_the_record_is_as_it_was(monkeypatch):
+def test_on_a_cpu_the_record_has_nothing_of_a_gpu(monkeypatch):
     with_gpu(monkeypatch)
     record = numerics.decide(ComputeSettings(device="cpu")).record()
-    assert record.keys() == {"device", "threads", "precision", "torch_version", "machine"}
+    assert record.keys() == {"device", "threads", "precision", "torch_version", "machine", "compile"}
     assert numerics.Numerics(**record).tf32 is None
 
 

@@ -18,6 +18,7 @@ from padray.evaluation.controls import samples_of_set
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.networks import factory
+from padray.networks.derivatives import REFERENCE, Execution
 from padray.networks.settings import NetworkSettings
 from padray.synthetic.set import Learned
 
@@ -98,6 +99,7 @@ class ValidationSpec:
     epochs: int
     seeds: int
     draws: Draws
+    execution: Execution = REFERENCE
 
 
 def validation_accuracies(
@@ -111,6 +113,7 @@ def validation_accuracies(
     splits = RealSplits(spec.held, None)
     training = samples_of_set(learned, learned.images.device)
     recipe = recipe_for(spec.settings, spec.epochs, spec.settings.lr or learned.lr_to_use)
+    recipe = replace(recipe, execution=spec.execution)
     found: list[float | None] = []
     for k in range(spec.seeds):
         draws = replace(spec.draws, unit=f"{spec.draws.unit}-{k}")

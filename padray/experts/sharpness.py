@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import grad
 
 _TINY = 1e-12  # keeps a vanishing gradient from becoming 0 / 0
 
@@ -37,16 +36,17 @@ def ascent(theta_P: Tensor, gradient_P: Tensor, settings: Sharpness) -> Tensor:
     return sizes_P.square() * gradient_P * (settings.rho / (length + _TINY))
 
 
-def direction(theta_P: Tensor, gradient_P: Tensor, loss_at: Callable[[Tensor], Tensor], settings: Sharpness) -> Tensor:
+def direction(
+    theta_P: Tensor, gradient_P: Tensor, gradient_at: Callable[[Tensor], Tensor], settings: Sharpness
+) -> Tensor:
     """d (P,): what to descend along instead of the gradient.
 
     Args:
         theta_P: the parameters.
         gradient_P: the gradient of the loss there.
-        loss_at: parameters (P,) -> the loss () on the same batch and the same augmented images.
+        gradient_at: parameters (P,) -> the gradient (P,) there, on the same batch and the same augmented images.
     """
-    above_P = (theta_P + ascent(theta_P, gradient_P, settings)).requires_grad_()
-    (above_gradient_P,) = grad(loss_at(above_P), above_P)
+    above_gradient_P = gradient_at(theta_P + ascent(theta_P, gradient_P, settings))
     length, above_length = gradient_P.norm(), above_gradient_P.norm()
     cosine = gradient_P @ above_gradient_P / (length * above_length + _TINY)
     across_P = gradient_P - above_gradient_P * (cosine * length / (above_length + _TINY))

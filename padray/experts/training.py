@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from padray.data import augment
 from padray.data.datasets import Dataset
@@ -18,14 +17,17 @@ from padray.errors import DivergedError
 from padray.experts import sharpness
 from padray.experts.optimisers import SGD
 from padray.experts.sharpness import Sharpness
+from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
 from padray.networks.flat import FlatNetwork
+from padray.networks.settings import GRADIENT_PASSES
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained. From epoch `decay_epoch` on, the lr is a tenth and the momentum starts anew.
 
-    With `sharpness` SGD descends along GSAM's direction, otherwise along the gradient.
+    With `sharpness` SGD descends along GSAM's direction, otherwise along the gradient. `execution`: how gradients are
+    made; where one is worth compiling, all batches but a last one that is smaller are.
     """
 
     epochs: int
@@ -36,6 +38,7 @@ class Recipe:
     augment: str
     decay_epoch: int | None = None
     sharpness: Sharpness | None = None
+    execution: Execution = REFERENCE
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ def train(
     Raises:
         DivergedError: the loss is not finite.
     """
-    optimiser = _optimiser(network, recipe, recipe.lr)
+    optimiser, slopes = _optimiser(network, recipe, recipe.lr), _slopes(network, samples, recipe)
     for epoch in range(recipe.epochs):
         if epoch == recipe.decay_epoch:
             optimiser = _optimiser(network, recipe, recipe.lr * 0.1)
         ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
-        loss = _train_epoch(network, samples, ids, optimiser, recipe, draw)
+        loss = _train_epoch(slopes, samples, ids, optimiser, recipe, draw)
         if not math.isfinite(loss):
             setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
             raise DivergedError(
@@ -97,38 +100,43 @@ def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> SGD:
     return SGD(network.parameters(), lr, recipe.momentum, recipe.weight_decay)
 
 
+def _slopes(network: nn.Module, samples: Samples, recipe: Recipe) -> Derivatives:
+    flat, count = FlatNetwork(network), len(samples.images)
+    passes = (1 + (recipe.sharpness is not None)) * GRADIENT_PASSES * recipe.epochs * count
+    return derivatives(flat, recipe.execution, min(recipe.batch, count), passes)
+
+
 def _train_epoch(
-    network: nn.Module,
+    slopes: Derivatives,
     samples: Samples,
     ids: torch.Tensor,
     optimiser: SGD,
     recipe: Recipe,
     draw: torch.Generator,
 ) -> float:
-    network.train()
-    flat = FlatNetwork(network)
+    slopes.network.module.train()
     _, channels, height, width = samples.images.shape
     shape = (channels, height, width)
     loss = torch.zeros(())
     for batch in torch.split(ids[torch.randperm(len(ids), generator=draw)], recipe.batch):
         change = augment.draw(recipe.augment, len(batch), shape, draw)
         seen = Samples(augment.apply(change, samples.images[batch]), samples.labels[batch])
-        loss = F.cross_entropy(network(seen.images), seen.labels)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = slopes.put_gradient(seen.images, seen.labels)
         if recipe.sharpness is not None:
-            _turn(flat, seen, recipe.sharpness)
+            _turn(slopes, seen, recipe.sharpness)
         optimiser.step()
-    return float(loss.detach())
+    return float(loss)
 
 
-def _turn(flat: FlatNetwork, seen: Samples, settings: Sharpness) -> None:
+def _turn(slopes: Derivatives, seen: Samples, settings: Sharpness) -> None:
     """Put GSAM's direction in the gradient's place. The flat view leaves parameters and statistics as they are."""
+    flat = slopes.network
 
-    def loss_at(theta_P: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(flat(theta_P, seen.images), seen.labels)
+    def gradient_at(theta_P: torch.Tensor) -> torch.Tensor:
+        return slopes.gradient(theta_P, seen.images, seen.labels)[1]
 
-    flat.set_gradient(sharpness.direction(flat.flatten(), flat.gradient(), loss_at, settings))
+    flat.set_gradient(sharpness.direction(flat.flatten(), flat.gradient(), gradient_at, settings))
 
 
 @torch.no_grad()

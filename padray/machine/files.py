@@ -111,3 +111,11 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def reason(error: OSError) -> str:
     """Why, in the words of the system."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def user_cache() -> Path | None:
+    """Where this user's programs keep what they can make again (`XDG_CACHE_HOME`); None where there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "padray"
+    except (OSError, RuntimeError):
+        return None

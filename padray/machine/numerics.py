@@ -4,14 +4,15 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from padray.errors import GpuFullError, InfrastructureError, InputError
+from padray.machine.allocator import keep_freed_memory
 from padray.settings.machine import ComputeSettings
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 # What CUDA, cuBLAS and cuDNN say where PyTorch's own allocator is not the one that is refused memory.
 _GPU_FULL = ("CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
@@ -20,6 +21,7 @@ _GPU_FULL = ("CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 class Numerics:
     """What, besides the settings, a result's bytes depend on; on CPUs of one kind equal numerics give equal bytes.
 
+    `compile` as the settings say, or as it was decided for a distillation; None where an older padray compiled nothing.
     The last three are of a GPU: its model, cuDNN's version, and whether float32 is shortened to TF32 (never, see `use`;
     None where an older padray left it open).
     """
@@ -29,6 +31,7 @@ class Numerics:
     precision: str
     torch_version: str
     machine: str
+    compile: Literal["auto", "on", "off"] | None = None
     gpu: str | None = None
     cudnn: int | None = None
     tf32: bool | None = None
@@ -40,8 +43,8 @@ class Numerics:
     def record(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def use(self) -> torch.device:
-        """Set this process's threads and give the device, of several GPUs the current one.
+    def use(self, allocator: str = "system") -> torch.device:
+        """Set this process's threads and allocator, and give the device, of several GPUs the current one.
 
         Raises:
             InputError: the device is missing.
@@ -54,6 +57,8 @@ class Numerics:
         if self.device == "cuda":
             _keep_float32()
         torch.set_num_threads(self.threads)
+        if allocator == "tuned":
+            keep_freed_memory()
         return torch.device("cuda", torch.cuda.current_device()) if self.device == "cuda" else torch.device("cpu")
 
 
@@ -62,7 +67,9 @@ def decide(settings: ComputeSettings) -> Numerics:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = Numerics(device, settings.threads, settings.precision, torch.__version__, platform.machine())
+    found = Numerics(
+        device, settings.threads, settings.precision, torch.__version__, platform.machine(), settings.compile
+    )
     if device != "cuda" or not torch.cuda.is_available():  # a GPU that is not there is refused by `use`
         return found
     return replace(found, gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version(), tf32=False)  # type: ignore[no-untyped-call]

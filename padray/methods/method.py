@@ -16,6 +16,7 @@ import torch
 from padray.methods.figures import Figure, History
 from padray.methods.settings import DistillSettings
 from padray.methods.state import State
+from padray.networks.derivatives import Execution
 from padray.networks.flat import FlatNetwork, Span
 from padray.networks.layers import Shape
 from padray.networks.settings import NetworkSettings
@@ -65,6 +66,8 @@ class Materials(Protocol):
     def device(self) -> torch.device: ...
     @property
     def dtype(self) -> torch.dtype: ...
+    @property
+    def execution(self) -> Execution: ...
 
     @property
     def labels(self) -> torch.Tensor:

@@ -77,6 +77,10 @@ class DistillSettings(Section):
         """The most training samples of a class that an iteration, or the start, looks at."""
         return self.ipc
 
+    def compilable_passes(self, classes: int) -> float:
+        """Forward passes of a sample that networks/derivatives.py makes in all iterations, in their equivalents."""
+        return 0.0
+
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
         """What an iteration consists of; each of them can be made by another worker."""
         raise NotImplementedError

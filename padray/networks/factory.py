@@ -17,6 +17,7 @@ def build(settings: NetworkSettings, shape: Shape, classes: int, seed: int) -> N
     check(settings, shape)
     with torch_seed(seed):
         built: Network = FAMILIES[settings.name].build(settings.name)(settings, shape, classes)
+    built.blueprint = (settings, shape, classes)
     return built
 
 

@@ -83,11 +83,10 @@ class FlatNetwork:
         return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
 
     def set_gradient(self, gradient_P: Tensor) -> None:
-        """Copy a vector into the gradients that lie at the module's parameters, in place."""
+        """Lay a vector's parts at the module's parameters as their gradients; they share its memory."""
         parts = torch.split_with_sizes(gradient_P, self._sizes)
         for parameter, part in zip(self.module.parameters(), parts, strict=True):
-            if parameter.grad is not None:
-                parameter.grad.copy_(part.view_as(parameter))
+            parameter.grad = part.view_as(parameter)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast the module, as `nn.Module.to` does."""

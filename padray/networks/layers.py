@@ -25,6 +25,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from padray.networks.settings import NetworkSettings
+
 Shape = tuple[int, int, int]  # C, H, W
 LARGE_PIXELS = 64
 GROUPS = 4
@@ -110,7 +112,12 @@ class Stack:
 
 
 class Network(nn.Module):
-    """A classifier in two parts: images_NCHW -> `features` (N, F) -> `classifier` -> logits_NK."""
+    """A classifier in two parts: images_NCHW -> `features` (N, F) -> `classifier` -> logits_NK.
+
+    `blueprint`: the settings, the shape of samples and the number of classes that it was built from.
+    """
+
+    blueprint: tuple[NetworkSettings, Shape, int] | None = None
 
     def __init__(self, stack: Stack, classes: int) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, model_validator
 from padray.networks.families import FAMILIES
 from padray.settings.sections import Count, Section, Width
 
+GRADIENT_PASSES, CURVATURE_PASSES = 3, 9  # forward passes that take as long as these derivatives
 HEAD_WIDTH = 16  # of the vit's attention: one head for each so many numbers of a token
 
 

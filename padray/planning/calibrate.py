@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -19,6 +20,7 @@ from padray.machine.numerics import Numerics, decide
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
 from padray.networks import factory
+from padray.networks.derivatives import Execution, execution_of
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
 from padray.networks.peak import LOOK_BATCH
@@ -27,6 +29,7 @@ from padray.planning.lines import Line, Pace, Task
 from padray.planning.outline import Known
 from padray.stages.base import Notify, Progress
 from padray.stages.experts import recipe as expert_recipe
+from padray.stages.materials import numerics_of
 from padray.stages.scores import recipe as score_recipe
 
 _REPEATS = 3
@@ -39,7 +42,7 @@ def measure(config: Config, known: Known, lines: Sequence[Line], notify: Notify)
     """Seconds per sample, or per iteration, of every task that the units to do consist of."""
     asked = dict.fromkeys(part.task for line in lines if line.left for part in line.parts if part.amount)
     numerics = decide(config.compute)
-    calibrator = _Calibrator(config, known, numerics.use(), numerics.dtype, _clock(numerics))
+    calibrator = _Calibrator(config, known, numerics.use(config.compute.allocator), numerics)
     found: dict[Task, float] = {}
     for place, task in enumerate(asked):
         notify(Progress("calibrate", place, len(asked), f"{task.kind} {task.network.label}"))
@@ -70,8 +73,20 @@ class _Calibrator:
     config: Config
     known: Known
     device: torch.device
-    dtype: torch.dtype
-    clock: Callable[[], float]
+    numerics: Numerics
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.numerics.dtype
+
+    @cached_property
+    def execution(self) -> Execution:
+        """How the real distillation is made: compiled only where the whole of it is worth that."""
+        return execution_of(numerics_of(self.config, self.known.shape, self.known.classes))
+
+    @cached_property
+    def clock(self) -> Callable[[], float]:
+        return _clock(self.numerics)
 
     def pace(self, task: Task) -> float:
         """Seconds per sample, or per iteration."""
@@ -194,6 +209,10 @@ class _Drawn:
     @property
     def dtype(self) -> torch.dtype:
         return self.calibrator.dtype
+
+    @property
+    def execution(self) -> Execution:
+        return self.calibrator.execution
 
     @property
     def labels(self) -> torch.Tensor:

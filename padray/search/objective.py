@@ -7,6 +7,8 @@ from padray.config import Config
 from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
+from padray.machine.numerics import decide
+from padray.networks.derivatives import execution_of
 from padray.search.trials import Rung, TrialRecord
 from padray.stages import stored
 from padray.stages.base import Inputs
@@ -29,8 +31,9 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     dataset = inputs.dataset()
     held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
     judging = ValidationSpec(
-        held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws
-    )
+        held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws,
+        execution_of(decide(config.compute), bf16=False),
+    )  # fmt: skip
     accuracies = validation_accuracies(learned, config.network, dataset, judging)
     values = tuple(found or 0.0 for found in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)

@@ -54,12 +54,21 @@ class ClusterSettings(Section):
 
 
 class ComputeSettings(Section):
-    """The machine. Only `precision` changes what a stage means; the rest is recorded as its numerics."""
+    """The machine. Only `precision` changes what a stage means; the rest is recorded as its numerics.
 
-    UNITS: ClassVar[frozenset[str]] = frozenset({"device", "threads"})
+    precision: `bf16` makes the convolutions and matrix products of experts, of scoring networks and of the way back
+    through a student in bfloat16; students themselves and evaluations stay float32. compile: machine code for
+    gradients, made once on a machine by its C++ compiler; it rounds otherwise than `off` does. `auto`: on CPUs that
+    have a compiler, where the work to come is worth it. allocator: `tuned` keeps memory that was used, in place of
+    handing it back to the system after every step.
+    """
+
+    UNITS: ClassVar[frozenset[str]] = frozenset({"device", "threads", "compile", "allocator"})
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "bf16", "float64"] = "float32"
+    compile: Literal["auto", "on", "off"] = "auto"
+    allocator: Literal["tuned", "system"] = "tuned"
 
 
 class StorageSettings(Section):

@@ -23,6 +23,7 @@ from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.fingerprint import Identity
 from padray.machine.numerics import Numerics, decide
 from padray.networks import factory
+from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork
 from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
@@ -58,7 +59,7 @@ class EvaluationWork:
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
-        maker = _CellMaker(self, numerics, numerics.use())
+        maker = _CellMaker(self, numerics, numerics.use(self.config.compute.allocator))
         location = self.inputs.location
 
         def make(unit: Unit) -> StoredObject:
@@ -142,6 +143,7 @@ class _CellMaker:
 
     def __init__(self, work: EvaluationWork, numerics: Numerics, device: torch.device) -> None:
         self.work, self.config, self.device, self.dtype = work, work.config, device, numerics.dtype
+        self.execution = execution_of(numerics, bf16=False)
         self.dataset: Dataset = work.inputs.dataset()
         self.said: dict[int, torch.Tensor] = {}  # what the experts say of a control's samples, by its seed
         self.sources: dict[Source, Callable[[Cell], Samples]] = {
@@ -230,9 +232,10 @@ class _CellMaker:
         taught = evaluation.protocol == "teacher"
         lr = cell.lr or (evaluation.teacher.lr if taught else evaluation.lr or self.synthetic.learned.lr_to_use)
         chooses = self.held_out if taught else cell.lr is not None
+        recipe = replace(recipe_for(evaluation, epochs, lr), execution=self.execution)
         splits = RealSplits(self.held if chooses else None, self.test)
         try:
-            score, diverged = self._judged(cell, training, recipe_for(evaluation, epochs, lr), splits), False
+            score, diverged = self._judged(cell, training, recipe, splits), False
         except DivergedError:
             score, diverged = Score(_WORST if chooses else None, _WORST), True
         held = "validation" if self.held_out else "train"

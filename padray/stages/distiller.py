@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
-from padray.machine.numerics import Numerics, decide, within_memory
+from padray.machine.numerics import Numerics, within_memory
 from padray.methods import loop
 from padray.methods import state as states
 from padray.methods.families import iterative
@@ -23,7 +23,8 @@ from padray.methods.method import Contribution, Metrics
 from padray.methods.settings import Contributions
 from padray.methods.state import State
 from padray.stages import checkpoints
-from padray.stages.materials import Source, StoredMaterials
+from padray.stages.checkpoints import Checkpoint
+from padray.stages.materials import Source, StoredMaterials, numerics_of
 from padray.stages.provenance import About, put_set
 from padray.store.crash import crash_point
 from padray.store.stream import Request, stream
@@ -85,10 +86,10 @@ class Distiller:
         settings = self.config.distill
         self.folder = work.source.folder(work.identity)
         resumed = member.share(lambda: checkpoints.newest(self.folder, settings.iterations))
-        numerics = Numerics(**resumed.numerics) if resumed else decide(self.config.compute)
-        self.device = numerics.use()
-        self.dtype, self.dataset = numerics.dtype, work.source.dataset()
-        self.materials = StoredMaterials(work.source, self.dataset, self.device, numerics.dtype)
+        self.dataset = work.source.dataset()
+        numerics = member.share(lambda: self._numerics(resumed))
+        self.device, self.dtype = numerics.use(self.config.compute.allocator), numerics.dtype
+        self.materials = StoredMaterials(work.source, self.dataset, self.device, numerics)
         self.method = iterative(settings, self.materials)
         self.checkpoint_writer = checkpoints.CheckpointWriter(
             self.folder, numerics, resumed, settings.checkpoint_seconds
@@ -96,6 +97,12 @@ class Distiller:
         self.state = states.to_device(resumed.state if resumed else self.method.start(), self.device)
         self.mine = member.numbers(self.method.count)
         self.waited_s = 0.0  # since the last iteration's end
+
+    def _numerics(self, resumed: Checkpoint | None) -> Numerics:
+        """Those that it began with."""
+        if resumed is None:
+            return numerics_of(self.config, self.dataset.shape, self.dataset.classes)
+        return Numerics(**resumed.numerics)
 
     def _requests(self) -> Iterator[tuple[Request, ...]]:
         """What this worker reads, in order: for each of its contributions the snapshots that it asks for."""
@@ -165,7 +172,8 @@ class Distiller:
         """How iterates are judged, and the validation samples, which worker 0 alone asks for, once."""
         settings, draws = self.config.distill.validation, Draws(self.materials.seed, "distill", "validation")
         held = samples_of(self.dataset, "validation", self.device, self.dtype)
-        return ValidationSpec(held, self.config.evaluation, settings.epochs, settings.seeds, draws)
+        execution = replace(self.materials.execution, bf16=())
+        return ValidationSpec(held, self.config.evaluation, settings.epochs, settings.seeds, draws, execution)
 
     def _keep(self, state: State, metrics: Metrics) -> None:
         if self.member.rank == 0:

@@ -18,6 +18,7 @@ from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of
 from padray.fingerprint import Identity
 from padray.machine.numerics import decide
 from padray.networks import factory
+from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.stages import imported, stored
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing, with_others
@@ -61,17 +62,18 @@ class ExpertWork:
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
-        device = numerics.use()
+        device = numerics.use(self.config.compute.allocator)
         dataset = self.inputs.dataset()
         location = self.inputs.location
         chosen = self._curriculum(dataset)
+        how = replace(recipe(self.config.experts), execution=execution_of(numerics))
         splits = {name: samples_of(dataset, name, device, numerics.dtype) for name in ("train", "validation")}
         folder = Folder(location, self.experts.folder, self.experts.fingerprint)
 
         def make(unit: Unit) -> StoredObject:
             seed = seed_for(self.config.seed_of("experts"), "experts", unit.id, "network")
             network = factory.build(self.config.network, dataset.shape, dataset.classes, seed)
-            snapshots, facts = self._train(unit, network.to(device, numerics.dtype), splits, chosen)
+            snapshots, facts = self._train(unit, network.to(device, numerics.dtype), how, splits, chosen)
             content, rows = snapshots.encode({**facts, "spans": _spans(network), "seed": seed})
             crash_point("experts", "before-put", int(unit.id[-4:]))
             item = folder.put(unit.id, "safetensors", content, {"rows": rows})
@@ -93,6 +95,7 @@ class ExpertWork:
         self,
         unit: Unit,
         network: torch.nn.Module,
+        recipe: Recipe,
         splits: dict[str, Samples],
         chosen: Callable[[int], torch.Tensor] | None,
     ) -> tuple[_Snapshots, dict[str, Any]]:
@@ -101,7 +104,7 @@ class ExpertWork:
         snapshots, accuracies = _Snapshots(FlatNetwork(network), settings), []
         snapshots.take(0)
         draws = Draws(self.config.seed_of("experts"), "experts", unit.id)
-        for epoch, _ in enumerate(train(network, splits["train"], recipe(settings), draws, chosen), start=1):
+        for epoch, _ in enumerate(train(network, splits["train"], recipe, draws, chosen), start=1):
             snapshots.take(epoch)
             if len(splits["validation"].labels):
                 accuracies.append(accuracy(network, splits["validation"]))

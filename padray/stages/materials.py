@@ -1,7 +1,7 @@
 """What a method reads, from storage: the training samples, their scores, the experts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -10,7 +10,11 @@ from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.experts.schedule import rank, samples_of_epoch
 from padray.fingerprint import DistillInputs, Identity
+from padray.machine.numerics import Numerics, decide
 from padray.methods.method import Snapshot
+from padray.networks import factory
+from padray.networks.derivatives import PAYS_ONCE, execution_of, is_compiled
+from padray.networks.layers import Shape
 from padray.stages import stored
 from padray.stages.base import require_units
 from padray.store.artifacts import Folder
@@ -34,6 +38,16 @@ class Source:
         return stored.load_dataset(self.folder(self.read.data))
 
 
+def numerics_of(config: Config, shape: Shape, classes: int) -> Numerics:
+    """The numerics of a distillation; whether it is compiled is decided here, for as long as it lasts."""
+    numerics = decide(config.compute)
+    if numerics.device != "cpu" or config.distill.from_units:
+        return replace(numerics, compile="off")
+    network, passes = factory.build(config.network, shape, classes, 0), config.distill.compilable_passes(classes)
+    pays = passes > 0 and is_compiled(network, execution_of(numerics), passes, PAYS_ONCE)
+    return replace(numerics, compile="on" if pays else "off")
+
+
 class StoredExperts:
     """The trained experts of a folder."""
 
@@ -51,8 +65,9 @@ class StoredExperts:
 class StoredMaterials:
     """See `Materials`."""
 
-    def __init__(self, source: Source, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> None:
-        self.source, self.dataset, self.device, self.dtype = source, dataset, device, dtype
+    def __init__(self, source: Source, dataset: Dataset, device: torch.device, numerics: Numerics) -> None:
+        self.source, self.dataset, self.device, self.dtype = source, dataset, device, numerics.dtype
+        self.execution = execution_of(numerics)
         self.network, self.seed = source.config.network, source.config.seed_of("distill")
         self.shape, self.classes = dataset.shape, dataset.classes
 

@@ -28,6 +28,7 @@ from padray.fingerprint import Identity
 from padray.machine.files import read_regular, shown
 from padray.machine.numerics import decide
 from padray.networks import factory
+from padray.networks.derivatives import execution_of
 from padray.stages import stored
 from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
 from padray.store.artifacts import Folder, Manifest, StoredObject
@@ -51,17 +52,18 @@ class ScoreWork:
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
-        device = numerics.use()
+        device = numerics.use(self.config.compute.allocator)
         dataset = self.inputs.dataset()
         parts = [samples_of(dataset, name, device, numerics.dtype) for name in SPLITS]
         folder = Folder(self.inputs.location, self.scores.folder, self.scores.fingerprint)
         settings, seed = self.config.scores, self.config.seed_of("scores")
+        how = replace(recipe(settings), execution=execution_of(numerics))
 
         def make(unit: Unit) -> StoredObject:
             start = seed_for(seed, "scores", unit.id, "network")
             network = factory.build(settings.network, dataset.shape, dataset.classes, start)
             network = network.to(device, numerics.dtype)
-            epochs = train(network, parts[0], recipe(settings), Draws(seed, "scores", unit.id))
+            epochs = train(network, parts[0], how, Draws(seed, "scores", unit.id))
             seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"))
             columns = _columns(dataset, seen, unit.id, settings.lr)
             if unit.id in self.older:

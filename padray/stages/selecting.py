@@ -28,7 +28,7 @@ class SelectWork:
 
     def prepare(self) -> Make:
         numerics, folder = decide(self.config.compute), self.source.folder(self.identity)
-        materials = StoredMaterials(self.source, self.source.dataset(), numerics.use(), numerics.dtype)
+        materials = StoredMaterials(self.source, self.source.dataset(), numerics.use(), numerics)
         method = selective(self.config.distill, materials)
 
         def make(unit: Unit) -> StoredObject:
@@ -47,7 +47,7 @@ def make(context: Context, work: SelectWork, count: int) -> StoredObject:
     made = make_missing(context, work, units, by_stem(folder.loose("unit-")))
     parts = [safetensors.torch.load(folder.get(item)) for item in made.objects]
     numerics, dataset = decide(work.config.compute), work.source.dataset()
-    materials = StoredMaterials(work.source, dataset, numerics.use(), numerics.dtype)
+    materials = StoredMaterials(work.source, dataset, numerics.use(), numerics)
     learned = selective(work.config.distill, materials).assemble(parts)
     iterations = work.config.distill.iterations
     item = put_set(work.source, work.identity, dataset, learned, About(iterations, iterations))

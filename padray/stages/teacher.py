@@ -4,7 +4,7 @@
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import safetensors.torch
 import torch
@@ -21,6 +21,7 @@ from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
 from padray.machine.numerics import decide
 from padray.networks import factory
+from padray.networks.derivatives import execution_of
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store.artifacts import Folder, StoredObject
 
@@ -37,7 +38,7 @@ class TeacherWork:
 
     def prepare(self) -> Make:
         numerics = decide(self.config.compute)
-        device = numerics.use()
+        device = numerics.use(self.config.compute.allocator)
         dataset, settings = self.inputs.dataset(), self.config.evaluation.teacher
 
         def samples(split: str) -> Samples:
@@ -76,7 +77,10 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
     model = factory.build(settings.network, dataset.shape, dataset.classes, start)
     model = model.to(samples.images.device, samples.images.dtype)
     batched = evaluation.model_copy(update={"batch": settings.teacher_batch})
-    recipe = recipe_for(batched, settings.epochs, settings.teacher_lr)
+    recipe = replace(
+        recipe_for(batched, settings.epochs, settings.teacher_lr),
+        execution=execution_of(decide(config.compute), bf16=False),
+    )
     for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
         pass
     return model

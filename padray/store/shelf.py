@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from padray.machine.files import open_file
+from padray.machine.files import open_file, user_cache
 from padray.store.cache import CachedLocation, Entries
 from padray.store.location import Location
 
@@ -74,11 +74,8 @@ def cache_of(location: Location) -> CachedLocation | None:
     """A storage with the cache that it has on this machine, or else the user's; None where there is no home."""
     if isinstance(location, CachedLocation):
         return location
-    try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve()
-    except (OSError, RuntimeError):
-        return None
-    return CachedLocation(location, root / "padray", _LIMIT)
+    root = user_cache()
+    return None if root is None else CachedLocation(location, root, _LIMIT)
 
 
 class Shelf:

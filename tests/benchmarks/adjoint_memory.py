@@ -34,6 +34,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
     from padray.draws import generator
     from padray.methods.trajectory import gradients, student
     from padray.networks import factory
+    from padray.networks.derivatives import Derivatives
     from padray.networks.flat import FlatNetwork
     from padray.networks.settings import NetworkSettings
 
@@ -46,7 +47,7 @@ def measure(variant: str, steps: int) -> dict[str, int]:
     start, end = network.flatten(), torch.randn(network.size, generator=draw)
     before = peak_bytes()
     if variant == "adjoint":
-        gradients.exact(network, start, learned, plan).back(end)
+        gradients.exact(Derivatives(network), start, learned, plan).back(end)
     else:
         unroll(network, start, learned, plan, end)
     return {"peak": peak_bytes() - before, "parameters": network.size}
@@ -55,13 +56,15 @@ def measure(variant: str, steps: int) -> dict[str, int]:
 def unroll(network, start, learned, plan, end) -> None:
     """The whole graph kept: what the adjoint spares."""
     from padray.methods.trajectory import student
+    from padray.networks.derivatives import Derivatives
 
     learned = student.Learned(
         learned.images.requires_grad_(), learned.labels.requires_grad_(), learned.lr.requires_grad_()
     )
     theta = start.requires_grad_()
     for step in plan:
-        loss = student.loss_of_step(network, theta, learned, step)
+        batch = student.batch_of(learned.images[step.indices], learned.labels[step.indices], step)
+        loss = Derivatives(network).loss(theta, *batch)
         theta = theta - learned.lr * torch.autograd.grad(loss, theta, create_graph=True)[0]
     torch.autograd.grad(theta @ end, (learned.images, learned.labels, learned.lr))
 

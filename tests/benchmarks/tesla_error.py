@@ -21,6 +21,7 @@ from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
 from padray.networks import factory
+from padray.networks.derivatives import Derivatives
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
 
@@ -49,7 +50,7 @@ def compare(network: FlatNetwork, learned: Learned, steps: int, start: torch.Ten
     keep = select(SelectionSettings(strategy="none"), PruningSettings(), network.spans, start.device)
     found = {}
     for name in ("exact", "tesla"):
-        run = gradients.GRADIENTS[name](network, start, learned, plan)
+        run = gradients.GRADIENTS[name](Derivatives(network), start, learned, plan)
         matched = match(run.end, start, target, Metric(keep, network.spans))
         found[name] = run.back(matched.grad_theta)
     tesla, exact = found["tesla"], found["exact"]

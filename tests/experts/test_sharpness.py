@@ -96,11 +96,11 @@ def test_the_ascent_of_a_quadratic_by_hand(adaptive, above):
         above = (3 + 0.5 * 27 / math.sqrt(97), 1 + 0.5 * 4 / math.sqrt(97))
     seen = []
 
-    def loss_at(theta_P):
+    def gradient_at(theta_P):
         seen.append(theta_P.tolist())
-        return (curvature * theta_P**2).sum() / 2
+        return curvature * theta_P
 
-    found = sharpness.direction(theta, curvature * theta, loss_at, Sharpness(0.5, 0.0, adaptive))
+    found = sharpness.direction(theta, curvature * theta, gradient_at, Sharpness(0.5, 0.0, adaptive))
     assert seen[0] == pytest.approx(above)
     assert found.tolist() == pytest.approx([above[0], 4 * above[1]])
 
@@ -109,8 +109,7 @@ def test_alpha_undoes_only_what_is_across_the_new_gradient():
     theta, curvature = torch.tensor([3.0, 1.0]), torch.tensor([1.0, 4.0])
     old = curvature * theta
     new, turned = (
-        sharpness.direction(theta, old, lambda t: (curvature * t**2).sum() / 2, Sharpness(0.5, alpha, False))
-        for alpha in (0.0, 0.3)
+        sharpness.direction(theta, old, lambda t: curvature * t, Sharpness(0.5, alpha, False)) for alpha in (0.0, 0.3)
     )
     across = (new - turned) / 0.3
     assert float(across @ new) == pytest.approx(0, abs=1e-4)
@@ -122,7 +121,7 @@ def test_alpha_undoes_only_what_is_across_the_new_gradient():
 def test_a_vanishing_gradient_stays_where_it_is(adaptive):
     nothing = torch.zeros(3)
     assert torch.equal(
-        sharpness.direction(torch.ones(3), nothing, lambda t: (t * 0).sum(), Sharpness(1.0, 0.3, adaptive)), nothing
+        sharpness.direction(torch.ones(3), nothing, torch.zeros_like, Sharpness(1.0, 0.3, adaptive)), nothing
     )
 
 

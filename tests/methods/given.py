@@ -7,6 +7,7 @@ import torch
 from padray.config import NetworkSettings
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
+from padray.networks.derivatives import REFERENCE, Execution
 from padray.networks.flat import FlatNetwork
 
 
@@ -19,6 +20,7 @@ class Given:
     classes: int
     seed: int = 0
     dtype: torch.dtype = torch.float64
+    execution: Execution = REFERENCE
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     images: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     labels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import torch
 
-from padray.methods.trajectory.student import Gradient, Step, loss_of_step, train_student
-from padray.networks.flat import FlatNetwork
+from padray.methods.trajectory.student import Gradient, Step, batch_of, train_student
+from padray.networks.derivatives import Derivatives
 from padray.synthetic.set import Learned
 
 
@@ -30,32 +30,32 @@ class Run:
     back: Callable[[torch.Tensor], Gradient]
 
 
-def exact(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+def exact(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
     """A student from `start_P`; its way back is the adjoint."""
-    trajectory = train_student(network, start_P, learned, steps)
-    return Run(trajectory[-1], lambda grad_P: adjoint(network, trajectory, learned, steps, grad_P))
+    trajectory = train_student(derivatives, start_P, learned, steps)
+    return Run(trajectory[-1], lambda grad_P: adjoint(derivatives, trajectory, learned, steps, grad_P))
 
 
-def tesla(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+def tesla(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
     """A student from `start_P`; its way back is TESLA's approximation."""
-    trajectory = train_student(network, start_P, learned, steps)
+    trajectory = train_student(derivatives, start_P, learned, steps)
 
     def back(grad_P: torch.Tensor) -> Gradient:
         gradient = Gradient.zero(learned)
         for theta_P, step in zip(trajectory[:-1], steps, strict=True):
-            _add(gradient, _one_step(network, theta_P, learned, step, grad_P, of_theta=False), learned, step)
+            _add(gradient, _one_step(derivatives, theta_P, learned, step, grad_P, of_theta=False), learned, step)
         return gradient
 
     return Run(trajectory[-1], back)
 
 
-def unroll(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
-    """A student from `start_P` whose graphs are all kept; its way back is autograd's."""
+def unroll(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+    """A student from `start_P` whose graphs are all kept; its way back is autograd's, and nothing is compiled."""
     images, lr = learned.images.detach().requires_grad_(), learned.student_lr.detach().requires_grad_()
     labels = learned.labels.detach().requires_grad_(learned.soft)
-    theta_P, unrolled = start_P.detach().requires_grad_(), Learned(images, labels, lr)
+    theta_P = start_P.detach().requires_grad_()
     for step in steps:
-        loss = loss_of_step(network, theta_P, unrolled, step)
+        loss = derivatives.loss(theta_P, *batch_of(images[step.indices], labels[step.indices], step))
         theta_P = theta_P - lr * torch.autograd.grad(loss, theta_P, create_graph=True)[0]
     wanted = [images, lr, labels] if learned.soft else [images, lr]
 
@@ -66,18 +66,18 @@ def unroll(network: FlatNetwork, start_P: torch.Tensor, learned: Learned, steps:
     return Run(theta_P.detach(), back)
 
 
-GRADIENTS: dict[str, Callable[[FlatNetwork, torch.Tensor, Learned, list[Step]], Run]] = {
+GRADIENTS: dict[str, Callable[[Derivatives, torch.Tensor, Learned, list[Step]], Run]] = {
     "exact": exact, "unroll": unroll, "tesla": tesla,
 }  # fmt: skip
 
 
 def adjoint(
-    network: FlatNetwork, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], grad_P: torch.Tensor
+    derivatives: Derivatives, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], grad_P: torch.Tensor
 ) -> Gradient:
     """The exact gradient of a loss whose derivative for the student's last parameters is `grad_P`."""
     gradient, lambda_P = Gradient.zero(learned), grad_P
     for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
-        part = _one_step(network, theta_P, learned, step, lambda_P, of_theta=True)
+        part = _one_step(derivatives, theta_P, learned, step, lambda_P, of_theta=True)
         _add(gradient, part, learned, step)
         assert part.theta is not None
         lambda_P = lambda_P - learned.student_lr.detach() * part.theta
@@ -104,16 +104,19 @@ def _add(gradient: Gradient, part: _Part, learned: Learned, step: Step) -> None:
 
 
 def _one_step(
-    network: FlatNetwork, theta_P: torch.Tensor, learned: Learned, step: Step, lambda_P: torch.Tensor, of_theta: bool
+    derivatives: Derivatives,
+    theta_P: torch.Tensor,
+    learned: Learned,
+    step: Step,
+    lambda_P: torch.Tensor,
+    *,
+    of_theta: bool,
 ) -> _Part:
-    """A step's gradient made again with its graph, and <lambda, g_i> differentiated."""
-    theta = theta_P.clone().requires_grad_()
+    """<lambda, g_i> differentiated, back to the samples before their augmentation and to the labels' logits."""
     images = learned.images[step.indices].detach().requires_grad_()
     labels = learned.labels[step.indices].detach().requires_grad_(learned.soft)
-    everything = torch.arange(len(images), device=images.device)
-    loss = loss_of_step(network, theta, Learned(images, labels, learned.lr), Step(everything, step.augmentation))
-    (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
-    inner = gradient @ lambda_P
-    wanted = {"images": images} | ({"theta": theta} if of_theta else {}) | ({"labels": labels} if learned.soft else {})
-    parts = dict(zip(wanted, torch.autograd.grad(inner, list(wanted.values())), strict=True))
-    return _Part(inner.detach(), parts["images"], parts.get("labels"), parts.get("theta"))
+    seen, targets = batch_of(images, labels, step)
+    part = derivatives.curvature(theta_P, seen, targets, lambda_P, of_theta)
+    grad_images = part.images if seen is images else torch.autograd.grad(seen, images, part.images)[0]
+    grad_labels = None if part.targets is None else torch.autograd.grad(targets, labels, part.targets)[0]
+    return _Part(part.inner, grad_images, grad_labels, part.theta)

@@ -5,6 +5,7 @@ Symbols: the table in __init__.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,7 @@ from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.methods.trajectory.student import Gradient
 from padray.networks import factory
+from padray.networks.derivatives import Derivatives, derivatives
 from padray.networks.flat import FlatNetwork, Span
 from padray.synthetic.set import Learned
 
@@ -47,6 +49,15 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         given = self.materials
         built = factory.build(given.network, given.shape, given.classes, 0)
         return FlatNetwork(built.to(given.device, given.dtype).train())
+
+    @cached_property
+    def derivatives(self) -> Derivatives:
+        """How a student's steps are made, compiled or not."""
+        settings, execution = self.settings, self.materials.execution
+        batch = min(settings.batch, settings.ipc * self.materials.classes)
+        # In bf16 a student would lose its way: it alone is float32, as the snapshots are that it is compared with.
+        bf16 = [kind for kind in execution.bf16 if kind == "curvature"]
+        return derivatives(self.network, replace(execution, bf16=tuple(bf16)), batch)
 
     @cached_property
     def selection(self) -> Selection:
@@ -84,7 +95,7 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         student_steps = student.draw_steps(
             len(learned.images), settings.student_steps, settings.batch, settings.augment, shape, draw
         )
-        ran = GRADIENTS[settings.gradient](self.network, start_P, learned, student_steps)
+        ran = GRADIENTS[settings.gradient](self.derivatives, start_P, learned, student_steps)
         matched = match(ran.end, start_P, target_P, self._metric(state))
         set_descends, _ = descent.turns(settings, state.iteration)
         gradient = ran.back(matched.grad_theta) if set_descends else Gradient.zero(learned)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from padray.experts.settings import ExpertSettings
 from padray.methods.settings import Contributions, DistillSettings
-from padray.networks.settings import NetworkSettings
+from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES, NetworkSettings
 from padray.settings.sections import Batch, Count, Epoch, NotNegative, Positive, Section, Share, Units
 
 _MORE = "lower cluster.workers or raise distill.trajectories"
@@ -154,6 +154,13 @@ class TrajectorySettings(DistillSettings):
     @property
     def changes_lr(self) -> bool:
         return self.lr_student_lr > 0
+
+    def compilable_passes(self, classes: int) -> float:
+        if self.gradient == "unroll":  # keeps graphs, which programs have none of
+            return 0.0
+        samples = min(self.batch, self.ipc * classes)
+        students = float(self.iterations * self.trajectories * self.student_steps)
+        return students * samples * (GRADIENT_PASSES + CURVATURE_PASSES)
 
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
         return Contributions(self.trajectories, "distill.trajectories", _MORE)

@@ -9,10 +9,9 @@ Legend: N synthetic samples, C H W, K classes, P parameters, B samples of a step
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from padray.data import augment
-from padray.networks.flat import FlatNetwork
+from padray.networks.derivatives import Derivatives
 from padray.synthetic.set import Learned
 
 
@@ -49,20 +48,19 @@ def draw_steps(
     return [Step(ids, augment.draw(strategy, len(ids), shape, draw)) for ids in chunks[:steps]]
 
 
-def loss_of_step(network: FlatNetwork, theta_P: torch.Tensor, learned: Learned, step: Step) -> torch.Tensor:
-    """Cross-entropy of one step, averaged over its samples; soft labels enter through their softmax (DATM)."""
-    images = augment.apply(step.augmentation, learned.images[step.indices])
-    labels = learned.labels[step.indices]
-    return F.cross_entropy(network(theta_P, images), labels.softmax(dim=1) if learned.soft else labels)
+def batch_of(images_BCHW: torch.Tensor, labels: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a step trains on: its samples augmented, and its targets, of soft labels (B, K) the softmax (DATM)."""
+    targets = labels.softmax(dim=1) if labels.is_floating_point() else labels
+    return augment.apply(step.augmentation, images_BCHW), targets
 
 
 def train_student(
-    network: FlatNetwork, theta_P: torch.Tensor, learned: Learned, steps: list[Step]
+    derivatives: Derivatives, theta_P: torch.Tensor, learned: Learned, steps: list[Step]
 ) -> list[torch.Tensor]:
     """The N + 1 parameter vectors of a student that starts from `theta_P`, detached."""
-    trajectory = [theta_P.detach()]
+    trajectory, lr = [theta_P.detach()], learned.student_lr.detach()
     for step in steps:
-        start = trajectory[-1].clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss_of_step(network, start, learned, step), start)
-        trajectory.append(trajectory[-1] - learned.student_lr.detach() * gradient)
+        images, targets = batch_of(learned.images[step.indices], learned.labels[step.indices], step)
+        _, grad_theta_P = derivatives.gradient(trajectory[-1], images, targets)
+        trajectory.append(trajectory[-1] - lr * grad_theta_P)
     return trajectory

@@ -14,7 +14,9 @@ from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
 from padray.networks import factory
+from padray.networks.derivatives import Compiled, Derivatives, Execution
 from padray.networks.flat import FlatNetwork
+from padray.networks.programs import compiler
 from padray.synthetic.set import Learned
 
 SHAPE, CLASSES, SAMPLES = (1, 8, 8), 4, 12
@@ -80,9 +82,10 @@ def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentat
     weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if weighted else None
     truth_loss, truth = unrolled(network, learned, steps, start, target, selection.fixed, weights)
 
-    trajectory = student.train_student(network, start, learned, steps)
+    derivatives = Derivatives(network)
+    trajectory = student.train_student(derivatives, start, learned, steps)
     found = match(trajectory[-1], start, target, Metric(selection, network.spans, weights))
-    gradient = gradients.adjoint(network, trajectory, learned, steps, found.grad_theta)
+    gradient = gradients.adjoint(derivatives, trajectory, learned, steps, found.grad_theta)
 
     assert relative(found.loss, truth_loss) < 1e-12
     assert relative(gradient.images, truth["images"]) < 1e-10
@@ -93,11 +96,39 @@ def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentat
         assert relative(found.grad_weights, truth["weights"]) < 1e-10
 
 
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("gradient", ["exact", pytest.param("tesla", marks=pytest.mark.chaos)])
+def test_compiled_steps_give_the_same(network, gradient, monkeypatch):
+    """With augmentation, soft labels, filtered parameters and weights; batches of 6 in parts of 3, and one of 3."""
+    monkeypatch.setattr("padray.networks.derivatives.LEAST_SAMPLES", 3)
+    monkeypatch.setattr("padray.networks.derivatives.CACHED_BYTES", 1)
+    learned, start, target = problem(network, True)
+    few = Learned(learned.images[:9], learned.labels[:9], learned.lr)
+    steps = student.draw_steps(9, 9, 6, "color_crop_cutout_flip_scale_rotate", SHAPE, generator(3, "steps"))
+    weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64)
+    metric = Metric(deep(network, 0.6), network.spans, weights)
+    found = []
+    compiled = Compiled(network, 6, Execution("on"))
+    assert compiled.part == 3
+    for derivatives in (Derivatives(network), compiled):
+        run = gradients.GRADIENTS[gradient](derivatives, start, few, steps)
+        matched = match(run.end, start, target, metric)
+        found.append((run.end, matched.loss, run.back(matched.grad_theta)))
+    (end, loss, truth), (compiled_end, compiled_loss, back) = found
+    assert relative(compiled_end, end) < 1e-12
+    assert relative(compiled_loss, loss) < 1e-12
+    assert relative(back.images, truth.images) < 1e-10
+    assert relative(back.labels, truth.labels) < 1e-10
+    assert relative(back.lr, truth.lr) < 1e-10
+
+
 @pytest.mark.parametrize("soft", [True, False])
 def test_keeping_all_graphs_gives_the_same(network, soft):
     learned, start, target = problem(network, soft)
     steps = student.draw_steps(SAMPLES, 5, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
-    exact, unroll = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("exact", "unroll"))
+    exact, unroll = (
+        gradients.GRADIENTS[name](Derivatives(network), start, learned, steps) for name in ("exact", "unroll")
+    )
     assert relative(unroll.end, exact.end) < 1e-14
     assert not unroll.end.requires_grad
     end = 2 * (exact.end - target)
@@ -107,12 +138,17 @@ def test_keeping_all_graphs_gives_the_same(network, soft):
     assert relative(found.labels, truth.labels) < 1e-12 if soft else found.labels is None
 
 
+def loss_of_step(network, theta, learned, step):
+    images, targets = student.batch_of(learned.images[step.indices], learned.labels[step.indices], step)
+    return torch.nn.functional.cross_entropy(network(theta, images), targets)
+
+
 def published_tesla(network, learned, steps, start, target, factor):
     """TESLA's two passes as its formulas stand: every theta_i a constant, G the sum of all gradients."""
     lr, theta, visited, total = learned.lr, start.clone(), [], torch.zeros_like(start)
     for step in steps:
         at = theta.clone().requires_grad_()
-        gradient = torch.autograd.grad(student.loss_of_step(network, at, learned, step), at)[0]
+        gradient = torch.autograd.grad(loss_of_step(network, at, learned, step), at)[0]
         visited.append(theta)
         total, theta = total + gradient, theta - lr * gradient
     distance, residual = ((start - target) ** 2).sum(), start - lr * total - target
@@ -122,7 +158,7 @@ def published_tesla(network, learned, steps, start, target, factor):
     inner = 0.0
     for theta, step in zip(visited, steps, strict=True):
         at = theta.clone().requires_grad_()
-        loss = student.loss_of_step(network, at, Learned(images, labels, lr), step)
+        loss = loss_of_step(network, at, Learned(images, labels, lr), step)
         gradient = torch.autograd.grad(loss, at, create_graph=True)[0]
         inner = inner + 2 / distance * ((factor * towards) @ gradient)
     found = torch.autograd.grad(inner, [images, labels])
@@ -135,7 +171,7 @@ def test_tesla_is_the_published_formula(network, filtered):
     steps = student.draw_steps(SAMPLES, 6, 5, "color_crop_flip", SHAPE, generator(3, "steps"))
     selection = deep(network, 0.6 if filtered else 0.0)
     weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if filtered else None
-    run = gradients.tesla(network, start, learned, steps)
+    run = gradients.tesla(Derivatives(network), start, learned, steps)
     found = run.back(match(run.end, start, target, Metric(selection, network.spans, weights)).grad_theta)
     mask = selection.fixed.double()
     scale = ((start - target) ** 2).sum() / (mask * (start - target) ** 2).sum()  # the denominator is masked too
@@ -148,9 +184,10 @@ def test_tesla_is_the_published_formula(network, filtered):
 
 def test_tesla_is_exact_for_one_step_and_for_no_more(network):
     learned, start, target = problem(network, True)
+    slopes = Derivatives(network)
     for count in (1, 2):
         steps = student.draw_steps(SAMPLES, count, SAMPLES, "none", SHAPE, generator(3, "steps"))
-        tesla, exact = (gradients.GRADIENTS[name](network, start, learned, steps) for name in ("tesla", "exact"))
+        tesla, exact = (gradients.GRADIENTS[name](slopes, start, learned, steps) for name in ("tesla", "exact"))
         end = 2 * (exact.end - target)
         assert (relative(tesla.back(end).images, exact.back(end).images) < 1e-12) == (count == 1)
 

@@ -1,0 +1,262 @@
+"""A network's derivatives as compiled programs: traced, made into machine code, kept in this machine's cache.
+
+A program works on a part of a batch that fits into the processor's cache, and gives sums over its samples. It is made
+in a process of its own, which takes the compiler's memory with it when it ends; whoever comes second waits for it and
+loads the file. Programs are told apart by everything that they are made from: what they compute, the sources of
+padray's networks, PyTorch's version and the processor.
+
+Axes: P parameters, N samples of a part, C H W, K classes.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn import functional as F
+
+from padray.errors import InfrastructureError, InputError
+from padray.machine.files import user_cache
+from padray.networks import factory
+from padray.networks.flat import FlatNetwork
+from padray.networks.settings import NetworkSettings
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_AS_LONG_AS_NEEDED = -1  # for a lock, in seconds
+_TELLS = 2000  # characters of what a compiler says that are passed on
+
+Call = Callable[..., list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is compiled: derivatives of the cross-entropy, summed over `samples` samples.
+
+    Attributes:
+        kind: `gradient` (theta_P, images, targets) -> loss (), gradient (P,); `curvature` also takes lambda_P and gives
+            <lambda, gradient> () and its derivatives for images, targets (if probabilities) and theta.
+        probabilities: the targets are (N, K); otherwise classes (N,).
+        of_theta: whether `curvature` gives the derivative for theta.
+        bf16: the network's matrix products and convolutions in bfloat16.
+    """
+
+    kind: Literal["gradient", "curvature"]
+    network: NetworkSettings
+    shape: tuple[int, int, int]
+    classes: int
+    samples: int
+    probabilities: bool
+    precision: str
+    of_theta: bool = True
+    bf16: bool = False
+    threads: int = 1
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "network": self.network.model_dump(mode="json")}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Program":
+        fields = json.loads(text)
+        network = NetworkSettings.model_validate(fields.pop("network"))
+        return cls(**{**fields, "network": network, "shape": tuple(fields["shape"])})
+
+    def load(self) -> Call:
+        """The program, compiled if this machine has not done so before.
+
+        Raises:
+            InputError: there is no compiler.
+            InfrastructureError: the compiler fails, or its file cannot be kept.
+        """
+        return _loaded(self)
+
+
+@cache
+def _loaded(program: Program) -> Call:
+    path = _folder() / f"{_digest(program)}.pt2"
+    if not path.exists():
+        _make(program, path)
+    try:
+        return _open(path)
+    except RuntimeError:  # a file that was cut short or made for another machine
+        path.unlink(missing_ok=True)
+        _make(program, path)
+        return _open(path)
+
+
+def _open(path: Path) -> Call:
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+
+    def call(*tensors: Tensor) -> list[Tensor]:
+        return list(loader.boxed_run(list(tensors)))
+
+    return call
+
+
+def _folder() -> Path:
+    root = user_cache()
+    if root is None:
+        raise InfrastructureError("compiled programs need a home folder: set XDG_CACHE_HOME, or compute.compile=off")
+    return root / "programs"
+
+
+def _digest(program: Program) -> str:
+    parts = [program.to_json(), torch.__version__, platform.machine(), _processor(), _sources()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+@cache
+def _processor() -> str:
+    """What this machine's processors can do, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+@cache
+def _sources() -> str:
+    """The digest of the modules that say what a network computes."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+@cache
+def compiler() -> str | None:
+    """The C++ compiler that would be used; None where there is none."""
+    return next(
+        (path for name in (os.environ.get("CXX", ""), "g++", "clang++") if name and (path := shutil.which(name))), None
+    )
+
+
+def require_compiler() -> None:
+    """Raises InputError where nothing can be compiled."""
+    if compiler() is None:
+        raise InputError(
+            "compute.compile: on needs a C++ compiler (g++ or clang++), and there is none on this machine; "
+            "install one, or set compute.compile=off"
+        )
+
+
+def _make(program: Program, path: Path) -> None:
+    """Compile it in a process of its own, once on this machine."""
+    require_compiler()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=_AS_LONG_AS_NEEDED):
+            if path.exists():
+                return
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            line = [sys.executable, "-m", "padray.networks.programs", program.to_json(), str(path)]
+            ended = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    except OSError as error:
+        raise InfrastructureError(f"{path.parent} cannot keep programs ({error}): set compute.compile=off") from None
+    if ended.returncode:
+        raise InfrastructureError(
+            f"the compiler failed on {program.kind} of {program.network.label}; compute.compile=off works without it. "
+            f"It said: {ended.stderr.strip()[-_TELLS:]}"
+        )
+
+
+class _Examples(NamedTuple):
+    theta_P: Tensor
+    images_NCHW: Tensor
+    targets: Tensor
+    lambda_P: Tensor
+
+
+def _compile(program: Program, path: Path) -> None:
+    """Trace the program and write its machine code."""
+    from torch._inductor import aoti_compile_and_package
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    torch.set_num_threads(program.threads)
+    function, examples = _function(program)
+    traced = make_fx(function, decomposition_table=_POOLS)(*examples)
+    exported = torch.export.export(traced, examples)
+    partial = path.with_suffix(f".{os.getpid()}.pt2")
+    aoti_compile_and_package(exported, package_path=str(partial))
+    os.replace(partial, path)
+
+
+def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """The function to trace, and tensors of the shapes that it takes. No two are the same: tracing would join them."""
+    dtype, draw = _DTYPES[program.precision], torch.Generator().manual_seed(0)
+    built = factory.build(program.network, program.shape, program.classes, 0).to(dtype).train()
+    flat, count = FlatNetwork(built), program.samples
+    images = torch.randn(count, *program.shape, generator=draw).to(dtype)
+    targets = torch.arange(count) % program.classes
+    if program.probabilities:
+        targets = torch.rand(count, program.classes, generator=draw).to(dtype)
+    theta_P = flat.flatten()
+    lambda_P = torch.randn(theta_P.shape, generator=draw).to(dtype)
+    examples = _Examples(theta_P, images, targets, lambda_P)
+
+    def loss(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> Tensor:
+        seen = images_NCHW.contiguous(memory_format=torch.channels_last)  # the norms and pools are then vectorised
+        with torch.autocast("cpu", torch.bfloat16, enabled=program.bf16):
+            logits = flat(theta_P, seen)
+        return F.cross_entropy(logits.to(dtype), targets, reduction="sum")
+
+    def gradient(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        theta_P = theta_P.detach().requires_grad_()
+        value = loss(theta_P, images_NCHW, targets)
+        return value.detach(), *torch.autograd.grad(value, theta_P)
+
+    def curvature(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor, lambda_P: Tensor) -> tuple[Tensor, ...]:
+        theta_P, images_NCHW = theta_P.detach().requires_grad_(), images_NCHW.detach().requires_grad_()
+        targets = targets.detach().requires_grad_(program.probabilities)
+        (grad_P,) = torch.autograd.grad(loss(theta_P, images_NCHW, targets), theta_P, create_graph=True)
+        inner = grad_P @ lambda_P
+        wanted = [images_NCHW, *[targets] * program.probabilities, *[theta_P] * program.of_theta]
+        return inner.detach(), *torch.autograd.grad(inner, wanted)
+
+    return (gradient, tuple(examples[:3])) if program.kind == "gradient" else (curvature, tuple(examples))
+
+
+# -- pools as means over a view: the compiler makes slow code of PyTorch's own, which asks of every pixel where it lies
+
+
+def _is_plain(images: Tensor, kernel: list[int], stride: list[int], padding: Any) -> bool:
+    """Whether the kernel tiles the map: no overlap, no padding, nothing left over."""
+    tiles = list(stride or kernel) == list(kernel) and not any([padding] if isinstance(padding, int) else padding)
+    return tiles and all(side % size == 0 for side, size in zip(images.shape[2:], kernel, strict=True))
+
+
+def _pool(images: Tensor, kernel: list[int], stride: Any = (), padding: Any = 0, *rest: Any) -> Any:
+    if not _is_plain(images, kernel, stride, padding):
+        return NotImplemented
+    count, channels, height, width = images.shape
+    tall, wide = kernel
+    return images.reshape(count, channels, height // tall, tall, width // wide, wide).mean((3, 5))
+
+
+def _pool_backward(grad: Tensor, images: Tensor, kernel: list[int], stride: Any, padding: Any, *rest: Any) -> Any:
+    if not _is_plain(images, kernel, stride, padding):
+        return NotImplemented
+    count, channels, height, width = images.shape
+    tall, wide = kernel
+    shares = (grad / (tall * wide))[:, :, :, None, :, None]
+    return shares.expand(count, channels, height // tall, tall, width // wide, wide).reshape(images.shape)
+
+
+_POOLS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.avg_pool2d.default: _pool,
+    torch.ops.aten.avg_pool2d_backward.default: _pool_backward,
+}
+
+if __name__ == "__main__":
+    _compile(Program.from_json(sys.argv[1]), Path(sys.argv[2]))

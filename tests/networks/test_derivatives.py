@@ -1,0 +1,158 @@
+"""Gradients and curvatures: the parts that a batch is cut into, what decides on compiling, and the two precisions."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from padray.errors import InfrastructureError, InputError
+from padray.networks import derivatives, factory, programs
+from padray.networks.derivatives import Compiled, Derivatives, Execution
+from padray.networks.flat import FlatNetwork
+from padray.networks.settings import NetworkSettings
+
+SHAPE, CLASSES = (1, 8, 8), 4
+needs_compiler = pytest.mark.skipif(programs.compiler() is None, reason="needs a C++ compiler")
+
+
+def flat_network(shape=SHAPE, **settings) -> FlatNetwork:
+    return FlatNetwork(
+        factory.build(NetworkSettings(**{"width": 6, "depth": 2, **settings}), shape, CLASSES, 1).train()
+    )
+
+
+def batch(count, shape=SHAPE):
+    draw = torch.Generator().manual_seed(count)
+    return torch.randn(count, *shape, generator=draw), torch.arange(count) % CLASSES
+
+
+def test_a_gradient_is_that_of_the_module_and_leaves_it_alone():
+    flat = flat_network()
+    images, targets = batch(5)
+    module = copy.deepcopy(flat.module)
+    loss = F.cross_entropy(module(images), targets)
+    loss.backward()
+    expected = torch.cat([parameter.grad.reshape(-1) for parameter in module.parameters()])
+    before = flat.flatten()
+    found_loss, found = Derivatives(flat).gradient(flat.flatten(), images, targets)
+    assert torch.equal(found_loss, loss.detach())
+    assert torch.allclose(found, expected, atol=1e-7)
+    assert torch.equal(flat.flatten(), before)
+    assert all(parameter.grad is None for parameter in flat.module.parameters())
+    assert torch.equal(Derivatives(flat).put_gradient(images, targets), loss.detach())
+    assert torch.equal(flat.gradient(), expected)
+
+
+def test_a_curvature_is_the_difference_of_two_gradients():
+    """In float64, by central differences along lambda, which knows nothing of second derivatives."""
+    flat = flat_network().to(torch.float64)
+    images, targets = (part.double() if part.is_floating_point() else part for part in batch(6))
+    theta_P, lambda_P = flat.flatten(), torch.randn(flat.size, generator=torch.Generator().manual_seed(1)).double()
+    slopes = Derivatives(flat)
+    ahead, behind = (slopes.gradient(theta_P + e * lambda_P, images, targets) for e in (1e-6, -1e-6))
+    found = slopes.curvature(theta_P, images, targets, lambda_P)
+    assert torch.allclose(found.theta, (ahead[1] - behind[1]) / 2e-6, atol=1e-6)
+    assert float(found.inner) == pytest.approx(float(ahead[0] - behind[0]) / 2e-6, rel=1e-6)
+    assert found.targets is None
+    assert slopes.curvature(theta_P, images, targets, lambda_P, of_theta=False).theta is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "map_bytes", "part"),
+    [
+        (100, 131_072, 25),
+        (256, 131_072, 32),
+        (10, 131_072, 10),
+        (256, 524_288, 16),
+        (100, 8_192, 100),
+        (97, 131_072, 97),
+    ],
+)  # fmt: skip
+def test_a_part_fits_into_the_cache_and_divides_the_batch(samples, map_bytes, part):
+    assert derivatives.part_of(samples, map_bytes) == part
+
+
+def test_sizes_are_those_of_the_published_network():
+    """7.7 million operations forward, as counted for the ConvNet of width 32 on 32x32 pixels."""
+    module = factory.build(NetworkSettings(width=32, depth=3), (3, 32, 32), 10, 0)
+    convolutions = 2 * 9 * 32 * (3 * 32 * 32 + 32 * 16 * 16 + 32 * 8 * 8)
+    assert derivatives.forward_flops(module) == convolutions + 2 * 512 * 10
+    assert derivatives.largest_map(module) == 4 * 32 * 32 * 32
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("compile", "settings", "passes", "expected"),
+    [
+        ("auto", {}, 1e12, True), ("auto", {}, 1e3, False), ("on", {}, 0, True), ("off", {}, 1e15, False),
+        ("on", {"norm": "batch"}, 1e15, False),
+    ],
+)  # fmt: skip
+def test_what_is_compiled_is_decided_by_settings_and_the_work_to_come(compile, settings, passes, expected):
+    module = flat_network(**settings).module
+    assert derivatives.is_compiled(module, Execution(compile), passes) is expected
+
+
+def test_without_a_compiler_nothing_is_compiled_unless_asked_for(monkeypatch):
+    monkeypatch.setattr(derivatives, "compiler", lambda: None)
+    monkeypatch.setattr(programs, "compiler", lambda: None)
+    flat = flat_network(width=5)
+    assert not derivatives.is_compiled(flat.module, Execution("auto"), 1e15)
+    with pytest.raises(InputError, match=r"compute.compile: on needs a C\+\+ compiler"):
+        Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
+
+
+def test_a_compiler_that_fails_is_named_with_the_way_around(monkeypatch):
+    monkeypatch.setenv("CXX", "/bin/false")
+    programs.compiler.cache_clear()
+    flat = flat_network(width=5)
+    try:
+        with pytest.raises(InfrastructureError, match=r"compute\.compile=off works without it"):
+            Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
+    finally:
+        programs.compiler.cache_clear()
+
+
+@needs_compiler
+def test_a_program_is_made_once_and_made_again_if_its_file_is_broken(users_cache, monkeypatch):
+    flat = flat_network(width=3, depth=1)
+    images, targets = batch(4)
+    _, expected = Derivatives(flat).gradient(flat.flatten(), images, targets)
+    made, kept, make = [], [], programs._make
+
+    def make_once(program, path):  # the second time from a copy, which is quicker
+        made.append(path)
+        if kept:
+            path.write_bytes(kept[0])
+        else:
+            make(program, path)
+            kept.append(path.read_bytes())
+
+    monkeypatch.setattr(programs, "_make", make_once)
+
+    def found():
+        programs._loaded.cache_clear()  # as in a new process
+        return Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), images, targets)[1]
+
+    assert torch.allclose(found(), expected, atol=1e-6)
+    assert torch.allclose(found(), expected, atol=1e-6)
+    assert len(made) == 1
+    made[0].write_bytes(b"cut short")
+    assert torch.allclose(found(), expected, atol=1e-6)
+    assert len(made) == 2
+    assert made[0].parent == users_cache / "programs"
+
+
+def test_bf16_shortens_the_products_of_what_it_is_asked_for_alone():
+    flat = flat_network()
+    images, targets = batch(8)
+    theta_P, lambda_P = flat.flatten(), torch.randn(flat.size, generator=torch.Generator().manual_seed(1))
+    plain, shortened = Derivatives(flat), Derivatives(flat, ["curvature"])
+    assert torch.equal(plain.gradient(theta_P, images, targets)[1], shortened.gradient(theta_P, images, targets)[1])
+    exact, near = (one.curvature(theta_P, images, targets, lambda_P) for one in (plain, shortened))
+    error = float((near.theta - exact.theta).norm() / exact.theta.norm())
+    assert 1e-5 < error < 0.2
+    assert near.theta.dtype == near.images.dtype == torch.float32
+    assert math.isfinite(float(near.inner))
