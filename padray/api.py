@@ -15,6 +15,7 @@ from padray.configuration import loading
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
 from padray.evaluation.table import Row
+from padray.fingerprint import set_iterations
 from padray.machine.files import quoted
 from padray.stages import pipeline, stored, sweep
 from padray.stages.base import Context, Progress, Runner
@@ -152,16 +153,15 @@ def _found(location: Location, key: str) -> tuple[Folder, int]:
     parts = PurePosixPath(key).parts
     path, manifest = sweep.named(parts[1], location)
     folder = Folder(location, path, manifest.fingerprint)
-    made = {item.key: item.stem for item in manifest.objects if item.stem.startswith("set-")}
-    wanted = made.get(key) if len(parts) > 2 else max(made.values(), default=None)
+    sets = {item.key: iterations for item in manifest.objects if (iterations := set_iterations(item.stem)) is not None}
+    wanted = sets.get(key) if len(parts) > 2 else max(sets.values(), default=None)
     if wanted is None:
-        there = ", ".join(sorted(made)) or "none"
+        there = ", ".join(sorted(sets)) or "none"
         raise InputError(f"{location.uri}/{key} is no set that {path} lists; there are {there}")
-    return folder, int(wanted.removeprefix("set-"))
+    return folder, wanted
 
 
 def _object(location: Location, path: str, iterations: int) -> str:
     """The key of a folder's set of so many iterations."""
     _, manifest = sweep.named(PurePosixPath(path).name, location)
-    made = {item.stem: item.key for item in manifest.objects if item.stem.startswith("set-")}
-    return made[f"set-{iterations:06d}"]
+    return stored.set_object(manifest, iterations).key

@@ -8,6 +8,7 @@ folder. Names derive from fingerprinted settings alone.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +144,17 @@ def distill_inputs(config: Config, data: Identity) -> DistillInputs:
 def set_fingerprint(distill: Identity, iterations: int) -> str:
     """A distilled set: its distillation and how far that went."""
     return fingerprint("set", {"iterations": iterations}, {"distill": distill.fingerprint})
+
+
+def set_name(iterations: int) -> str:
+    """What the set of so many iterations is called in its distillation's folder."""
+    return f"set-{iterations:06d}"
+
+
+def set_iterations(name: str) -> int | None:
+    """After how many iterations the set of that name was made; None for what is no set."""
+    match = re.fullmatch(r"set-(\d{1,12})", name)
+    return int(match[1]) if match else None
 
 
 def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str, Any]) -> Identity:

@@ -73,7 +73,7 @@ def test_a_set_is_found_by_its_folder_too_and_what_is_none_is_refused(names):
     for wrong, told in (
         ("set.safetensors", "names no set"),
         (f"{folder}/set-000099-abc.safetensors", "is no set that"),
-        (f"{folder.rpartition('/')[0]}/other", "nothing in"),
+        (f"{folder.rpartition('/')[0]}/other", "nothing fits"),
     ):
         with pytest.raises(InputError, match=told):
             padray.load(wrong)

@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from padray.cluster import session
+from padray.cluster.waiting import InThread
 from padray.cluster.work import Work, given_variables
 from padray.configuration.paths import check_paths
 from padray.errors import InfrastructureError, InputError, WorkError
@@ -132,10 +132,9 @@ class Cluster:
             with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):  # the job itself says how it is
                 asyncio.run(log.tail(self.client, job))
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(_LISTEN_S)
+        listening = InThread(run)
+        while not listening.wait(_LISTEN_S):
+            pass
 
     def _rest(self, log: "_Log", job: str) -> None:
         """What the stream broke off before: the reason is the last that a job says."""

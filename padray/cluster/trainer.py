@@ -23,6 +23,7 @@ from padray.cluster.gather import Group, PeerLeftError, PeerLostError
 from padray.cluster.pool import place
 from padray.cluster.probe import Probe
 from padray.cluster.session import beside_driver
+from padray.cluster.waiting import InThread
 from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
 from padray.methods.method import Metrics
 from padray.stages.distiller import Distiller, DistillWork
@@ -134,27 +135,25 @@ def _distil(task: Task) -> Generator[Metrics, None, None]:
 def _fitted(task: Task, buffer: Any) -> Generator[Metrics, None, None]:
     """One run of Ray Train, which starts its workers again `cluster.max_losses` times. Raises what ended it."""
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
-        outcome: list[Exception] = []
-        over = threading.Event()  # not the thread's join: interrupted, Python 3.11 takes a live thread for an ended one
-        threading.Thread(target=_fit, args=(_trainer(task, buffer, scratch), outcome, over), daemon=True).start()
+        fitting = InThread(_trainer(task, buffer, scratch).fit)
         try:
-            while not over.wait(_POLL_S):
+            while not fitting.wait(_POLL_S):
                 yield from ray.get(buffer.take.remote())
             yield from ray.get(buffer.take.remote())
         except (KeyboardInterrupt, GeneratorExit):
-            _stop(buffer, over)
+            _stop(buffer, fitting)
             raise
-    if outcome:
-        raise outcome[0]
+    if fitting.error is not None:
+        raise fitting.error
 
 
-def _stop(buffer: Any, over: threading.Event) -> None:
+def _stop(buffer: Any, fitting: InThread[Any]) -> None:
     """Have worker 0 store its last state and the workers end; come back when they have, or when nobody answers.
 
     Where the thread that waits for them still does so while Ray shuts down, Ray ends this process with code 1.
     """
     patience = _PATIENCE_S if ray.get(buffer.stop.remote()) else _SHORT_S
-    over.wait(patience)
+    fitting.wait(patience)
 
 
 def _explain(error: Exception, allowed: int) -> InfrastructureError:
@@ -187,15 +186,6 @@ def _trainer(task: Task, buffer: Any, scratch: str) -> TorchTrainer:
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
-
-
-def _fit(trainer: TorchTrainer, outcome: list[Exception], over: threading.Event) -> None:
-    try:
-        trainer.fit()
-    except Exception as error:  # handed to the driver's thread
-        outcome.append(error)
-    finally:
-        over.set()
 
 
 def _worker(config: dict[str, Any]) -> None:

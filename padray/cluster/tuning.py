@@ -8,11 +8,11 @@ JSON per trial in padray's storage. From that the queue rebuilds Optuna's study 
 
 import logging
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from padray.cluster.lost import LOST, Losses
 from padray.cluster.probe import Probe
 from padray.cluster.session import AWS_SECRETS, beside_driver, this_node
 from padray.cluster.trial import Trials, wait
+from padray.cluster.waiting import InThread
 from padray.errors import Failure, WorkError
 from padray.search.trials import TrialRecord
 from padray.search.work import Queue, SearchWork
@@ -66,13 +67,13 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
         ).remote(work, spread.probe, spread.share, spread.runner_of)
-        outcome, over, queue = _Outcome(), threading.Event(), Queue(work, until)
+        queue = Queue(work, until)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
             tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))
-            threading.Thread(target=_fit, args=(tuner, asked, outcome, over), daemon=True).start()
+            fitting = InThread(partial(_fit, tuner, asked))
             try:
                 while True:
-                    ended = over.wait(_POLL_S)  # asked before reading, so that nothing is missed
+                    ended = fitting.wait(_POLL_S)  # asked before reading, so that nothing is missed
                     for number, record in work.all(known).items():
                         if seen.get(number) != record:
                             seen[number] = record
@@ -82,30 +83,22 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
                         break
             except (KeyboardInterrupt, GeneratorExit):
                 (Path(scratch) / _STOP).touch()
-                over.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
+                fitting.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
                 raise
         if (left := Queue(work, until).upcoming()) is not None:
-            _explain(outcome, losses, f"trial {left}")
+            _explain(fitting, losses, f"trial {left}")
 
 
-class _Outcome:
-    """How a run of Tune ended.
+def _explain(fitting: InThread[Failure | None], losses: Losses, lost: str) -> None:
+    """Note a loss, or raise what would only happen again. Raises InputError or WorkError.
 
-    Attributes:
-        failure: the first thing that kept a trial from coming to an end, as its owner says it.
-        error: what broke the run itself.
+    Args:
+        fitting: a run of Tune that is over; its error is what broke the run itself.
     """
-
-    failure: Failure | None = None
-    error: Exception | None = None
-
-
-def _explain(outcome: _Outcome, losses: Losses, lost: str) -> None:
-    """Note a loss, or raise what would only happen again. Raises InputError or WorkError."""
     kept = "finished trials are kept, the same command goes on"
-    if (failure := outcome.failure) is not None:
+    if (failure := fitting.value) is not None:
         raise type(failure)(f"{failure}; {kept}")
-    error = outcome.error
+    error = fitting.error
     if error is not None and not isinstance(error, LOST):
         words = f"{type(error).__name__}: {' '.join(str(error).split())[-400:]}"
         raise WorkError(f"the search stopped ({words}); {kept}")
@@ -145,16 +138,14 @@ def _tuner(queue: Queue, concurrency: int, asked: Any, scratch: Path) -> tune.Tu
     )
 
 
-def _fit(tuner: tune.Tuner, asked: Any, outcome: _Outcome, over: threading.Event) -> None:
-    """Carry a run of Tune through; what went wrong is left in `outcome`."""
+def _fit(tuner: tune.Tuner, asked: Any) -> Failure | None:
+    """Carry a run of Tune through; the first thing that kept a trial from coming to its end, as its owner says it."""
     try:
         tuner.fit()  # trials that fail are told by their owner
-        outcome.failure = ray.get(asked.failure.remote())
-    except Exception as error:
-        outcome.error = error
+        failure: Failure | None = ray.get(asked.failure.remote())
+        return failure
     finally:
         ray.kill(asked)
-        over.set()
 
 
 def _beside_driver() -> tune.PlacementGroupFactory:

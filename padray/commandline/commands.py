@@ -23,7 +23,7 @@ from padray.store.artifacts import Manifest
 from padray.store.cache import cached
 from padray.store.location import Location, check_writable
 from padray.store.opening import open_location
-from padray.store.roots import check_root, is_called, read_manifests
+from padray.store.roots import check_root, read_manifests, the_one
 
 if TYPE_CHECKING:
     from padray.exchange.sets import ImportOptions
@@ -296,12 +296,9 @@ def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
     Raises:
         InputError: none or several fit, or its manifest cannot be read.
     """
-    check_root(_existing(storage))
-    found = [made for made in read_manifests(_existing(storage)) if is_called(identifier, *made)]
-    if len(found) != 1:
-        fits = "nothing fits" if not found else f"{len(found)} artefacts fit ({', '.join(f for f, _ in found[:5])})"
-        raise InputError(f"{fits} {identifier!r} in {_existing(storage).uri}; `padray ls` lists what is there")
-    folder, manifest = found[0]
+    location = _existing(storage)
+    check_root(location)
+    folder, manifest = the_one(identifier, location, read_manifests(location))
     if isinstance(manifest, InputError):
         raise manifest
     return {

@@ -234,7 +234,7 @@ def _store(
         "dataset_fingerprint": stored_data.fingerprint,
     }  # fmt: skip
     folder, content = context.folder(identity), encode(SyntheticSet(learned, dataset.preprocessing, facts))
-    item = folder.put(f"set-{ITERATIONS:06d}", "safetensors", content)
+    item = folder.put(fingerprint.set_name(ITERATIONS), "safetensors", content)
     known = replace(context, config=_as_imported(context.config, ipc, learned.soft))
     manifest: Manifest = known.manifest(
         identity, [item], inputs={"data": stored_data.fingerprint}, facts={"provenance": "imported", "sources": digests}

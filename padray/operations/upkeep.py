@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from padray.errors import InfrastructureError, InputError
-from padray.fingerprint import FOLDERS, Identity, set_fingerprint
+from padray.fingerprint import FOLDERS, Identity, set_fingerprint, set_iterations
 from padray.stages import facts
 from padray.stages.progress import Notify, Progress
 from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
 from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location
-from padray.store.roots import ASIDE, check_root, folders, is_called, read_manifests
+from padray.store.roots import ASIDE, check_root, folders, read_manifests, the_one
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
@@ -254,11 +254,7 @@ def _remove(location: Location, finding: Finding) -> None:
 def _one(location: Location, identifier: str) -> tuple[str, Manifest | InputError | None]:
     """The artefact that an identifier fits. Raises InputError if none does, or several."""
     read = dict(read_manifests(location))
-    fitting = [path for path in folders(location) if is_called(identifier, path, read.get(path))]
-    if len(fitting) != 1:
-        fits = "nothing fits" if not fitting else f"{len(fitting)} artefacts fit ({', '.join(fitting[:5])})"
-        raise InputError(f"{fits} {identifier!r} in {location.uri}; `padray du` lists what is there")
-    return fitting[0], read.get(fitting[0])
+    return the_one(identifier, location, ((path, read.get(path)) for path in folders(location)), "padray du")
 
 
 def remove(location: Location, identifier: str, force: bool) -> dict[str, Any]:
@@ -286,8 +282,8 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
     names = {path[-12:]}
     if isinstance(manifest, Manifest):
         made = Identity("distill", "", manifest.fingerprint)
-        steps = [re.fullmatch(r"set-(\d{1,12})", item.stem) for item in manifest.objects]
-        names |= {set_fingerprint(made, int(step[1])) for step in steps if step}
+        iterations = {set_iterations(item.stem) for item in manifest.objects}
+        names |= {set_fingerprint(made, count) for count in iterations if count is not None}
 
     def uses(other: Manifest | InputError) -> bool:
         given = other.inputs.values() if isinstance(other, Manifest) else ()

@@ -103,7 +103,7 @@ def distillation(chain: Chain) -> Line:
     """One unit is the set, of which the iterations up to the newest checkpoint may be there."""
     known, settings = chain.known, chain.config.distill
     place, iterations = chain.distilled, settings.iterations
-    there = chain.there(place, [f"set-{iterations:06d}"])
+    there = chain.there(place, [fingerprint.set_name(iterations)])
     done = iterations if there else checkpoints.reached(chain.context.folder(place), iterations)
     return Line(
         "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),

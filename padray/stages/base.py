@@ -21,6 +21,7 @@ from padray.stages.progress import Running, Workers
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.location import Location
 
+Record = dict[str, Any]  # the numerics of a process, as they are stored
 STARTUP = "start-up"  # the runner's own line in the table of seconds
 
 
@@ -41,7 +42,7 @@ class Done:
     object: StoredObject
     seconds: float
     host: str
-    numerics: dict[str, Any]  # of the process that made it, which may have another device than the driver's
+    numerics: Record  # of the process that made it, which may have another device than the driver's
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,24 @@ class Context:
             parts.get("numerics") or decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
         )  # fmt: skip
 
+    def extend(
+        self,
+        identity: Identity,
+        objects: Sequence[StoredObject],
+        inputs: dict[str, Any],
+        numerics: Record | None,
+    ) -> None:
+        """List a stage's units, beside those that another command, with more units perhaps, has listed meanwhile.
+
+        Args:
+            numerics: of what was made now; None where nothing was, and what was said before still holds.
+        """
+        folder = self.folder(identity)
+        before = folder.present()
+        listed = _with_others(objects, before)
+        numerics = numerics or (before.numerics if before else None)
+        folder.commit(self.manifest(identity, listed, inputs=inputs, numerics=numerics))
+
     def pass_on(self) -> None:
         """Tell what the runner has to say of the machines."""
         for remark in self.runner.remarks():
@@ -248,11 +267,7 @@ class Made:
     """The objects of all units in the units' order, and the numerics of those that were made now."""
 
     objects: list[StoredObject]
-    numerics: dict[str, Any] | None
-
-    def numerics_after(self, before: Manifest | None) -> dict[str, Any] | None:
-        """What the manifest says: the numerics of what was made now, or else those that it said before."""
-        return self.numerics or (before.numerics if before else None)
+    numerics: Record | None
 
 
 def make_missing(
@@ -267,7 +282,7 @@ def make_missing(
     found = dict(have)
     missing = [unit for unit in units if unit.id not in found]
     record = Recorder(context.location, units[0].stage)
-    numerics: dict[str, dict[str, Any]] = {}
+    numerics: dict[str, Record] = {}
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
     context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
     try:
@@ -287,7 +302,7 @@ def make_missing(
     return Made([found[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
 
 
-def _joined(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _joined(records: list[Record]) -> Record | None:
     """The workers' numerics as one record; where machines differ, the first one's, and the others' beside it."""
     distinct = [record for place, record in enumerate(records) if record not in records[:place]]
     if not distinct:
@@ -300,14 +315,10 @@ def has_units(manifest: Manifest | None, units: Sequence[Unit]) -> bool:
     return manifest is not None and {unit.id for unit in units} <= by_stem(manifest.objects).keys()
 
 
-def with_others(made: Made, before: Manifest | None) -> list[StoredObject]:
-    """The objects of all units, then those that a command with more units has listed.
-
-    Args:
-        before: what is there just now, for that command may have run beside this one.
-    """
-    asked = by_stem(made.objects)
-    return [*made.objects, *(item for item in (before.objects if before else ()) if item.stem not in asked)]
+def _with_others(objects: Sequence[StoredObject], before: Manifest | None) -> list[StoredObject]:
+    """A command's objects, then those that a manifest lists under other names."""
+    asked = by_stem(objects)
+    return [*objects, *(item for item in (before.objects if before else ()) if item.stem not in asked)]
 
 
 def by_stem(items: Sequence[StoredObject]) -> dict[str, StoredObject]:

@@ -20,6 +20,7 @@ from padray.evaluation.controls import choosing_samples, hardened, random_sample
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, recipe_for
 from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
+from padray.experts.votes import logits_of
 from padray.fingerprint import Identity
 from padray.machine.numerics import Numerics, decide
 from padray.networks import factory
@@ -27,10 +28,10 @@ from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork
 from padray.stages import stored, teacher
 from padray.stages.base import Inputs, Make, Unit
+from padray.stages.materials import StoredExperts
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 from padray.store.records import MOST_RECORD, refusal
-from padray.store.shards import read_buffers, read_row
 from padray.synthetic.set import SyntheticSet
 
 Places = dict[Source, Identity]
@@ -208,22 +209,15 @@ class _CellMaker:
             self.said[cell.seed] = softened(samples, self._votes(samples.images)).labels
         return Samples(samples.images, self.said[cell.seed])
 
-    @torch.no_grad()
     def _votes(self, images: torch.Tensor) -> torch.Tensor:
         """The logits of all experts after their last epoch, (E, M, K); one expert in memory at a time."""
         experts = self.work.experts
         assert experts is not None, "random_soft is asked for with its experts"
         folder = Folder(self.work.inputs.location, experts.folder, experts.fingerprint)
-        manifest = folder.require()
+        trained = StoredExperts(folder, self.config.experts.count)
         network = factory.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())
-        votes = []
-        for k in range(self.config.experts.count):
-            item = manifest.object(f"expert-{k:04d}")
-            theta_P = read_row(folder, item, -1).to(images)
-            buffers = {name: value.to(self.device) for name, value in read_buffers(folder, item, -1).items()}
-            votes.append(torch.cat([flat(theta_P, part, buffers) for part in torch.split(images, 1000)]))
-        return torch.stack(votes)
+        return torch.stack([logits_of(flat, trained.last(k), images, self.device) for k in range(trained.count)])
 
     def result(self, cell: Cell) -> table.CellResult:
         """What is stored of a cell. A training that diverges is a result too, and none to stop the others for."""

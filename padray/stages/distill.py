@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from padray.errors import InfrastructureError, Interrupted
-from padray.fingerprint import DistillInputs, Identity
+from padray.fingerprint import DistillInputs, Identity, set_name
 from padray.methods import loop
 from padray.stages import checkpoints, events, selecting, tensorboard
 from padray.stages.base import Context, Done, Progress, Unit, events_of
@@ -27,7 +27,7 @@ def make(context: Context, inputs: DistillInputs) -> Identity:
     began = time.monotonic()
     identity = inputs.identity(context.config)
     iterations = context.config.distill.iterations
-    reused = context.whole(identity, f"set-{iterations:06d}", _needed(iterations)) is not None
+    reused = context.whole(identity, set_name(iterations), _needed(iterations)) is not None
     if not reused:
         work = _work(context, inputs, identity)
         if context.config.distill.from_units:
@@ -78,7 +78,7 @@ def _needed(iterations: int) -> Callable[[StoredObject], bool]:
 
     def needed(item: StoredObject) -> bool:
         earlier = item.stem.startswith("history-") and item.stem < f"history-{iterations:06d}"
-        return earlier or item.stem == f"set-{iterations:06d}"
+        return earlier or item.stem == set_name(iterations)
 
     return needed
 
@@ -90,7 +90,7 @@ def _commit(context: Context, identity: Identity, read: DistillInputs) -> Stored
     last = checkpoints.newest(folder, iterations)
     if last is None or last.state.iteration < iterations:
         last = checkpoints.newest(folder, sys.maxsize)
-    found = folder.loose(f"set-{iterations:06d}")
+    found = folder.loose(set_name(iterations))
     if last is None or last.state.iteration < iterations or not found:
         raise InfrastructureError(f"{folder.path} was removed while it was made; the same command makes it again")
     before, made = folder.present(), found[-1]

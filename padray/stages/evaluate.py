@@ -13,7 +13,7 @@ from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
 from padray.stages import stored, teacher, tensorboard
-from padray.stages.base import Context, Inputs, Unit, make_missing
+from padray.stages.base import Context, Inputs, Record, Unit, make_missing
 from padray.stages.cells import EvaluationWork, Places, cells_in, result_of
 from padray.store.artifacts import StoredObject
 
@@ -141,7 +141,7 @@ class _Grid:
     work: EvaluationWork
     have: dict[str, StoredObject]
     made_now: int = 0
-    numerics: dict[str, Any] | None = None  # of the cells that were made now
+    numerics: Record | None = None  # of the cells that were made now
 
     def run(self, sources: Collection[Source]) -> tuple[Results, Chosen]:
         """All cells of these sources, and the learning rates that were chosen for them."""
@@ -234,8 +234,4 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
         columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
         objects.append(folder.put("table", "parquet", stored.encode_table(columns)))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
-    before = folder.present()
-    names = {item.stem for item in objects}
-    objects += [item for item in (before.objects if before else ()) if item.stem not in names]  # of a run beside this
-    numerics = grid.numerics or (before.numerics if before else None)
-    folder.commit(context.manifest(place, objects, inputs=inputs, numerics=numerics))
+    context.extend(place, objects, inputs, grid.numerics)

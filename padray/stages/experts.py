@@ -21,7 +21,7 @@ from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.stages import imported, stored
-from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing, with_others
+from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
@@ -152,8 +152,6 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
         work = ExpertWork(context.config, Inputs(context.location, data), scores, identity)
         made = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
-        numerics = made.numerics_after(present)
-        objects = with_others(made, folder.present())
-        folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
+        context.extend(identity, made.objects, inputs, made.numerics)
     context.finished(identity, began, reused)
     return identity

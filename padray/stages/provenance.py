@@ -28,7 +28,7 @@ class About:
 def put_set(source: Source, place: Identity, dataset: Dataset, learned: Learned, about: About) -> StoredObject:
     """Store a set in its folder."""
     content = encode(SyntheticSet(learned, dataset.preprocessing, _facts(source, place, dataset, about)))
-    return source.folder(place).put(f"set-{about.iterations:06d}", "safetensors", content)
+    return source.folder(place).put(fingerprint.set_name(about.iterations), "safetensors", content)
 
 
 def _facts(source: Source, place: Identity, dataset: Dataset, about: About) -> dict[str, Any]:

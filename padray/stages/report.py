@@ -119,7 +119,7 @@ def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ..
 
     found = [_link(context, stage, identity) for stage, identity in identities.items()]
     made = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
-    found.append(Link("set", f"set-{context.config.distill.iterations:06d}", made, {}))
+    found.append(Link("set", fingerprint.set_name(context.config.distill.iterations), made, {}))
     sources = evaluate.identities(context.config, identities["data"], identities["distill"])
     proofs = {str(source): identity for source, identity in sources.items()}
     if context.config.evaluation.protocol == "teacher":

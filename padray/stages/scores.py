@@ -30,7 +30,7 @@ from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.stages import stored
-from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing, with_others
+from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 
@@ -138,10 +138,8 @@ def _train(context: Context, data: Identity, identity: Identity, units: Sequence
     have = by_stem([item for item in found if method in item.extra["methods"]])
     older = {stem: item for stem, item in by_stem(found).items() if stem not in have}
     work = ScoreWork(context.config, Inputs(context.location, data), identity, older)
-    before = folder.manifest()
     made = make_missing(context, work, units, have)
-    objects, numerics = with_others(made, folder.manifest()), made.numerics_after(before)
-    folder.commit(context.manifest(identity, objects, inputs={"data": data.fingerprint}, numerics=numerics))
+    context.extend(identity, made.objects, {"data": data.fingerprint}, made.numerics)
     for unit in units:
         if unit.id in older:
             context.location.delete(older[unit.id].key)

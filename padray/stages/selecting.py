@@ -51,6 +51,6 @@ def make(context: Context, work: SelectWork, count: int) -> StoredObject:
     learned = selective(work.config.distill, materials).assemble(parts)
     iterations = work.config.distill.iterations
     item = put_set(work.source, work.identity, dataset, learned, About(iterations, iterations))
-    inputs, record = work.source.read.for_manifest(work.config), made.numerics_after(folder.manifest())
-    folder.commit(context.manifest(work.identity, [*made.objects, item], inputs=inputs, numerics=record))
+    inputs = work.source.read.for_manifest(work.config)
+    context.extend(work.identity, [*made.objects, item], inputs, made.numerics)
     return item

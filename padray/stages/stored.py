@@ -13,7 +13,7 @@ import torch
 from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_objects, meta, to_objects
 from padray.errors import InputError
-from padray.fingerprint import Identity
+from padray.fingerprint import Identity, set_name
 from padray.machine.files import shown
 from padray.stages import facts
 from padray.store.artifacts import Folder, Manifest, StoredObject
@@ -164,7 +164,7 @@ def _dataset_of(about: Mapping[str, Any]) -> Identity:
 
 def set_object(manifest: Manifest, iterations: int) -> StoredObject:
     """Where that set lies."""
-    return manifest.object(f"set-{iterations:06d}")
+    return manifest.object(set_name(iterations))
 
 
 def load_history(folder: Folder, iterations: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from padray.stages.facts import dataset_facts
 from padray.stages.stored import load_set
 from padray.store.artifacts import Manifest
 from padray.store.location import Location
-from padray.store.roots import all_manifests, is_called, read_manifests
+from padray.store.roots import all_manifests, is_called, read_manifests, the_one
 
 MOST_THREADS = 8  # sets that are evaluated at a time
 
@@ -35,7 +35,7 @@ class StoredSet:
 
 def is_set(name: str, location: Location) -> bool:
     """Whether `name` means a set in storage rather than settings."""
-    return name not in loading.preset_names() and bool(_fitting(name, location))
+    return name not in loading.preset_names() and any(is_called(name, *each) for each in _sets(location))
 
 
 def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet:
@@ -63,23 +63,15 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
 
 def named(name: str, location: Location) -> tuple[str, Manifest]:
     """The folder and manifest of the one set that `name` fits. Raises InputError if none does, or several."""
-    fitting = _fitting(name, location)
-    if len(fitting) != 1:
-        fits = "nothing" if not fitting else f"{len(fitting)} sets ({', '.join(folder for folder, _ in fitting[:4])})"
-        raise InputError(f"{fits} in {location.uri} fits {name!r}; `padray ls` lists what is there")
-    folder, manifest = fitting[0]
+    folder, manifest = the_one(name, location, _sets(location))
     if isinstance(manifest, InputError):
         raise manifest
     return folder, manifest
 
 
-def _fitting(name: str, location: Location) -> list[tuple[str, Manifest | InputError]]:
-    """Sets by the start of their folder, name or fingerprint, and the errors of those that cannot be read."""
-    return [
-        (folder, manifest)
-        for folder, manifest in read_manifests(location)
-        if folder.startswith(f"{FOLDERS['distill']}/") and is_called(name, folder, manifest)
-    ]
+def _sets(location: Location) -> list[tuple[str, Manifest | InputError]]:
+    """All sets, and the errors of those that cannot be read."""
+    return [each for each in read_manifests(location) if each[0].startswith(f"{FOLDERS['distill']}/")]
 
 
 def _identity(stage: str, folder: str, manifest: Manifest) -> Identity:

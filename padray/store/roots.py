@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterable
+from typing import TypeVar
 
 from padray.errors import InputError
 from padray.store.artifacts import MANIFEST, Manifest, read_manifest
@@ -12,6 +14,7 @@ EVENTS = "events"  # what each run did
 RUNNING = "running"  # what each run is at, while it goes on
 TENSORBOARD = "tensorboard"  # what TensorBoard shows of it
 ASIDE = (EVENTS, RUNNING, TENSORBOARD)  # no artefacts, and nothing that any is made from
+T = TypeVar("T", bound=Manifest | InputError | None)
 _FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
 
 
@@ -78,3 +81,22 @@ def is_called(identifier: str, path: str, manifest: Manifest | InputError | None
     if isinstance(manifest, Manifest):
         names.append(manifest.fingerprint)
     return bool(identifier) and any(name.startswith(identifier) for name in names)  # nothing fits everything
+
+
+def the_one(
+    identifier: str, location: Location, among: Iterable[tuple[str, T]], listing: str = "padray ls"
+) -> tuple[str, T]:
+    """Of some artefacts the one that an identifier fits: its folder, and its manifest as it was given.
+
+    Args:
+        listing: the command that lists them.
+
+    Raises:
+        InputError: none or several fit.
+    """
+    fitting = [(path, manifest) for path, manifest in among if is_called(identifier, path, manifest)]
+    if len(fitting) == 1:
+        return fitting[0]
+    folders = ", ".join(path for path, _ in fitting[:5])
+    fits = f"{len(fitting)} artefacts fit ({folders})" if fitting else "nothing fits"
+    raise InputError(f"{fits} {identifier!r} in {location.uri}; `{listing}` lists what is there")

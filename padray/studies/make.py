@@ -16,9 +16,9 @@ from padray import fingerprint
 from padray.config import Config
 from padray.errors import DivergedError, InfrastructureError, WorkError
 from padray.evaluation.table import Row
-from padray.fingerprint import Identity
+from padray.fingerprint import Identity, set_name
 from padray.stages import pipeline, sweep
-from padray.stages.base import Context, InlineRunner, Make, Unit, make_missing
+from padray.stages.base import Context, InlineRunner, Make, Unit, by_stem, make_missing
 from padray.stages.sweep import StoredSet
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import Location
@@ -208,8 +208,8 @@ def _is_kept(context: Context, chain: Chain, told: Outcome) -> bool:
     if "set" not in told:
         return "diverged" in told
     manifest = context.folder(chain.distilled).present()
-    stem = f"set-{chain.config.distill.iterations:06d}"
-    return manifest is not None and any(item.stem == stem for item in manifest.objects)
+    name = set_name(chain.config.distill.iterations)
+    return manifest is not None and name in by_stem(manifest.objects)
 
 
 def _result(cell: Cell, chains: list[Chain], outcomes: dict[str, Outcome], tables: dict[str, list[Row]]) -> CellResult:

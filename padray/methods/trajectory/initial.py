@@ -6,14 +6,12 @@ Legend: N training samples, M = K * IPC synthetic samples, E experts, K classes.
 import torch
 
 from padray.errors import InputError
+from padray.experts.votes import End, logits_of
 from padray.methods.method import Materials
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks.flat import FlatNetwork
 from padray.synthetic import start
 from padray.synthetic.set import Learned
-
-_PART = 1000  # samples that pass the network in one go
-End = tuple[torch.Tensor, dict[str, torch.Tensor]]  # an expert's last parameters (P,) and its last buffers by name
 
 
 def initial(settings: TrajectorySettings, network: FlatNetwork, materials: Materials) -> Learned:
@@ -83,6 +81,4 @@ class _Voters:
         return torch.stack(rows)
 
     def _logits(self, end: End, images: torch.Tensor) -> torch.Tensor:
-        theta_P, buffers = end[0].to(self.device), {name: buffer.to(self.device) for name, buffer in end[1].items()}
-        parts = torch.split(images, _PART)
-        return torch.cat([self.network(theta_P, part.to(self.device), buffers).cpu() for part in parts])
+        return logits_of(self.network, end, images, self.device).cpu()
