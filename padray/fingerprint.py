@@ -39,6 +39,12 @@ class Identity:
         return f"{FOLDERS[self.stage]}/{self.name}-{self.fingerprint[:12]}"
 
 
+def stage_of(path: str) -> str:
+    """The stage that an artefact's folder belongs to; of what is no such folder, the path itself."""
+    room = path.split("/")[0]
+    return next((stage for stage, own in FOLDERS.items() if own == room), path)
+
+
 def fingerprint(stage: str, meaning: dict[str, Any], inputs: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a stage's meaning and its inputs."""
     content = {"stage": stage, "version": STAGE_VERSIONS[stage], "meaning": meaning, "inputs": inputs}

@@ -43,9 +43,9 @@ def test_the_example_runs_and_a_set_is_a_dataset(names):
 
 
 def test_an_evaluation_has_the_rows_of_the_run_for_the_seeds_that_it_asks_for(names):
-    by_source = {row["source"]: row for row in names["rows"]}
-    whole = {row["source"]: row for row in names["outcome"].rows}
-    assert by_source["distilled"]["values"] == whole["distilled"]["values"][:1] and by_source["distilled"]["n"] == 1
+    by_source = {row.source: row for row in names["rows"]}
+    whole = {row.source: row for row in names["outcome"].rows}
+    assert by_source["distilled"].values == whole["distilled"].values[:1] and by_source["distilled"].n == 1
 
 
 def test_of_several_sets_in_a_folder_the_one_that_is_named_is_evaluated(names, tmp_path):

@@ -279,14 +279,14 @@ def test_a_process_of_its_own_ends_with_the_same_codes_and_streams(root):
 
 NOISY = """
 import os, subprocess, sys
-from padray.commandline import cli, commands
-listed = commands.list_artifacts
+from padray.commandline import cli, inventory
+listed = inventory.list_artifacts
 def noisy(storage):
     print("a library's line")
     os.write(1, b"a line of C++\\n")
     subprocess.run([sys.executable, "-c", "print('a process that was started')"])
     return listed(storage)
-commands.list_artifacts = noisy
+inventory.list_artifacts = noisy
 cli.main()
 """
 

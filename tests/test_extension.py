@@ -52,7 +52,7 @@ def test_a_scorer(tiny, tmp_path, monkeypatch):
     tables = stored.score_tables(made.folder(outcome.identities["scores"]), made.config.scores)
     shown = Difficulty(made.config.scores, made.config.schedule, tables, [23] * 10, 6)
     assert shown.methods[-1] == "label", "the figure has it as a line of its own"
-    assert any(line["stage"] == "scores" for line in plan.plan(made, plan.Asked())["stages"])
+    assert any(line.stage == "scores" for line in plan.plan(made, plan.Asked()).stages)
 
 
 def small(settings, shape, classes):
@@ -75,9 +75,9 @@ def test_a_network(tiny, tmp_path, monkeypatch):
         sum(p.numel() for p in factory.build(made.config.network, (1, 8, 8), 10, 0).parameters()) == 64 * 12 + 12 + 130
     )
     outcome = pipeline.run(made)
-    assert {row["architecture"] for row in outcome.rows} == {"small", "smallw7"}
+    assert {row.architecture for row in outcome.rows} == {"small", "smallw7"}
     assert "smallw7" in Path(outcome.report.removeprefix("file://")).read_text()
-    units = [line["unit"] for line in plan.plan(made, plan.Asked())["stages"]]
+    units = [line.unit for line in plan.plan(made, plan.Asked()).stages]
     assert any("small" in unit for unit in units) and any("smallw7" in unit for unit in units)
     for override in ("network={name: small, depth: 2}", "network={name: small, norm: batch}"):
         with pytest.raises(InputError, match=r"small has no (depth|norm) to choose"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from padray.operations.status import status_of
+from padray.operations.status import Taken, status_of
 from padray.stages import events
 from padray.store.artifacts import Folder
 from padray.store.opening import open_location
@@ -51,12 +51,12 @@ def test_events_are_written_while_a_stage_goes_on(tmp_path, monkeypatch):
     record = events.Recorder(location, "experts")
     lost = {"event": "lost", "stage": "experts"}
     record.add([lost])
-    assert status_of(location)["stages"] == [], "not every unit is a write"
+    assert status_of(location).stages == [], "not every unit is a write"
     monkeypatch.setattr(events, "_FLUSH_S", 0.0)
     record.add([{"event": "finished", "stage": "experts", "seconds": 1800.0, "host": "a"}])
     record.flush()
     assert len(open_location(str(tmp_path)).keys("events")) == 1, "the same event is not written twice"
-    assert status_of(location)["stages"] == [{"stage": "experts", "units": 1, "seconds": 1800.0, "lost": 1, "hosts": 1}]
+    assert status_of(location).stages == [Taken("experts", units=1, seconds=1800.0, lost=1, hosts=1)]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_set_that_cannot_be_evaluated_does_not_cost_the_others(sets):
         with pytest.raises(sweep.SomeFailed, match=r"1 of 3 sets could not be evaluated.*the first, lost: ") as failed:
             sweep.run([stored[0], lost, stored[2]], location, runner, ignore)
         assert list(failed.value.tables) == [stored[0].label, stored[2].label]
-        assert all(rows[0]["source"] == "distilled" for rows in failed.value.tables.values())
+        assert all(rows[0].source == "distilled" for rows in failed.value.tables.values())
         assert list(failed.value.reasons) == ["lost"] and "not finished" in failed.value.reasons["lost"]
 
 

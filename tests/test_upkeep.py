@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 from padray.commandline import commands
 from padray.errors import InputError
 from padray.methods import state
-from padray.operations import upkeep
+from padray.operations import upkeep, usage
 from padray.stages import pipeline, stored
 from padray.stages.base import Context
 from padray.store.artifacts import Folder, Manifest
@@ -103,7 +104,7 @@ def swap(path: Path) -> None:
 def test_a_fresh_root_is_clean(root):
     inspection = inspect(root)
     assert inspection.lines == [] and inspection.wrong == 0 and len(inspection.audits) == 6
-    assert inspection.summary()["objects"] == len([key for key in tree(root) if not key.endswith("manifest.json")])
+    assert inspection.summary().objects == len([key for key in tree(root) if not key.endswith("manifest.json")])
 
 
 @pytest.mark.parametrize(
@@ -515,10 +516,10 @@ def test_rm_removes_one_artefact_whole_and_the_same_command_makes_it_again(root)
     location, before = LocalLocation(root), tree(root)
     told = upkeep.remove(location, "evaluations/distilled-", force=False)
     gone = set(before) - set(tree(root))
-    assert {key.rsplit("/", 1)[0] for key in gone} == {told["removed"]} and told["objects"] == len(gone)
-    assert told["bytes"] == sum(len(before[key]) for key in gone) and told["dependants"] == []
-    assert upkeep.remove(location, "distilled/", force=False)["dependants"] == []
-    assert len(upkeep.remove(location, "scores/", force=True)["dependants"]) == 1
+    assert {key.rsplit("/", 1)[0] for key in gone} == {told.removed} and told.objects == len(gone)
+    assert told.bytes == sum(len(before[key]) for key in gone) and told.dependants == []
+    assert upkeep.remove(location, "distilled/", force=False).dependants == []
+    assert len(upkeep.remove(location, "scores/", force=True).dependants) == 1
     make(root)
     assert tree(root) == before
 
@@ -536,22 +537,22 @@ def test_rm_of_a_broken_artefact_still_knows_what_needs_it(root):
 
 
 def test_du_counts_every_byte_once_the_largest_first(root):
-    told = upkeep.usage(LocalLocation(root))
+    told = usage.usage(LocalLocation(root))
     files = [path for path in root.rglob("*") if path.is_file()]
-    assert told["total"] == sum(path.stat().st_size for path in files) == sum(told["stages"].values())
-    for line in told["artifacts"]:
-        inside = [path for path in (root / line["artifact"]).rglob("*") if path.is_file()]
-        assert (line["bytes"], line["objects"]) == (sum(path.stat().st_size for path in inside), len(inside))
-    assert list(told["stages"].values()) == sorted(told["stages"].values(), reverse=True)
-    stages = list(dict.fromkeys(line["stage"] for line in told["artifacts"]))
-    assert stages == list(told["stages"]) and "events" in stages
+    assert told.total == sum(path.stat().st_size for path in files) == sum(told.stages.values())
+    for line in told.artifacts:
+        inside = [path for path in (root / line.artifact).rglob("*") if path.is_file()]
+        assert (line.bytes, line.objects) == (sum(path.stat().st_size for path in inside), len(inside))
+    assert list(told.stages.values()) == sorted(told.stages.values(), reverse=True)
+    stages = list(dict.fromkeys(line.stage for line in told.artifacts))
+    assert stages == list(told.stages) and "events" in stages
 
 
 # -- the commands
 
 
 def test_verify_says_by_its_exit_code_whether_something_is_wrong(root, padray):
-    assert padray("verify", "--storage", str(root), "--json")[:2] == (0, inspect(root).summary())
+    assert padray("verify", "--storage", str(root), "--json")[:2] == (0, asdict(inspect(root).summary()))
     flip(one(root, "expert-0001-*"))
     code, told, _ = padray("verify", "--storage", str(root), "--json")
     assert code == 3 and told["wrong"] == 1 and told["findings"][0]["kind"] == "damaged"
@@ -563,7 +564,7 @@ def test_verify_says_by_its_exit_code_whether_something_is_wrong(root, padray):
 
 def test_du_and_rm_print_what_they_say(root, padray):
     code, out, _ = padray("du", "--storage", str(root))
-    assert code == 0 and f"{upkeep.usage(LocalLocation(root))['total']:,}" in out
+    assert code == 0 and f"{usage.usage(LocalLocation(root)).total:,}" in out
     code, _, err = padray("rm", "experts/", "--storage", str(root))
     assert code == 2 and "distilled/digits-convnet2w4-ipc1-" in err and "--force" in err
     code, told, _ = padray("rm", "experts/", "--force", "--storage", str(root), "--json")

@@ -23,6 +23,7 @@ from padray.cluster import nodes
 from padray.cluster.probe import PREFIX, Probe, probing
 from padray.errors import InputError, WorkError
 from padray.machine.memory import free_memory
+from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
 from padray.store.location import Location
 from padray.store.opening import open_location
 
@@ -81,22 +82,29 @@ class Preflight:
     not_up: tuple[str, ...]
 
 
-def summary(found: Preflight, location: Location) -> dict[str, Any]:
+def summary(found: Preflight, location: Location) -> PreflightResult:
     """What `--json` prints."""
-    return {
-        "storage": location.uri, "driver": versions(), "nodes": [_line(node) for node in found.nodes],
-        "not_up": list(found.not_up), "problems": [problem for node in found.nodes for problem in node.problems],
-    }  # fmt: skip
+    problems = [problem for node in found.nodes for problem in node.problems]
+    lines = [_line(node) for node in found.nodes]
+    return PreflightResult(location.uri, versions(), lines, list(found.not_up), problems)
 
 
-def _line(node: Node) -> dict[str, Any]:
-    line: dict[str, Any] = {"node": node.name, "type": node.kind, "problems": node.problems}
-    if node.found is not None:
-        found, storage = node.found, node.found.storage
-        line |= {"versions": found.versions, "devices": found.devices, "memory_bytes": found.memory}
-        line |= {"clock_s": node.clock, "within_s": node.within}
-        line |= {"write_mb_s": storage.write, "read_mb_s": storage.read} if not storage.problem else {}
-    return line
+def _line(node: Node) -> NodeLine:
+    found, line = node.found, NodeLine(node.name, node.kind, node.problems)
+    if found is None:
+        return line
+    answered = AnsweredLine(
+        **vars(line),
+        versions=found.versions,
+        devices=found.devices,
+        memory_bytes=found.memory,
+        clock_s=node.clock,
+        within_s=node.within,
+    )
+    storage = found.storage
+    if storage.problem:
+        return answered
+    return WorkingLine(**vars(answered), write_mb_s=storage.write, read_mb_s=storage.read)
 
 
 def versions() -> dict[str, str]:

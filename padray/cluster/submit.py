@@ -5,7 +5,6 @@ What travels is in work.py. What Ray says on the way is not shown, its errors ar
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shlex
@@ -15,15 +14,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from padray.cluster import session
 from padray.cluster.waiting import InThread
 from padray.cluster.work import Work, given_variables
 from padray.configuration.paths import check_paths
 from padray.errors import InfrastructureError, InputError, WorkError
+from padray.operations.clusters import Ended, PreflightResult
 
 _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
@@ -37,16 +38,14 @@ _SAYS = "padray: "  # how the sentence begins that says why
 _TAIL_LINES, _TAIL_CHARS = 20, 10_000
 
 Write = Callable[[str], None]
+_PREFLIGHT = TypeAdapter(PreflightResult)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A job that came to its end. `code` is the driver's exit code, or that of failed work where there was none."""
+class Commands(NamedTuple):
+    """What to type to follow a job and to stop it."""
 
-    status: str
-    code: int
-    message: str
-    tail: tuple[str, ...] = ()  # the last lines of the log of a job that failed
+    follow: str
+    stop: str
 
 
 class Cluster:
@@ -116,7 +115,7 @@ class Cluster:
                 if failures >= _MOST_FAILURES:
                     raise InfrastructureError(
                         f"the cluster at {self.address} does not answer any more; job {job} may go on, and "
-                        f"`{self.commands(job)['follow']}` follows it again"
+                        f"`{self.commands(job).follow}` follows it again"
                     ) from None
             else:
                 if details.status.is_terminal():
@@ -142,10 +141,10 @@ class Cluster:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 log.take_all(self.client.get_job_logs(job))
 
-    def commands(self, job: str) -> dict[str, str]:
+    def commands(self, job: str) -> Commands:
         """What to type to follow a job and to stop it."""
         there = shlex.join(["--address", self.address])
-        return {"follow": f"ray job logs {there} --follow {job}", "stop": f"ray job stop {there} {job}"}
+        return Commands(f"ray job logs {there} --follow {job}", f"ray job stop {there} {job}")
 
 
 class _Log:
@@ -219,7 +218,7 @@ def _ended(details: Any, log: _Log) -> Ended:
     return Ended(status, code if code > 0 else 128 - code, told, tail)
 
 
-def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> dict[str, Any]:
+def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> PreflightResult:
     """Have a job look at the cluster; what it found. Raises InputError or InfrastructureError if it could not."""
     arguments = ["--json"] + ([f"--storage={storage}"] if storage is not None else [])
     check_paths(arguments)
@@ -228,8 +227,6 @@ def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> 
     ended = cluster.follow(cluster.submit(work), log.append)
     for line in reversed("".join(log).splitlines()):
         with contextlib.suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict) and "nodes" in told:
-                return told
+            return _PREFLIGHT.validate_json(line)
     kind = InputError if ended.code == InputError.exit_code else InfrastructureError
     raise kind(ended.message or f"the job ended as {ended.status} and told nothing")

@@ -111,7 +111,7 @@ def study(
     request = commands.Request(changes.overrides, storage, runner)
     made = commands.make_study(Asked(path, profile, changes), request, console)
     console.study(made)
-    if made["failed"]:
+    if made.summary.failed:
         raise typer.Exit(WorkError.exit_code)
 
 
@@ -126,7 +126,7 @@ def export(
     """Write a set as others read it."""
     from padray.commandline import commands
 
-    Console(as_json).exchanged(commands.export(name, layout, destination, storage))
+    Console(as_json).exported(commands.export(name, layout, destination, storage))
 
 
 @app.command("import")
@@ -147,7 +147,7 @@ def import_(
     from padray.exchange.sets import ImportOptions
 
     console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, "inline")
-    console.exchanged(commands.import_artifact(source, kind, config, ImportOptions(labels, lr), request, console))
+    console.imported(commands.import_artifact(source, kind, config, ImportOptions(labels, lr), request, console))
 
 
 @app.command("submit", context_settings={"ignore_unknown_options": True})
@@ -163,10 +163,10 @@ def submit(
     from padray.configuration import lines
 
     console, asked = Console(as_json), lines.parse(typer.main.get_command(app), tuple(line))
-    told = commands.submit(asked, address, tuple(variables or ()), None if no_wait else console)
-    console.submitted(told)
-    if told["exit_code"]:
-        sys.exit(told["exit_code"])
+    job = commands.submit(asked, address, tuple(variables or ()), None if no_wait else console)
+    console.submitted(job)
+    if job.exit_code:
+        sys.exit(job.exit_code)
 
 
 @app.command("preflight")
@@ -179,8 +179,8 @@ def preflight(
     """Ask every node that is up whether it can work: versions, devices, storage, memory, clock; exit code 3 if not."""
     from padray.commandline import commands
 
-    Console(as_json).preflight(told := commands.preflight(storage, address, tuple(variables or ())))
-    if told["problems"]:
+    Console(as_json).preflight(result := commands.preflight(storage, address, tuple(variables or ())))
+    if result.problems:
         sys.exit(WorkError.exit_code)
 
 
@@ -215,13 +215,11 @@ def plan(
 ) -> None:
     """What a run would take: units, what of them is there, hours, bytes, memory, money. Runs and writes nothing."""
     from padray.commandline import commands
-    from padray.planning.page import page
     from padray.planning.plan import Asked
 
     console = Console(as_json)
     request = commands.Request(tuple(overrides or ()), storage, "inline", space=space)
-    told = commands.plan(config, request, Asked(calibrate, price, nodes), console)
-    console.plan(told, page(told))
+    console.plan(commands.plan(config, request, Asked(calibrate, price, nodes), console))
 
 
 @config_app.command("show")
@@ -235,25 +233,25 @@ def config_show(config: ConfigName, overrides: Overrides = None, as_json: Json =
 @app.command("ls")
 def ls(storage: Storage = None, as_json: Json = False) -> None:
     """What the storage root holds."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
-    Console(as_json).artifacts(commands.list_artifacts(storage))
+    Console(as_json).artifacts(inventory.list_artifacts(storage))
 
 
 @app.command("show")
 def show(identifier: Identifier, storage: Storage = None, as_json: Json = False) -> None:
     """One artefact: how it was made, from what, and what it holds."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
-    Console(as_json).artifact(commands.show_artifact(identifier, storage))
+    Console(as_json).artifact(inventory.show_artifact(identifier, storage))
 
 
 @app.command("status")
 def status(storage: Storage = None, as_json: Json = False) -> None:
     """How far unfinished work is, and what every stage has taken so far."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
-    Console(as_json).status(commands.status(storage))
+    Console(as_json).status(inventory.status(storage))
 
 
 @app.command("verify")
@@ -269,12 +267,12 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every stored object; exit code 3 while something is wrong."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
     console = Console(as_json)
-    told = commands.verify(identifier, repair, older_than, storage, console)
-    console.verified(told)
-    if told["wrong"]:
+    verified = inventory.verify(identifier, repair, older_than, storage, console)
+    console.verified(verified)
+    if verified.wrong:
         sys.exit(WorkError.exit_code)
 
 
@@ -286,17 +284,17 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Remove one artefact, unless others were made from it."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
-    Console(as_json).removed(commands.remove(identifier, force, storage))
+    Console(as_json).removed(inventory.remove(identifier, force, storage))
 
 
 @app.command("du")
 def du(storage: Storage = None, as_json: Json = False) -> None:
     """How many bytes lie where, the largest first."""
-    from padray.commandline import commands
+    from padray.commandline import inventory
 
-    Console(as_json).usage(commands.usage(storage))
+    Console(as_json).usage(inventory.usage(storage))
 
 
 @app.callback(invoke_without_command=True)

@@ -7,31 +7,35 @@ need some of them, or none.
 import shlex
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from padray import fingerprint
 from padray.commandline.console import Console
-from padray.config import Config, StorageSettings
+from padray.commandline.inventory import existing
+from padray.commandline.results import Description, SettingLine
+from padray.config import Config
 from padray.configuration import loading
 from padray.configuration.lines import Line
 from padray.configuration.loading import Loaded
 from padray.errors import INTERRUPTED, InputError
 from padray.operations.heartbeat import Command, beating
 from padray.stages.progress import Notify
-from padray.store.artifacts import Manifest
 from padray.store.cache import cached
 from padray.store.location import Location, check_writable
 from padray.store.opening import open_location
-from padray.store.roots import check_root, read_manifests, the_one
 
 if TYPE_CHECKING:
+    from padray.data.survey import SurveySummary
+    from padray.exchange.outgoing import Exported
+    from padray.exchange.received import Imported
     from padray.exchange.sets import ImportOptions
+    from padray.operations.clusters import PreflightResult, Submitted
     from padray.planning import plan as planning
+    from padray.planning.result import Plan
     from padray.stages.base import Context, Runner
-    from padray.studies.study import Asked
-
-DEFAULT_ROOT = StorageSettings().root
+    from padray.stages.results import RunResult, SearchResult
+    from padray.studies.study import Asked, StudyTable
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ def runner_of(name: str, config: Config, location: Location, run: str) -> "Runne
     raise InputError(f"--runner {name} is not known; there are ray and inline")
 
 
-def run_chain(context: "Context", until: str, console: Console) -> dict[str, Any]:
-    """Run the chain up to a stage, or a search where the settings hold a space; what `--json` prints."""
+def run_chain(context: "Context", until: str, console: Console) -> "RunResult":
+    """Run the chain up to a stage, or a search where the settings hold a space."""
     from padray.stages import pipeline
 
     with console.progress() as notify, _beating(context, until, notify) as context.notify:
@@ -96,18 +100,20 @@ def _beating(context: "Context", command: str, notify: Notify) -> AbstractContex
     return beating(about, context.location, context.runner, notify)
 
 
-def evaluate(names: list[str], request: Request, console: Console) -> dict[str, Any]:
-    """Evaluate what one configuration makes, or stored sets, all at once; what `--json` prints."""
+def evaluate(names: list[str], request: Request, console: Console) -> "RunResult":
+    """Evaluate what one configuration makes, or stored sets, all at once."""
+    from padray.evaluation.table import LabelledRow
     from padray.stages import sweep
+    from padray.stages.results import RunResult, SetDigest
 
-    location = _existing(request.storage)
+    location = existing(request.storage)
     stored = [name for name in names if sweep.is_set(name, location)]
     if not stored and len(names) == 1:
         try:
-            made = context(names[0], request)
+            asked = context(names[0], request)
         except loading.UnknownNameError as error:
             raise InputError(f"{error}; nor is a set in {location.uri} called so") from None
-        return run_chain(made, "evaluate", console)
+        return run_chain(asked, "evaluate", console)
     if request.fresh:
         raise InputError("--fresh goes with a configuration; what stored sets share is not forgotten")
     sets = [sweep.find(name, request.overrides, location) for name in names]
@@ -117,23 +123,21 @@ def evaluate(names: list[str], request: Request, console: Console) -> dict[str, 
     with console.progress() as notify, beating(about, location, runner, notify) as hear:
         began = time.monotonic()
         tables = sweep.run(sets, location, runner, hear)
-    rows = [{**row, "set": label} for label, table in tables.items() for row in table]
-    return {
-        "config": ", ".join(names), "artifacts": {}, "seconds": {"evaluation": time.monotonic() - began}, "reused": [],
-        "set": {"sha256": None, "bytes": None}, "evaluation": rows, "report": None,
-    }  # fmt: skip
+    seconds = {"evaluation": time.monotonic() - began}
+    rows = [LabelledRow(**vars(row), set=label) for label, table in tables.items() for row in table]
+    return RunResult(", ".join(names), {}, seconds, [], SetDigest(), rows, None)
 
 
-def tune(context: "Context", console: Console) -> dict[str, Any]:
-    """Search, then prove the best settings beside the defaults; what `--json` prints."""
+def tune(context: "Context", console: Console) -> "SearchResult":
+    """Search, then prove the best settings beside the defaults."""
     from padray.search import study
 
     with console.progress() as notify, _beating(context, "tune", notify) as context.notify:
         return study.summary(context, study.tune(context))
 
 
-def make_study(asked: "Asked", request: Request, console: Console) -> dict[str, Any]:
-    """Make a study's table; what `--json` prints. Raises InputError for a study that cannot be made."""
+def make_study(asked: "Asked", request: Request, console: Console) -> "StudyTable":
+    """Make a study's table. Raises InputError for a study that cannot be made."""
     from padray.stages.base import Context
     from padray.studies import study as studies
 
@@ -151,8 +155,8 @@ def make_study(asked: "Asked", request: Request, console: Console) -> dict[str, 
 
 def import_artifact(
     source: str, kind: str, name: str, options: "ImportOptions", request: Request, console: Console
-) -> dict[str, Any]:
-    """Import a set or experts of others by the settings `name`; what `--json` prints."""
+) -> "Imported":
+    """Import a set or experts of others by the settings `name`."""
     from padray.exchange import incoming
 
     where = context(name, request)
@@ -160,23 +164,24 @@ def import_artifact(
         return incoming.import_artifact(where, source, kind, options)
 
 
-def export(name: str, layout: str, destination: str, storage: str | None) -> dict[str, Any]:
-    """Export a stored set; what `--json` prints."""
+def export(name: str, layout: str, destination: str, storage: str | None) -> "Exported":
+    """Export a stored set."""
     from padray.exchange import outgoing
     from padray.stages import sweep
 
-    location = _existing(storage)
+    location = existing(storage)
     return outgoing.export_set(location, sweep.named(name, location), layout, destination)
 
 
-def submit(line: Line, address: str, variables: tuple[str, ...], console: Console | None) -> dict[str, Any]:
-    """Send a command to a cluster, unless it is at it already, and follow it; what `--json` prints.
+def submit(line: Line, address: str, variables: tuple[str, ...], console: Console | None) -> "Submitted":
+    """Send a command to a cluster, unless it is at it already, and follow it.
 
     Args:
         console: where the job's log goes; without one the job is not followed.
     """
     from padray.cluster import submit as jobs
     from padray.cluster.work import of_line
+    from padray.operations.clusters import Submitted
 
     work = of_line(line, variables)
     cluster = jobs.Cluster(address)
@@ -184,25 +189,30 @@ def submit(line: Line, address: str, variables: tuple[str, ...], console: Consol
     job = running or cluster.submit(work)
     files = f"{len(work.files)} file{'s' * (len(work.files) != 1)}, {work.size:,} bytes"
     how = "runs already" if running else f"sent with {files}"
-    told: dict[str, Any] = {
-        "job": job, "address": cluster.address, "entrypoint": work.entrypoint, "metadata": work.metadata,
-        "uploaded_bytes": 0 if running else work.size, "status": "RUNNING" if running else "SUBMITTED",
-        "exit_code": None, "message": "; ".join(filter(None, (cluster.note, how))), "log_tail": [],
-        **cluster.commands(job),
-    }  # fmt: skip
+    submitted = Submitted(
+        job=job,
+        address=cluster.address,
+        entrypoint=work.entrypoint,
+        metadata=work.metadata,
+        uploaded_bytes=0 if running else work.size,
+        status="RUNNING" if running else "SUBMITTED",
+        exit_code=None,
+        message="; ".join(filter(None, (cluster.note, how))),
+        log_tail=[],
+        follow=cluster.commands(job).follow,
+        stop=cluster.commands(job).stop,
+    )
     if console is None:
-        return told
+        return submitted
     console.log(f"{cluster.note}\n" * bool(cluster.note) + f"job {job} at {cluster.address}: {how}\n")
     try:
-        ended = cluster.follow(job, console.log)
+        return submitted.at(cluster.follow(job, console.log))
     except KeyboardInterrupt:
-        return {**told, "exit_code": INTERRUPTED}
-    end = {"status": ended.status, "exit_code": ended.code, "message": ended.message, "log_tail": list(ended.tail)}
-    return {**told, **end}
+        return replace(submitted, exit_code=INTERRUPTED)
 
 
-def preflight(storage: str | None, address: str | None, variables: tuple[str, ...]) -> dict[str, Any]:
-    """Ask every node of a cluster whether it can work; what `--json` prints.
+def preflight(storage: str | None, address: str | None, variables: tuple[str, ...]) -> "PreflightResult":
+    """Ask every node of a cluster whether it can work.
 
     Args:
         address: a cluster's dashboard, where this is a job, or as for RAY_ADDRESS; None: the cluster there, or here.
@@ -214,7 +224,7 @@ def preflight(storage: str | None, address: str | None, variables: tuple[str, ..
         return jobs.preflight(address, storage, variables)
     if variables:
         raise InputError("--env goes with a dashboard's address, such as http://HOST:8265")
-    location = _existing(storage)
+    location = existing(storage)
     check_writable(location)
     from padray.cluster import session
 
@@ -224,19 +234,19 @@ def preflight(storage: str | None, address: str | None, variables: tuple[str, ..
     return flight.summary(flight.check(location), location)
 
 
-def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Write settings for a dataset of one's own; what `--json` prints. Raises InputError."""
+def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> "SurveySummary":
+    """Write settings for a dataset of one's own. Raises InputError."""
     from padray.data import survey
     from padray.recipe import text as recipe
 
-    found = survey.look(path, recipe.told(overrides))
-    file = recipe.write(found, ipc, to)
+    surveyed = survey.look(path, recipe.told(overrides))
+    file = recipe.write(surveyed, ipc, to)
     typed = shlex.quote(file)
-    return {**found.summary(), "file": file, "next": [f"padray config show {typed}", f"padray run {typed}"]}
+    return surveyed.summary(file, [f"padray config show {typed}", f"padray run {typed}"])
 
 
-def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> dict[str, Any]:
-    """What a run would take; what `--json` prints. Raises InputError as the run would before its first unit."""
+def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> "Plan":
+    """What a run would take. Raises InputError as the run would before its first unit."""
     from padray.planning import plan as planning
     from padray.stages.base import Context, InlineRunner
 
@@ -247,97 +257,21 @@ def plan(name: str, request: Request, asked: "planning.Asked", console: Console)
         return planning.plan(context, asked)
 
 
-def describe_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+def describe_config(name: str, overrides: tuple[str, ...]) -> Description:
     """Every setting with its value and origin, and the fingerprints of the stages."""
     from padray.data.sources import source_digest
 
     loaded = loading.load(name, overrides)
-    rows = [
-        {"setting": key, "value": value, "origin": _origin(loaded, key)}
-        for key, value in loading.effective(loaded.config)
-    ]
+    rows = [SettingLine(key, value, _origin(loaded, key)) for key, value in loading.effective(loaded.config)]
     try:
         chain = fingerprint.chain(loaded.config, source_digest(loaded.config.data))
         folders = {stage: identity.folder for stage, identity in chain.items()}
     except InputError as error:  # the data may lie elsewhere; the settings can be shown all the same
         folders = {"data": f"not known here: {error}"}
-    return {"config": loaded.name, "settings": rows, "artifacts": folders}
+    return Description(loaded.name, rows, folders)
 
 
 def _origin(loaded: Loaded, key: str) -> str:
     return next(
         (origin for set_key, origin in loaded.origins.items() if f"{key}.".startswith(f"{set_key}.")), "default"
     )
-
-
-def _existing(storage: str | None) -> Location:
-    return open_location(DEFAULT_ROOT if storage is None else storage)
-
-
-def list_artifacts(storage: str | None) -> list[dict[str, Any]]:
-    """One line for every artefact with a manifest; those that cannot be read say why under `broken`."""
-    location = _existing(storage)
-    check_root(location)
-    return [_line(folder, manifest) for folder, manifest in read_manifests(location)]
-
-
-def _line(folder: str, manifest: Manifest | InputError) -> dict[str, Any]:
-    if isinstance(manifest, InputError):
-        return {"artifact": folder, "broken": str(manifest)}
-    return {
-        "artifact": folder, "stage": manifest.stage, "config": str(manifest.settings.get("name", "")),
-        "objects": len(manifest.objects), "bytes": sum(item.size for item in manifest.objects),
-    }  # fmt: skip
-
-
-def show_artifact(identifier: str, storage: str | None) -> dict[str, Any]:
-    """One artefact's manifest, found by the start of its folder, its name or its fingerprint.
-
-    Raises:
-        InputError: none or several fit, or its manifest cannot be read.
-    """
-    location = _existing(storage)
-    check_root(location)
-    folder, manifest = the_one(identifier, location, read_manifests(location))
-    if isinstance(manifest, InputError):
-        raise manifest
-    return {
-        **_line(folder, manifest), "fingerprint": manifest.fingerprint, "inputs": manifest.inputs,
-        "numerics": manifest.numerics, "facts": manifest.facts, "settings": manifest.settings,
-        "contents": [{"key": item.key, "bytes": item.size, "sha256": item.sha256} for item in manifest.objects],
-    }  # fmt: skip
-
-
-def status(storage: str | None) -> dict[str, Any]:
-    """How far the work is and what it has taken; what `--json` prints."""
-    from padray.operations.status import status_of
-
-    return status_of(_existing(storage))
-
-
-def verify(
-    identifier: str | None, repair: bool, older_than: str | None, storage: str | None, console: Console
-) -> dict[str, Any]:
-    """Check what is stored and print what is wrong; then, if asked, repair it. What `--json` prints."""
-    from padray.operations import upkeep
-
-    with console.progress() as notify:
-        inspection = upkeep.verify(_existing(storage), identifier, older_than, notify)
-    console.findings(inspection.summary())
-    if repair:
-        upkeep.repair(inspection)
-    return inspection.summary()
-
-
-def remove(identifier: str, force: bool, storage: str | None) -> dict[str, Any]:
-    """Remove an artefact; what `--json` prints."""
-    from padray.operations import upkeep
-
-    return upkeep.remove(_existing(storage), identifier, force)
-
-
-def usage(storage: str | None) -> dict[str, Any]:
-    """Bytes of artefacts and stages; what `--json` prints."""
-    from padray.operations import upkeep
-
-    return upkeep.usage(_existing(storage))

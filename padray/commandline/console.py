@@ -6,10 +6,11 @@ Progress and errors go to stderr. With `--json` stdout holds one JSON object and
 import io
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -17,13 +18,47 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from padray.commandline import stdout, tables
+from padray.commandline.live import LiveLines, PlainLines
+from padray.commandline.results import Artifact, BrokenLine, Description, Listing
 from padray.machine.files import shown
-from padray.planning.page import Page
 from padray.stages.progress import Progress
 
-_PLAIN_EVERY_S = 10.0
+if TYPE_CHECKING:  # what a command works with; printing it loads nothing of that
+    from padray.data.survey import SurveySummary
+    from padray.evaluation.table import Row
+    from padray.exchange.outgoing import Exported
+    from padray.exchange.received import Imported
+    from padray.operations.clusters import PreflightResult, Submitted
+    from padray.operations.status import Status
+    from padray.operations.upkeep import Removed, Verified
+    from padray.operations.usage import Usage
+    from padray.planning.result import Plan
+    from padray.stages.results import RunResult, SearchResult
+    from padray.studies.study import StudyTable
+
 _LONGEST = 1000  # characters of a word in an error's sentence: a path may be far longer
 _PIPE_WIDTH = 1000  # columns where nobody sees them: whoever reads a file wants names whole
+
+
+@dataclass(frozen=True)
+class _Error:
+    error: str
+
+
+T = TypeVar("T")
+
+
+def _or_json(draw: "Callable[[Console, T], None]") -> "Callable[[Console, T], None]":
+    """Draws a result for people; with `--json` the result itself is printed."""
+
+    @wraps(draw)
+    def show(console: "Console", result: T) -> None:
+        if console.as_json:
+            console._print_json(result)
+        else:
+            draw(console, result)
+
+    return show
 
 
 class Console:
@@ -44,70 +79,70 @@ class Console:
         """One sentence on stderr, on one line and not endless whatever it quotes, and as the JSON object."""
         line = " ".join(shown(word, _LONGEST) for word in sentence.split())
         if self.as_json:
-            self._print_json({"error": line})
+            self._print_json(_Error(line))
         self.err.print(f"padray: {line}")
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Progress], None]]:
         """A listener for the stages' progress."""
         if not self.err.is_terminal:
-            yield _PlainLines(self.err)
+            yield PlainLines(self.err)
             return
         columns = (
             TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", markup=False),
         )  # fmt: skip
         with Bars(*columns, console=self.err) as bars:
-            yield _LiveLines(bars)
+            yield LiveLines(bars)
 
-    def result(self, summary: dict[str, Any]) -> None:
+    @_or_json
+    def result(self, result: "RunResult") -> None:
         """The end of a chain: seconds per stage, the set's digest, accuracies."""
+        from padray.stages.results import SearchResult
+
+        stages = Table("stage", "seconds", "artefact", title=f"padray {result.config}")
+        for stage, seconds in result.seconds.items():
+            note = " (reused)" if stage in result.reused else ""
+            stages.add_row(stage, f"{seconds:.1f}{note}", result.artifacts.get(stage, ""))
+        self.out.print(stages)
+        default: Sequence[Row] = ()
+        if isinstance(result, SearchResult):
+            self.out.print(_search(result), markup=False)
+            default = result.default
+        if result.evaluation:
+            self.out.print(tables.of_accuracies([*result.evaluation, *tables.as_defaults(default)]))
+        if result.set.sha256:
+            self.out.print(f"set: sha256 {result.set.sha256}, {result.set.bytes} bytes learned")
+        if result.report:
+            self.out.print(f"report: {result.report}")
+
+    def study(self, study: "StudyTable") -> None:
+        """A study's table, with the paper's numbers in its cells."""
+        summary = study.summary
         if self.as_json:
             return self._print_json(summary)
-        stages = Table("stage", "seconds", "artefact", title=f"padray {summary['config']}")
-        for stage, seconds in summary["seconds"].items():
-            note = " (reused)" if stage in summary["reused"] else ""
-            stages.add_row(stage, f"{seconds:.1f}{note}", summary["artifacts"].get(stage, ""))
-        self.out.print(stages)
-        if "best" in summary:
-            self.out.print(_search(summary), markup=False)
-        if summary["evaluation"]:
-            rows = [*summary["evaluation"], *tables.as_defaults(summary.get("default", []))]
-            self.out.print(tables.of_accuracies(rows))
-        if summary["set"]["sha256"]:
-            self.out.print(f"set: sha256 {summary['set']['sha256']}, {summary['set']['bytes']} bytes learned")
-        if summary["report"]:
-            self.out.print(f"report: {summary['report']}")
-        return None
-
-    def study(self, made: dict[str, Any]) -> None:
-        """A study's table, with the paper's numbers in its cells."""
-        if self.as_json:
-            return self._print_json(
-                {key: made[key] for key in ("study", "title", "source", "sample", "cells", "failed", "table")}
-            )
-        table = Table(*made["head"], title=f"{made['title']}\nbeside {made['source']}")
-        for row in made["body"]:
+        table = Table(*study.head, title=f"{summary.title}\nbeside {summary.source}")
+        for row in study.body:
             table.add_row(*row)
         self.out.print(table)
-        self.out.print(made["sample"])
-        self.out.print(f"table: {made['table']}")
+        self.out.print(summary.sample)
+        self.out.print(f"table: {summary.table}")
         return None
 
-    def exchanged(self, told: dict[str, Any]) -> None:
-        """What was brought in or taken out, where it is, what is worth knowing of it, and what to do next."""
-        if self.as_json:
-            return self._print_json(told)
-        if "exported" in told:
-            already = "already there: " if told["reused"] else ""
-            self.out.print(f"{already}{told['exported']} as {told['layout']} in {told['destination']}")
-            self.out.print(f"files: {len(told['files'])}; metadata.json says what the others do not")
-            return None
-        self.out.print(f"{told['imported']}: {told['artifact']}")
-        for note in told["notes"]:
+    @_or_json
+    def exported(self, exported: "Exported") -> None:
+        """What was taken out, and where it is."""
+        already = "already there: " if exported.reused else ""
+        self.out.print(f"{already}{exported.exported} as {exported.layout} in {exported.destination}")
+        self.out.print(f"files: {len(exported.files)}; metadata.json says what the others do not")
+
+    @_or_json
+    def imported(self, imported: "Imported") -> None:
+        """What was brought in, where it is, what is worth knowing of it, and what to do next."""
+        self.out.print(f"{imported.imported}: {imported.artifact}")
+        for note in imported.notes:
             self.out.print(f"note: {note}")
-        self.out.print(f"next: {told['use']}")
-        return None
+        self.out.print(f"next: {imported.use}")
 
     def log(self, text: str) -> None:
         """A part of a job's log, as it comes."""
@@ -115,162 +150,140 @@ class Console:
         stream.write(text)
         stream.flush()
 
-    def submitted(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def submitted(self, job: "Submitted") -> None:
         """How a job ended, or how to follow and to stop one that goes on."""
-        if self.as_json:
-            return self._print_json(told)
-        note = f" ({told['message']})" if told["message"] else ""
-        self.out.print(f"job {told['job']}: {told['status']}{note}")
-        if told["status"] in ("SUBMITTED", "RUNNING"):
-            self.out.print(f"it goes on; follow it: {told['follow']}")
-            self.out.print(f"stop it: {told['stop']}")
-        return None
+        note = f" ({job.message})" if job.message else ""
+        self.out.print(f"job {job.job}: {job.status}{note}")
+        if job.status in ("SUBMITTED", "RUNNING"):
+            self.out.print(f"it goes on; follow it: {job.follow}")
+            self.out.print(f"stop it: {job.stop}")
 
-    def surveyed(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def surveyed(self, survey: "SurveySummary") -> None:
         """What was found in a dataset, where its settings are, and what to do next."""
-        if self.as_json:
-            return self._print_json(told)
-        (smallest, fewest), (largest, most) = told["smallest"], told["largest"]
-        shape = "x".join(map(str, told["shape"]))
-        self.out.print(f"found: {told['train']:,} training and {told['test']:,} test samples, {told['holds']}, {shape}")
-        self.out.print(f"classes: {told['classes']}; {largest} has {most:,} training samples, {smallest} {fewest:,}")
-        self.out.print(f"settings: {told['file']}")
-        for line in told["next"]:
+        (smallest, fewest), (largest, most) = survey.smallest, survey.largest
+        shape = "x".join(map(str, survey.shape))
+        self.out.print(f"found: {survey.train:,} training and {survey.test:,} test samples, {survey.holds}, {shape}")
+        self.out.print(f"classes: {survey.classes}; {largest} has {most:,} training samples, {smallest} {fewest:,}")
+        self.out.print(f"settings: {survey.file}")
+        for line in survey.next:
             self.out.print(f"next: {line}")
-        return None
 
-    def plan(self, told: dict[str, Any], page: Page) -> None:
+    @_or_json
+    def plan(self, plan: "Plan") -> None:
         """The units of every stage and what they take; their sum; what to know of it."""
-        if self.as_json:
-            return self._print_json(told)
-        table = Table(*page.head, title=page.title)
-        for row in page.rows:
+        from padray.planning.page import page
+
+        shown = page(plan)
+        table = Table(*shown.head, title=shown.title)
+        for row in shown.rows:
             table.add_row(*row)
         table.add_section()
-        table.add_row(*page.total)
+        table.add_row(*shown.total)
         self.out.print(table)
-        if page.clusters is not None:
-            types = Table(*page.clusters.head, title=page.clusters.title)
-            for row in page.clusters.rows:
+        if shown.clusters is not None:
+            types = Table(*shown.clusters.head, title=shown.clusters.title)
+            for row in shown.clusters.rows:
                 types.add_row(*row)
             self.out.print(types)
-        for sentence in page.sentences:
+        for sentence in shown.sentences:
             self.out.print(sentence)
-        return None
 
-    def settings(self, described: dict[str, Any]) -> None:
+    @_or_json
+    def settings(self, described: Description) -> None:
         """Every setting with its origin, then where the artefacts will be."""
-        if self.as_json:
-            return self._print_json(described)
-        rows = Table("setting", "value", "from", title=f"padray {described['config']}")
-        for row in described["settings"]:
-            rows.add_row(row["setting"], json.dumps(row["value"]), row["origin"])
+        rows = Table("setting", "value", "from", title=f"padray {described.config}")
+        for line in described.settings:
+            rows.add_row(line.setting, json.dumps(line.value), line.origin)
         self.out.print(rows)
-        for stage, folder in described["artifacts"].items():
+        for stage, folder in described.artifacts.items():
             self.out.print(f"{stage}: {folder}")
-        return None
 
-    def artifacts(self, lines: list[dict[str, Any]]) -> None:
+    @_or_json
+    def artifacts(self, listing: Listing) -> None:
         """The artefacts of a storage root, a line each."""
-        if self.as_json:
-            return self._print_json({"artifacts": lines})
         rows = Table("artefact", "config", "objects", "bytes")
-        broken = [line for line in lines if "broken" in line]
-        for line in (line for line in lines if "broken" not in line):
-            rows.add_row(line["artifact"], line["config"], str(line["objects"]), f"{line['bytes']:,}")
+        broken: list[str] = []
+        for line in listing.artifacts:
+            if isinstance(line, BrokenLine):
+                broken.append(f"broken: {line.broken}")
+            else:
+                rows.add_row(line.artifact, line.config, str(line.objects), f"{line.bytes:,}")
         self.out.print(rows)
-        for line in broken:
-            self.out.print(f"broken: {line['broken']}")
-        return None
+        for sentence in broken:
+            self.out.print(sentence)
 
-    def artifact(self, shown: dict[str, Any]) -> None:
+    def artifact(self, artifact: Artifact) -> None:
         """One artefact, whole."""
-        self._print_json(shown)
+        self._print_json(artifact)
 
-    def status(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def status(self, status: "Status") -> None:
         """What runs and how far it is, what is not finished, and what every stage has taken."""
-        if self.as_json:
-            return self._print_json(told)
-        for table in tables.of_runs(told["runs"]):
+        for table in tables.of_runs(status.runs):
             self.out.print(table)
-        if told["unfinished"]:
-            rows = Table("stage", "artefact", "objects", "last", "written", title="unfinished")
-            for line in told["unfinished"]:
-                objects = ", ".join(f"{count} {kind}" for kind, count in sorted(line["objects"].items()))
-                rows.add_row(
-                    line["stage"], line["artifact"], objects, line["last"], f"{tables.duration(line['idle_s'])} ago"
-                )
-            self.out.print(rows)
-        if told["stages"]:
-            rows = Table("stage", "units", "hours", "lost", "hosts", title="what the work took")
-            for line in told["stages"]:
-                hours = f"{line['seconds'] / 3600:.2f}"
-                rows.add_row(line["stage"], str(line["units"]), hours, str(line["lost"]), str(line["hosts"]))
-            self.out.print(rows)
-        going = sum(run["state"] == "running" for run in told["runs"])
-        ends = f"{told['finished']} finished, {len(told['unfinished'])} unfinished" + f", {going} running" * (going > 0)
-        self.out.print(f"{told['storage']}: {ends}")
-        return None
+        if status.unfinished:
+            self.out.print(tables.of_unfinished(status.unfinished))
+        if status.stages:
+            self.out.print(tables.of_stages(status.stages))
+        going = sum(run.state == "running" for run in status.runs)
+        ends = f"{status.finished} finished, {len(status.unfinished)} unfinished" + f", {going} running" * (going > 0)
+        self.out.print(f"{status.storage}: {ends}")
 
-    def preflight(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def preflight(self, result: "PreflightResult") -> None:
         """What every node can do, what is wrong, and which types of nodes are not up."""
-        if self.as_json:
-            return self._print_json(told)
-        self.out.print(tables.of_nodes(told))
-        for problem in told["problems"]:
+        self.out.print(tables.of_nodes(result))
+        for problem in result.problems:
             self.out.print(problem)
-        if told["not_up"]:
-            self.out.print(f"not up, so not asked: nodes of the type {', '.join(told['not_up'])}")
-        wrong = sum(bool(line["problems"]) for line in told["nodes"])
-        asked = f"{len(told['nodes'])} node{'s' * (len(told['nodes']) != 1)} asked"
+        if result.not_up:
+            self.out.print(f"not up, so not asked: nodes of the type {', '.join(result.not_up)}")
+        wrong = sum(bool(line.problems) for line in result.nodes)
+        asked = f"{len(result.nodes)} node{'s' * (len(result.nodes) != 1)} asked"
         self.out.print(f"{asked}, {wrong} with something wrong")
-        return None
 
-    def findings(self, told: dict[str, Any]) -> None:
+    def findings(self, verified: "Verified") -> None:
         """What is wrong or unfinished, and what repair does about it; with --json it comes with the end."""
-        if self.as_json or not told["findings"]:
+        if self.as_json or not verified.findings:
             return
-        rows = Table("key", "what", "problem", "repair", title=f"findings in {told['storage']}")
-        for line in told["findings"]:
-            rows.add_row(line["key"], line["kind"], line["problem"], line["repair"])
+        rows = Table("key", "what", "problem", "repair", title=f"findings in {verified.storage}")
+        for line in verified.findings:
+            rows.add_row(line.key, line.kind, line.problem, line.repair)
         self.out.print(rows)
 
-    def verified(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def verified(self, verified: "Verified") -> None:
         """How much was checked, what was repaired, and what is left."""
-        if self.as_json:
-            return self._print_json(told)
-        repaired = sum(line["repaired"] for line in told["findings"])
-        self.out.print(f"checked: {told['artifacts']} artefacts, {told['objects']} objects, {told['bytes']:,} bytes")
-        left = f"{told['wrong']} wrong; --repair makes room for what is right" if told["wrong"] else "nothing is wrong"
+        repaired, wrong = sum(line.repaired for line in verified.findings), verified.wrong
+        counts = f"{verified.artifacts} artefacts, {verified.objects} objects, {verified.bytes:,} bytes"
+        self.out.print(f"checked: {counts}")
+        left = f"{wrong} wrong; --repair makes room for what is right" if wrong else "nothing is wrong"
         self.out.print(f"repaired: {repaired}; left: {left}" if repaired else f"found: {left}")
-        return None
 
-    def removed(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def removed(self, removed: "Removed") -> None:
         """What was removed, and what was made from it."""
-        if self.as_json:
-            return self._print_json(told)
-        self.out.print(f"removed: {told['removed']}, {told['objects']} objects, {told['bytes']:,} bytes")
-        if told["dependants"]:
-            self.out.print(f"made from it, and still there: {', '.join(told['dependants'])}")
-        return None
+        self.out.print(f"removed: {removed.removed}, {removed.objects} objects, {removed.bytes:,} bytes")
+        if removed.dependants:
+            self.out.print(f"made from it, and still there: {', '.join(removed.dependants)}")
 
-    def usage(self, told: dict[str, Any]) -> None:
+    @_or_json
+    def usage(self, usage: "Usage") -> None:
         """Bytes of every artefact, with each stage's sum and the total."""
-        if self.as_json:
-            return self._print_json(told)
         rows = Table("stage", "artefact", "objects", "bytes")
-        for line in told["artifacts"]:
-            note = "" if line["finished"] else " (unfinished)"
-            rows.add_row(line["stage"], line["artifact"] + note, f"{line['objects']:,}", f"{line['bytes']:,}")
+        for line in usage.artifacts:
+            note = "" if line.finished else " (unfinished)"
+            rows.add_row(line.stage, line.artifact + note, f"{line.objects:,}", f"{line.bytes:,}")
         rows.add_section()
-        for stage, size in told["stages"].items():
+        for stage, size in usage.stages.items():
             rows.add_row(stage, "all of them", "", f"{size:,}")
-        rows.add_row("total", "", "", f"{told['total']:,}")
+        rows.add_row("total", "", "", f"{usage.total:,}")
         self.out.print(rows)
-        return None
 
-    def _print_json(self, content: Any) -> None:
-        indent = None if self.as_json else 1
+    def _print_json(self, result: Any) -> None:
+        """A result, which is a dataclass, as one JSON object."""
+        indent, content = None if self.as_json else 1, asdict(result)
         text = json.dumps(content, indent=indent, ensure_ascii=False)
         try:
             text.encode(getattr(self.out.file, "encoding", None) or "utf-8")
@@ -279,59 +292,18 @@ class Console:
         self.out.file.write(f"{text}\n")
 
 
-def _search(summary: dict[str, Any]) -> str:
-    best, trials = summary["best"], summary["trials"]
-    chosen = [f"{key}={_short(value)}" for key, value in best["settings"].items()]
-    ends = [f"{trials['finished']} trials finished", *([f"{n} stopped"] if (n := trials["stopped"]) else [])]
-    ends.append(f"{trials['failed']} failed")
-    if trials["missing"]:
-        ends.append(f"{trials['missing']} not begun as search.hours were over (the same command goes on)")
+def _search(result: "SearchResult") -> str:
+    best, trials = result.best, result.trials
+    chosen = [f"{key}={_short(value)}" for key, value in best.settings.items()]
+    ends = [f"{trials.finished} trials finished", *([f"{trials.stopped} stopped"] if trials.stopped else [])]
+    ends.append(f"{trials.failed} failed")
+    if trials.missing:
+        ends.append(f"{trials.missing} not begun as search.hours were over (the same command goes on)")
     return (
         f"search: {', '.join(ends)}; the best, trial "
-        f"{best['trial']} with {100 * best['validation']:.1f} % on validation: {', '.join(chosen)}"
+        f"{best.trial} with {100 * (best.validation or 0):.1f} % on validation: {', '.join(chosen)}"
     )
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-class _LiveLines:
-    """A bar per stage."""
-
-    def __init__(self, bars: Bars) -> None:
-        self.bars, self.tasks = bars, dict[str, Any]()
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage not in self.tasks:
-            self.tasks[progress.stage] = self.bars.add_task(progress.stage, text="")
-        task = self.tasks[progress.stage]
-        text = _said(progress)
-        self.bars.update(task, completed=progress.done, total=progress.total, text=text)
-
-
-class _PlainLines:
-    """A line when a stage begins and ends, and every few seconds in between."""
-
-    def __init__(self, console: rich.console.Console) -> None:
-        self.console, self.last, self.began = console, dict[str, float](), dict[str, tuple[float, int]]()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        began, before = self.began.setdefault(progress.stage, (now, progress.done))
-        due = now - self.last.get(progress.stage, float("-inf")) >= _PLAIN_EVERY_S
-        if not (due or progress.done == progress.total):
-            return
-        self.last[progress.stage] = now
-        rate = (progress.done - before) / (now - began) if now > began else 0.0
-        left = (
-            f", {(progress.total - progress.done) / rate:.0f} s left" if rate and progress.done < progress.total else ""
-        )
-        text = _said(progress)
-        self.console.print(f"{progress.stage} {progress.done}/{progress.total}{left}{': ' * bool(text)}{text}")
-
-
-def _said(progress: Progress) -> str:
-    """What is worth saying beside the numbers; of the workers while there is work left for them."""
-    workers = progress.workers.summary() if progress.done < progress.total else ""
-    return "; ".join(filter(None, (progress.text, workers)))

@@ -1,11 +1,16 @@
 """Tables for the terminal: what runs and who works on what, what nodes can do, what was reached."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from padray.evaluation.table import percent, shows_balanced
+from padray.evaluation.table import LabelledRow, Row, percent, shows_balanced
+from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
+
+if TYPE_CHECKING:
+    from padray.operations.status import Run, Taken, Unfinished
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 _SILENT = "nothing since then: killed, or its machine is gone"
@@ -27,74 +32,97 @@ def rate(per_second: float | None) -> str:
     return f"{per_second * size:.1f} /{unit}"
 
 
-def of_runs(runs: list[dict[str, Any]]) -> Iterator[Table]:
+def of_runs(runs: "Sequence[Run]") -> Iterator[Table]:
     """A table for each run: its stages, and its workers while it goes on."""
     for run in runs:
         stages = Table("stage", "done", "rate", "left", "says", title=_title(run))
-        for stage in run["stages"]:
-            goes_on = run["state"] == "running" and stage["done"] < stage["total"]
-            left = duration(stage["left_s"]) if goes_on and stage["left_s"] is not None else ""
-            done = f"{stage['done']} of {stage['total']}"
-            stages.add_row(stage["stage"], done, rate(stage["rate"]) if goes_on else "", left, stage["text"])
+        for stage in run.stages:
+            goes_on = run.state == "running" and stage.done < stage.total
+            left = duration(stage.left_s) if goes_on and stage.left_s is not None else ""
+            done = f"{stage.done} of {stage.total}"
+            stages.add_row(stage.stage, done, rate(stage.rate) if goes_on else "", left, stage.text)
         yield stages
-        if run["running"] and run["state"] == "running":
+        if run.running and run.state == "running":
             yield _workers(run)
 
 
-def _title(run: dict[str, Any]) -> str:
-    what, age = f"{run['command']} {run['run']} on {run['host']}", duration(run["age_s"])
-    if run["state"] == "stopped":
-        return f"{what}: stopped {age} ago ({run['end']}); the same command goes on"
-    if run["state"] == "silent":
+def _title(run: "Run") -> str:
+    what, age = f"{run.command} {run.run} on {run.host}", duration(run.age_s)
+    if run.state == "stopped":
+        return f"{what}: stopped {age} ago ({run.end}); the same command goes on"
+    if run.state == "silent":
         return f"{what}: last sign of life {age} ago, {_SILENT}; the same command goes on"
-    return f"{what}: running for {duration(run['seconds'])}, last sign of life {age} ago"
+    return f"{what}: running for {duration(run.seconds)}, last sign of life {age} ago"
 
 
-def _workers(run: dict[str, Any]) -> Table:
-    more = run["workers"] - len(run["running"])
-    heading = run["summary"] or "at work"
+def _workers(run: "Run") -> Table:
+    more = run.workers - len(run.running)
+    heading = run.summary or "at work"
     workers = Table("works on", "for", "node", title=heading + (f"; {more} more are not shown" if more > 0 else ""))
-    for each in run["running"]:
-        workers.add_row(each["unit"], duration(each["seconds"]), each["node"])
+    for each in run.running:
+        workers.add_row(each.unit, duration(each.seconds), each.node)
     return workers
 
 
-def of_nodes(told: dict[str, Any]) -> Table:
+def of_unfinished(lines: "Sequence[Unfinished]") -> Table:
+    """Artefacts without a manifest, and what they have."""
+    rows = Table("stage", "artefact", "objects", "last", "written", title="unfinished")
+    for line in lines:
+        objects = ", ".join(f"{count} {kind}" for kind, count in sorted(line.objects.items()))
+        rows.add_row(line.stage, line.artifact, objects, line.last, f"{duration(line.idle_s)} ago")
+    return rows
+
+
+def of_stages(lines: "Sequence[Taken]") -> Table:
+    """What the stages have taken."""
+    rows = Table("stage", "units", "hours", "lost", "hosts", title="what the work took")
+    for line in lines:
+        rows.add_row(line.stage, str(line.units), f"{line.seconds / 3600:.2f}", str(line.lost), str(line.hosts))
+    return rows
+
+
+def of_nodes(result: PreflightResult) -> Table:
     """What every node of a preflight can do."""
-    heading = f"nodes and the storage {told['storage']}"
+    heading = f"nodes and the storage {result.storage}"
     table = Table("node", "type", "versions", "devices", "writes", "reads", "free", "clock", "", title=heading)
-    for line in told["nodes"]:
-        if "versions" not in line:
-            table.add_row(line["node"], line["type"], *[""] * 6, "no answer")
-            continue
-        others = [f"{what} {has}" for what, has in line["versions"].items() if told["driver"].get(what) != has]
-        devices = [f"{name}{' cannot be used' * bool(problem)}" for name, problem in line["devices"].items()]
-        speeds = [f"{line[key]:.0f} MB/s" if key in line else "-" for key in ("write_mb_s", "read_mb_s")]
-        memory = "" if line["memory_bytes"] is None else f"{line['memory_bytes'] / 2**30:.1f} GiB"
-        ends = f"{len(line['problems'])} wrong" if line["problems"] else "good"
-        table.add_row(
-            line["node"], line["type"], ", ".join(others) or "the driver's", ", ".join(devices), *speeds, memory,
-            f"{line['clock_s']:+.2f} s", ends,
-        )  # fmt: skip
+    for line in result.nodes:
+        table.add_row(line.node, line.type, *_of_node(line, result.driver))
     return table
 
 
-def as_defaults(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _of_node(line: NodeLine, driver: Mapping[str, str]) -> list[str]:
+    if not isinstance(line, AnsweredLine):
+        return [*[""] * 6, "no answer"]
+    others = [f"{what} {has}" for what, has in line.versions.items() if driver.get(what) != has]
+    devices = [f"{name}{' cannot be used' * bool(problem)}" for name, problem in line.devices.items()]
+    speeds = ["-", "-"]
+    if isinstance(line, WorkingLine):
+        speeds = [f"{speed:.0f} MB/s" for speed in (line.write_mb_s, line.read_mb_s)]
+    memory = "" if line.memory_bytes is None else f"{line.memory_bytes / 2**30:.1f} GiB"
+    ends = f"{len(line.problems)} wrong" if line.problems else "good"
+    versions = ", ".join(others) or "the driver's"
+    return [versions, ", ".join(devices), *speeds, memory, f"{line.clock_s:+.2f} s", ends]
+
+
+def as_defaults(rows: Sequence[Row]) -> list[Row]:
     """The set distilled with the settings that the search began from, as a source of its own."""
-    return [{**row, "source": "distilled, defaults"} for row in rows if row["source"] == "distilled"]
+    return [replace(row, source="distilled, defaults") for row in rows if row.source == "distilled"]
 
 
-def of_accuracies(rows: list[dict[str, Any]]) -> Table:
+def of_accuracies(rows: Sequence[Row]) -> Table:
     """Test accuracies by network, and by set where there are several; a column for each source."""
-    sources = list(dict.fromkeys(row["source"] for row in rows))
-    named = any("set" in row for row in rows)
+    sources = list(dict.fromkeys(row.source for row in rows))
+    named = any(_set_of(row) for row in rows)
     head = ["set", "network"] if named else ["network"]
-    kinds = {"": "", "balanced_": ", balanced"} if shows_balanced(rows) else {"": ""}
-    columns = [(source, kind) for source in sources for kind in kinds]
-    names = [f"{source}{kinds[kind]}" for source, kind in columns]
+    columns = [(source, kind) for source in sources for kind in ((False, True) if shows_balanced(rows) else (False,))]
+    names = [f"{source}{', balanced' * balanced}" for source, balanced in columns]
     table = Table(*head, *names, title="test accuracy in %, mean ± std over n networks")
-    for made, network in dict.fromkeys((row.get("set", ""), row["architecture"]) for row in rows):
-        cells = {r["source"]: r for r in rows if (r.get("set", ""), r["architecture"]) == (made, network)}
-        shown = [percent(cells[source], kind) if source in cells else "-" for source, kind in columns]
-        table.add_row(*([made] if named else []), network, *shown)
+    for label, network in dict.fromkeys((_set_of(row), row.architecture) for row in rows):
+        cells = {row.source: row for row in rows if (_set_of(row), row.architecture) == (label, network)}
+        shown = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]
+        table.add_row(*([label] if named else []), network, *shown)
     return table
+
+
+def _set_of(row: Row) -> str:
+    return row.set if isinstance(row, LabelledRow) else ""

@@ -6,9 +6,9 @@ Of images only the heads are read; tables and series, which are small, are read 
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,14 +60,52 @@ class Survey:
         index = int(np.argmax(self.counts))
         return self.names[index], self.counts[index]
 
-    def summary(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {
-            "dataset": self.settings.dataset, "path": self.settings.path, "holds": HOLDS[self.content],
-            "train": sum(self.counts), "test": self.test, "test_from": self.test_place, "shape": list(self.shape),
-            "classes": len(self.names), "class_names": list(self.names), "train_per_class": list(self.counts),
-            "smallest": list(self.smallest), "largest": list(self.largest),
-        }  # fmt: skip
+    def summary(self, file: str, following: Sequence[str]) -> "SurveySummary":
+        """What `--json` prints, with the settings' file and the commands that go on from there."""
+        names, counts = self.names, self.counts
+        return SurveySummary(
+            dataset=self.settings.dataset,
+            path=self.settings.path,
+            holds=HOLDS[self.content],
+            train=sum(counts),
+            test=self.test,
+            test_from=self.test_place,
+            shape=self.shape,
+            classes=len(names),
+            class_names=names,
+            train_per_class=counts,
+            smallest=self.smallest,
+            largest=self.largest,
+            file=file,
+            next=following,
+        )
+
+
+@dataclass(frozen=True)
+class SurveySummary:
+    """A survey in words and numbers: what the data hold, how many samples, of what shape (C, H, W) and classes.
+
+    Attributes:
+        test_from: where the test samples come from.
+        smallest, largest: the classes with the fewest and most training samples, and how many.
+        file: where the settings are.
+        next: what to type next.
+    """
+
+    dataset: str
+    path: str | None
+    holds: str
+    train: int
+    test: int
+    test_from: str
+    shape: tuple[int, int, int]
+    classes: int
+    class_names: Sequence[str]
+    train_per_class: Sequence[int]
+    smallest: tuple[str, int]
+    largest: tuple[str, int]
+    file: str
+    next: Sequence[str]
 
 
 def look(path: str, told: DataSettings) -> Survey:

@@ -6,20 +6,116 @@ row says how many did, and holds mean and deviation over the others too.
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
 
-if TYPE_CHECKING:
-    from padray.evaluation.protocol import Score  # which imports PyTorch; printing a table does not
+from pydantic import Field
 
-CellResult = dict[str, Any]
-Row = dict[str, Any]
+Share = Annotated[float, Field(ge=0, le=1)]
+Six = tuple[float, float, list[float], float | None, float | None, list[float]]
 
 
-def result(score: "Score") -> CellResult:
-    """A cell's accuracies as they are stored: plain and balanced, on the held samples and on the test split."""
-    found = {"validation": score.held, "test": score.test}
-    plain = {name: accuracy and accuracy.plain for name, accuracy in found.items()}
-    return plain | {f"{name}_balanced": accuracy and accuracy.balanced for name, accuracy in found.items()}
+@dataclass(frozen=True)
+class CellResult:
+    """What is stored of a cell.
+
+    Attributes:
+        validation, validation_balanced: on the samples that `lr_chosen_on` names; None where nothing was chosen.
+        diverged: the loss was not finite, and the accuracies are 0. Older cells, in folders of their own, do not say.
+    """
+
+    source: str
+    architecture: str
+    seed: int
+    lr: Annotated[float, Field(allow_inf_nan=False)]
+    lr_chosen_on: str | None
+    validation: Share | None
+    validation_balanced: Share | None
+    test: Share
+    test_balanced: Share
+    samples: int
+    epochs: int
+    diverged: bool = False
+
+    def held(self, metric: str) -> float:
+        """The accuracy that choices are made by. Only of a cell that was judged for a choice."""
+        accuracy = self.validation_balanced if metric == "balanced_accuracy" else self.validation
+        assert accuracy is not None, "a cell with a learning rate of its own is judged on the held samples"
+        return accuracy
+
+
+class Spread(NamedTuple):
+    """Accuracies of several networks, in [0, 1]: their mean and sample standard deviation."""
+
+    mean: float
+    std: float
+
+    @property
+    def text(self) -> str:
+        """`87.8 ± 0.4`, in percent."""
+        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: accuracies in [0, 1], values in the order of the seeds.
+
+    Attributes:
+        others_mean, others_std, others_values: of the networks that did not diverge; None where all did.
+        n: networks.
+        diverged: how many of them did.
+        balanced_mean, …: the same of the balanced accuracy.
+        metric: the one that choices are made by.
+        lr_chosen_on: the split that the lr was chosen on; None where it was not chosen.
+        hard_label_recovery: see `with_recovery`.
+    """
+
+    architecture: str
+    source: str
+    mean: float
+    std: float
+    values: list[float]
+    others_mean: float | None
+    others_std: float | None
+    others_values: list[float]
+    n: int
+    diverged: int
+    balanced_mean: float
+    balanced_std: float
+    balanced_values: list[float]
+    balanced_others_mean: float | None
+    balanced_others_std: float | None
+    balanced_others_values: list[float]
+    metric: str
+    lr: float
+    lr_chosen_on: str | None
+    hard_label_recovery: float | None
+
+    def spread(self, balanced: bool = False) -> Spread:
+        """Over all networks."""
+        return Spread(self.balanced_mean, self.balanced_std) if balanced else Spread(self.mean, self.std)
+
+    def others(self, balanced: bool = False) -> Spread | None:
+        """Over those that did not diverge; None where all did."""
+        mean, std = self.others_mean, self.others_std
+        if balanced:
+            mean, std = self.balanced_others_mean, self.balanced_others_std
+        return None if mean is None or std is None else Spread(mean, std)
+
+    def values_of(self, balanced: bool = False) -> list[float]:
+        """Of all networks."""
+        return self.balanced_values if balanced else self.values
+
+    def values_of_others(self, balanced: bool = False) -> list[float]:
+        """Of those that did not diverge."""
+        return self.balanced_others_values if balanced else self.others_values
+
+
+@dataclass(frozen=True)
+class LabelledRow(Row):
+    """A line of the table of several sets; `set`: what the set was called where it was asked for."""
+
+    set: str
 
 
 def best_lr(cells: Iterable[CellResult], metric: str = "accuracy") -> float:
@@ -28,36 +124,32 @@ def best_lr(cells: Iterable[CellResult], metric: str = "accuracy") -> float:
     A network that diverged with it counts as the worst that there is: none of its samples is right.
     """
     by_lr: dict[float, list[float]] = {}
-    key = "validation_balanced" if metric == "balanced_accuracy" else "validation"
     for cell in cells:
-        by_lr.setdefault(cell["lr"], []).append(cell[key])
+        by_lr.setdefault(cell.lr, []).append(cell.held(metric))
     return max(sorted(by_lr), key=lambda lr: statistics.fmean(by_lr[lr]))
 
 
 def row(architecture: str, source: str, cells: Iterable[CellResult], metric: str = "accuracy") -> Row:
-    """One line of the table, accuracies in [0, 1], values in the order of the seeds.
-
-    `diverged` counts the networks whose training did; `others_mean` is that of the networks that did not, None where
-    all did. `lr_chosen_on` names the split that the lr was chosen on; None where it was not chosen.
-    """
-    ordered = sorted(cells, key=lambda cell: cell["seed"])
-    return {
-        "architecture": architecture, "source": source, **_spread(ordered, "test", ""), "n": len(ordered),
-        "diverged": sum(cell["diverged"] for cell in ordered), **_spread(ordered, "test_balanced", "balanced_"),
-        "metric": metric, "lr": ordered[0]["lr"], "lr_chosen_on": ordered[0]["lr_chosen_on"],
-        "hard_label_recovery": None,
-    }  # fmt: skip
+    """One line of the table, without a recovery."""
+    ordered = sorted(cells, key=lambda cell: cell.seed)
+    left = [cell for cell in ordered if not cell.diverged]
+    plain = _six([cell.test for cell in ordered], [cell.test for cell in left])
+    balanced = _six([cell.test_balanced for cell in ordered], [cell.test_balanced for cell in left])
+    count, first = len(ordered), ordered[0]
+    return Row(
+        architecture, source, *plain, count, count - len(left), *balanced, metric, first.lr, first.lr_chosen_on, None
+    )
 
 
-def _spread(cells: Sequence[CellResult], key: str, prefix: str) -> dict[str, Any]:
+def _six(values: list[float], others: list[float]) -> Six:
     """Mean, deviation and values: over all cells, and over the others than those that diverged."""
-    found: dict[str, Any] = {}
-    for name, part in (("", cells), ("others_", [cell for cell in cells if not cell["diverged"]])):
-        values = [cell[key] for cell in part]
-        mean = statistics.fmean(values) if values else None
-        std = statistics.stdev(values) if len(values) > 1 else 0.0 if values else None
-        found |= {f"{prefix}{name}mean": mean, f"{prefix}{name}std": std, f"{prefix}{name}values": values}
-    return found
+    if not others:
+        return statistics.fmean(values), _std(values), values, None, None, others
+    return statistics.fmean(values), _std(values), values, statistics.fmean(others), _std(others), others
+
+
+def _std(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def with_recovery(rows: Sequence[Row]) -> list[Row]:
@@ -66,10 +158,10 @@ def with_recovery(rows: Sequence[Row]) -> list[Row]:
     Hard-label recovery, HLR: accuracy on the full data minus that on the set's images with hard labels, as fractions
     (DD-Ranking); smaller is better.
     """
-    full = {line["architecture"]: line["mean"] for line in rows if line["source"] == "full"}
+    full = {line.architecture: line.mean for line in rows if line.source == "full"}
     return [
-        {**line, "hard_label_recovery": full[line["architecture"]] - line["mean"]}
-        if line["source"] == "hard_labels" and line["architecture"] in full
+        replace(line, hard_label_recovery=full[line.architecture] - line.mean)
+        if line.source == "hard_labels" and line.architecture in full
         else line
         for line in rows
     ]
@@ -77,28 +169,20 @@ def with_recovery(rows: Sequence[Row]) -> list[Row]:
 
 def shows_balanced(rows: Sequence[Row]) -> bool:
     """Whether balanced accuracy says more than accuracy: they are a point apart, or it is what choices are made by."""
-    return any(
-        line.get("metric") == "balanced_accuracy" or abs(line["mean"] - line.get("balanced_mean", line["mean"])) > 0.01
-        for line in rows
-    )
+    return any(line.metric == "balanced_accuracy" or abs(line.mean - line.balanced_mean) > 0.01 for line in rows)
 
 
-def percent(line: Row, kind: str = "") -> str:
-    """`53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.4)`; `kind` is `balanced_` for the balanced accuracy."""
-    return f"{spread(line, kind)} (n={line['n']}{''.join(f', {said}' for said in diverged(line, kind))})"
+def percent(line: Row, balanced: bool = False) -> str:
+    """`53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.4)`."""
+    notes = "".join(f", {note}" for note in diverged(line, balanced))
+    return f"{line.spread(balanced).text} (n={line.n}{notes})"
 
 
-def spread(line: Row, kind: str = "") -> str:
-    """`87.8 ± 0.4`, in percent."""
-    return f"{100 * line[f'{kind}mean']:.1f} ± {100 * line[f'{kind}std']:.1f}"
-
-
-def diverged(line: Row, kind: str = "") -> list[str]:
+def diverged(line: Row, balanced: bool = False) -> list[str]:
     """`1 diverged; the others 67.1 ± 0.4` or `all diverged`; nothing where none did."""
-    count, left = line["diverged"], line["n"] - line["diverged"]
-    if not count:
+    if not line.diverged:
         return []
-    if not left:
+    others = line.others(balanced)
+    if others is None:
         return ["all diverged"]
-    others = spread(line, f"{kind}others_")
-    return [f"{count} diverged; the other{'s' * (left > 1)} {others}"]
+    return [f"{line.diverged} diverged; the other{'s' * (line.n - line.diverged > 1)} {others.text}"]

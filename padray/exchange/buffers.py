@@ -18,6 +18,7 @@ from padray import fingerprint
 from padray.config import Config
 from padray.errors import InputError
 from padray.exchange import foreign
+from padray.exchange.received import ImportedExperts
 from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.flat import Span, spans_of
@@ -28,8 +29,8 @@ from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 
 
-def import_experts(context: Context, source: str) -> dict[str, Any]:
-    """Store the experts of a folder of buffers, or of one file, for `padray distill`; what `--json` prints.
+def import_experts(context: Context, source: str) -> ImportedExperts:
+    """Store the experts of a folder of buffers, or of one file, for `padray distill`.
 
     Raises:
         InputError: the files are missing or hostile, or do not fit the network, the dataset or `experts.epochs`.
@@ -54,11 +55,10 @@ def import_experts(context: Context, source: str) -> dict[str, Any]:
         )  # fmt: skip
         folder.commit(manifest)
     count, epochs = len(manifest.objects), shards.rows_of(manifest.objects[0]).count - 1
-    return {
-        "imported": "experts", "artifact": folder.uri, "fingerprint": identity.fingerprint, "experts": imported,
-        "count": count, "epochs": epochs, "notes": _notes(config),
-        "use": _use((*context.overrides, f"experts.imported={imported}", f"experts.count={count}")),
-    }  # fmt: skip
+    use = _use((*context.overrides, f"experts.imported={imported}", f"experts.count={count}"))
+    return ImportedExperts(
+        "experts", folder.uri, identity.fingerprint, use, _notes(config), experts=imported, count=count, epochs=epochs
+    )
 
 
 def _use(overrides: Sequence[str]) -> str:

@@ -1,9 +1,8 @@
 """Import: what files of others hold, and who reads them."""
 
-from typing import Any
-
 from padray.errors import InputError
 from padray.exchange.buffers import import_experts
+from padray.exchange.received import Imported
 from padray.exchange.sets import ImportOptions, import_set
 from padray.stages.base import Context
 from padray.store.location import check_writable
@@ -11,8 +10,8 @@ from padray.store.location import check_writable
 KINDS = ("pt", "mtt-buffer")
 
 
-def import_artifact(context: Context, source: str, kind: str, options: ImportOptions) -> dict[str, Any]:
-    """Store a set (pt) or experts (mtt-buffer) of others; what `--json` prints. Raises InputError as these do."""
+def import_artifact(context: Context, source: str, kind: str, options: ImportOptions) -> Imported:
+    """Store a set (pt) or experts (mtt-buffer) of others. Raises InputError as these do."""
     if kind not in KINDS:
         raise InputError(f"--from {kind} is not known; there are {' and '.join(KINDS)}")
     if kind == "mtt-buffer" and options != ImportOptions():

@@ -3,8 +3,8 @@
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from padray.errors import InputError
 from padray.exchange.formats import Files, Outgoing
@@ -15,8 +15,20 @@ from padray.store.artifacts import Folder, Manifest
 from padray.store.location import Location
 
 
-def export_set(location: Location, found: tuple[str, Manifest], layout: str, destination: str) -> dict[str, Any]:
-    """Write a stored set in a layout; what `--json` prints.
+@dataclass(frozen=True)
+class Exported:
+    """A set that was written as others read it; `reused` where its files were there already."""
+
+    exported: str
+    layout: str
+    destination: str
+    files: list[str]
+    sha256: str
+    reused: bool
+
+
+def export_set(location: Location, found: tuple[str, Manifest], layout: str, destination: str) -> Exported:
+    """Write a stored set in a layout.
 
     Args:
         found: the set's folder in the storage, and its manifest.
@@ -34,10 +46,7 @@ def export_set(location: Location, found: tuple[str, Manifest], layout: str, des
     synthetic = stored.load_set(folder, iterations)
     files = files_of(Outgoing(synthetic, item.sha256), layout)
     reused = put_all(files, place)
-    return {
-        "exported": path, "layout": layout, "destination": destination, "files": sorted(files), "sha256": item.sha256,
-        "reused": reused,
-    }  # fmt: skip
+    return Exported(path, layout, destination, sorted(files), item.sha256, reused)
 
 
 def _place(destination: str) -> Path:

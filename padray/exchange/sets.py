@@ -16,6 +16,7 @@ from padray.config import Config, ValidationSettings
 from padray.errors import InputError
 from padray.exchange import foreign
 from padray.exchange.foreign import SetFiles
+from padray.exchange.received import ImportedSet
 from padray.fingerprint import Identity
 from padray.machine.files import shown
 from padray.machine.numerics import decide
@@ -42,8 +43,8 @@ class ImportOptions:
     lr: float | None = None
 
 
-def import_set(context: Context, source: str, options: ImportOptions) -> dict[str, Any]:
-    """Store a set of others as a distilled set that can be evaluated, exported and shown; what `--json` prints.
+def import_set(context: Context, source: str, options: ImportOptions) -> ImportedSet:
+    """Store a set of others as a distilled set that can be evaluated, exported and shown.
 
     Raises:
         InputError: the files are missing, hostile, or do not fit the dataset of the settings.
@@ -67,7 +68,7 @@ def import_set(context: Context, source: str, options: ImportOptions) -> dict[st
     except InputError as error:
         raise InputError(f"{shown(files.images.parent)}: {error}") from None
     options = replace(options, labels=(options.labels or "logits") if learned.soft else "indices")
-    return _store(own, stored_data, files, options, learned) | {"notes": notes}
+    return replace(_store(own, stored_data, files, options, learned), notes=notes)
 
 
 def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -216,7 +217,7 @@ def _as_imported(config: Config, ipc: int, soft: bool) -> Config:
 
 def _store(
     context: Context, stored_data: Identity, files: SetFiles, options: ImportOptions, learned: Learned
-) -> dict[str, Any]:
+) -> ImportedSet:
     """Put the set and commit its manifest; a set that is there already only gets the newest evaluation settings."""
     names = {"images": files.images, "labels": files.labels, "lr": files.lr}
     digests = {role: foreign.digest(path) for role, path in names.items() if path is not None}
@@ -240,8 +241,15 @@ def _store(
         identity, [item], inputs={"data": stored_data.fingerprint}, facts={"provenance": "imported", "sources": digests}
     )
     folder.commit(manifest)
-    return {
-        "imported": "set", "artifact": folder.uri, "fingerprint": identity.fingerprint, "sha256": item.sha256,
-        "images": len(learned.images), "ipc": ipc, "label_kind": facts["label_kind"], "lr": learned.lr_to_use,
-        "use": f"padray evaluate {identity.folder}",
-    }  # fmt: skip
+    return ImportedSet(
+        "set",
+        folder.uri,
+        identity.fingerprint,
+        f"padray evaluate {identity.folder}",
+        notes=[],
+        sha256=item.sha256,
+        images=len(learned.images),
+        ipc=ipc,
+        label_kind="soft" if learned.soft else "hard",
+        lr=learned.lr_to_use,
+    )

@@ -12,7 +12,7 @@ End = tuple[torch.Tensor, dict[str, torch.Tensor]]  # an expert's last parameter
 
 
 @torch.no_grad()
-def logits_of(network: FlatNetwork, end: End, images_MCHW: torch.Tensor, device: torch.device) -> torch.Tensor:
+def expert_logits(network: FlatNetwork, end: End, images_MCHW: torch.Tensor, device: torch.device) -> torch.Tensor:
     """An expert's logits (M, K), on `device`, where the network is; the images may lie elsewhere."""
     theta_P, buffers = (
         end[0].to(device, images_MCHW.dtype),

@@ -5,12 +5,12 @@ life of what runs (heartbeat.py).
 """
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from padray.fingerprint import FOLDERS
+from padray.fingerprint import stage_of
 from padray.machine.files import shown
 from padray.operations import heartbeat
 from padray.operations.heartbeat import Sign
@@ -32,11 +32,56 @@ class _Event:
 
 _EVENT = TypeAdapter(_Event)
 _LONGEST = 500  # characters of a text in a sign of life
-_STAGES = {room: stage for stage, room in FOLDERS.items()}
 
 
-def status_of(location: Location) -> dict[str, Any]:
-    """What `--json` prints: what runs, unfinished artefacts (the one last written first), what each stage has taken.
+@dataclass(frozen=True)
+class Run(Sign):
+    """A command that runs, or one that came to an end before its work did, and where it stands.
+
+    Attributes:
+        state: running; stopped, which says why; silent: killed, or its machine is gone or does not reach the storage.
+        age_s: of its last sign.
+    """
+
+    state: Literal["running", "stopped", "silent"]
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An artefact without a manifest: its objects by kind, the furthest of them, and seconds since it was added to."""
+
+    artifact: str
+    stage: str
+    objects: dict[str, int]
+    last: str
+    idle_s: float
+
+
+@dataclass
+class Taken:
+    """What a stage has taken so far: units, their seconds, those that were lost, and how many hosts made them."""
+
+    stage: str
+    units: int = 0
+    seconds: float = 0.0
+    lost: int = 0
+    hosts: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs, how many artefacts are finished, which are not, the one last written first, and what stages took."""
+
+    storage: str
+    runs: list[Run]
+    finished: int
+    unfinished: list[Unfinished]
+    stages: list[Taken]
+
+
+def status_of(location: Location) -> Status:
+    """How far the work in a storage root is.
 
     Raises:
         InputError: the root holds no storage of padray.
@@ -44,43 +89,34 @@ def status_of(location: Location) -> dict[str, Any]:
     check_root(location)
     found = folders(location)
     unfinished = [_unfinished(location, path, keys) for path, keys in found.items() if f"{path}/{MANIFEST}" not in keys]
-    return {
-        "storage": location.uri, "runs": [_run(sign, age) for sign, age in heartbeat.signs(location)],
-        "finished": len(found) - len(unfinished),
-        "unfinished": sorted(unfinished, key=lambda line: float(line["idle_s"])), "stages": _taken(location),
-    }  # fmt: skip
+    runs = [_run(sign, age) for sign, age in heartbeat.signs(location)]
+    waiting = sorted(unfinished, key=lambda line: line.idle_s)
+    return Status(location.uri, runs, len(found) - len(unfinished), waiting, _taken(location))
 
 
-def _run(sign: Sign, age: float) -> dict[str, Any]:
-    """A command that runs, or one that came to an end before its work did, and where it stands.
-
-    `silent` is one that was killed, or whose machine is gone or does not reach the storage: it says nothing any more.
-    """
-    state = "stopped" if sign.end else "running" if age < heartbeat.SILENT_S else "silent"
-    return {**_printable(asdict(sign)), "state": state, "age_s": age}
+def _run(sign: Sign, age: float) -> Run:
+    state: Literal["running", "stopped", "silent"] = "running" if age < heartbeat.SILENT_S else "silent"
+    return Run(**vars(_printable(sign)), state="stopped" if sign.end else state, age_s=age)
 
 
-def _printable(tree: Any) -> Any:
+def _printable(value: Any) -> Any:
     """The same with texts that a line can hold, whoever wrote them."""
-    if isinstance(tree, dict):
-        return {key: _printable(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_printable(value) for value in tree]
-    return shown(tree, _LONGEST) if isinstance(tree, str) else tree
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{name: _printable(part) for name, part in vars(value).items()})
+    if isinstance(value, tuple):
+        return tuple(_printable(part) for part in value)
+    return shown(value, _LONGEST) if isinstance(value, str) else value
 
 
-def _unfinished(location: Location, path: str, keys: Collection[str]) -> dict[str, Any]:
-    """What an artefact without a manifest has, by kind of object, and the seconds since something was added."""
+def _unfinished(location: Location, path: str, keys: Collection[str]) -> Unfinished:
     names = [split_key(key)[0] for key in keys if split_key(key)[1]]
     kinds: dict[str, int] = {}
     for name in names:
         kind = name.rsplit("-", 1)[0]
         kinds[kind] = kinds.get(kind, 0) + 1
     ages = [age for key in keys if (age := _age(location, key)) is not None]
-    return {
-        "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": kinds,
-        "last": max(names, key=_how_far, default=""), "idle_s": min(ages, default=0.0),
-    }  # fmt: skip
+    stage, last = stage_of(path), max(names, key=_how_far, default="")
+    return Unfinished(path, stage, kinds, last, min(ages, default=0.0))
 
 
 def _how_far(name: str) -> tuple[bool, str]:
@@ -95,14 +131,15 @@ def _age(location: Location, key: str) -> float | None:
         return None
 
 
-def _taken(location: Location) -> list[dict[str, Any]]:
-    """Units, their seconds, and the hosts and losses of each stage, in the order of the stages."""
-    stages: dict[str, dict[str, Any]] = {}
+def _taken(location: Location) -> list[Taken]:
+    """What each stage has taken, in the order of the stages."""
+    stages: dict[str, Taken] = {}
+    hosts: dict[str, set[str]] = {}
     for event in read_events(location, _EVENT):
-        line = stages.setdefault(event.stage, {"units": 0, "seconds": 0.0, "lost": 0, "hosts": set()})
+        line = stages.setdefault(event.stage, Taken(event.stage))
         if event.event == "finished":
-            line["units"] += 1
-            line["seconds"] += event.seconds
-            line["hosts"].add(event.host)
-        line["lost"] += event.event == "lost"
-    return [{"stage": stage, **line, "hosts": len(line["hosts"])} for stage, line in stages.items()]
+            line.units += 1
+            line.seconds += event.seconds
+            hosts.setdefault(event.stage, set()).add(event.host)
+        line.lost += event.event == "lost"
+    return [replace(line, hosts=len(hosts.get(stage, ()))) for stage, line in stages.items()]

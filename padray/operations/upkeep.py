@@ -1,4 +1,4 @@
-"""What a storage root is kept in order with: verify and repair, remove, and how many bytes lie where.
+"""What a storage root is kept in order with: verify and repair, remove.
 
 A repair deletes nothing but what a finding names, and leaves each folder so that the command that made it makes again
 exactly what is missing: a manifest that lists less is extended, a folder without one is taken up as unfinished work.
@@ -6,23 +6,21 @@ exactly what is missing: a manifest that lists less is extended, a folder withou
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from padray.errors import InfrastructureError, InputError
-from padray.fingerprint import FOLDERS, Identity, set_fingerprint, set_iterations
+from padray.fingerprint import Identity, set_fingerprint, set_iterations
 from padray.stages import facts
 from padray.stages.progress import Notify, Progress
 from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
 from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location
-from padray.store.roots import ASIDE, check_root, folders, read_manifests, the_one
+from padray.store.roots import check_root, folders, read_manifests, the_one
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
     "scores": ("network-",), "experts": ("expert-",), "distill": ("set-", "history-", "checkpoint-"),
     "evaluation": ("cell-",), "search": ("trial-",), "study": ("cell-",),
 }  # fmt: skip
-_STAGES = {room: stage for stage, room in FOLDERS.items()}
 _IN_FLIGHT_S = 3600.0  # a write that began so long ago is over, unless an age was given
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -35,6 +33,30 @@ class Line:
     remedy: str
     acts: bool
     leftover: Leftover | None = None
+
+
+@dataclass(frozen=True)
+class FindingLine:
+    """A finding as it is printed; `repair`: what repair does about it."""
+
+    artifact: str
+    key: str
+    kind: str
+    problem: str
+    repair: str
+    repaired: bool
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked, and what was found; `wrong`: how many faults are left."""
+
+    storage: str
+    artifacts: int
+    objects: int
+    bytes: int
+    findings: list[FindingLine]
+    wrong: int
 
 
 @dataclass
@@ -51,20 +73,16 @@ class Inspection:
         """How many faults are left; unfinished work is none."""
         return sum(line.finding.kind in FAULTS and line.finding.key not in self.repaired for line in self.lines)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Verified:
         """What `--json` prints."""
-        listed = [item for found in self.audits if found.manifest for item in found.manifest.objects]
-        findings = [
-            {
-                "artifact": line.finding.folder, "key": line.finding.key, "kind": line.finding.kind,
-                "problem": line.finding.problem, "repair": line.remedy, "repaired": line.finding.key in self.repaired,
-            }
-            for line in self.lines
-        ]  # fmt: skip
-        return {
-            "storage": self.location.uri, "artifacts": len(self.audits), "objects": len(listed),
-            "bytes": sum(item.size for item in listed), "findings": findings, "wrong": self.wrong,
-        }  # fmt: skip
+        listed = [item for audited in self.audits if audited.manifest for item in audited.manifest.objects]
+        size = sum(item.size for item in listed)
+        findings = [self._line(line) for line in self.lines]
+        return Verified(self.location.uri, len(self.audits), len(listed), size, findings, self.wrong)
+
+    def _line(self, line: Line) -> FindingLine:
+        of, repaired = line.finding, line.finding.key in self.repaired
+        return FindingLine(of.folder, of.key, of.kind, of.problem, line.remedy, repaired)
 
 
 def seconds_of(age: str) -> float:
@@ -257,8 +275,18 @@ def _one(location: Location, identifier: str) -> tuple[str, Manifest | InputErro
     return the_one(identifier, location, ((path, read.get(path)) for path in folders(location)), "padray du")
 
 
-def remove(location: Location, identifier: str, force: bool) -> dict[str, Any]:
-    """Remove an artefact, finished or not; what `--json` prints.
+@dataclass(frozen=True)
+class Removed:
+    """What was removed; `dependants`: what was made from it, and is still there."""
+
+    removed: str
+    objects: int
+    bytes: int
+    dependants: list[str]
+
+
+def remove(location: Location, identifier: str, force: bool) -> Removed:
+    """Remove an artefact, finished or not.
 
     Raises:
         InputError: none or several fit, or others were made from it and `force` does not say to remove it even so.
@@ -274,7 +302,7 @@ def remove(location: Location, identifier: str, force: bool) -> dict[str, Any]:
         )
     sizes = location.sizes(path).values()
     Folder(location, path, "").delete()
-    return {"removed": path, "objects": len(sizes), "bytes": sum(sizes), "dependants": needing}
+    return Removed(path, len(sizes), sum(sizes), needing)
 
 
 def dependants(location: Location, path: str, manifest: Manifest | InputError | None) -> list[str]:
@@ -291,26 +319,3 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
         return any(str(one).startswith(tuple(names)) for one in flat)
 
     return [folder for folder, other in read_manifests(location) if folder != path and uses(other)]
-
-
-def usage(location: Location) -> dict[str, Any]:
-    """Bytes of every artefact and stage, the largest first; what `--json` prints."""
-    check_root(location)
-    found = {**folders(location), **{room: location.sizes(room) for room in ASIDE}}
-    lines: list[dict[str, Any]] = [
-        {
-            "artifact": path, "stage": _STAGES.get(path.split("/")[0], path), "objects": len(keys),
-            "bytes": sum(keys.values()),
-            "finished": path in ASIDE or f"{path}/{MANIFEST}" in keys,
-        }
-        for path, keys in found.items() if keys
-    ]  # fmt: skip
-    stages: dict[str, int] = {}
-    for line in lines:
-        stages[line["stage"]] = stages.get(line["stage"], 0) + line["bytes"]
-
-    def place(line: dict[str, Any]) -> tuple[int, str, int, str]:
-        return -stages[line["stage"]], line["stage"], -line["bytes"], line["artifact"]
-
-    largest = dict(sorted(stages.items(), key=lambda item: -item[1]))
-    return {"artifacts": sorted(lines, key=place), "stages": largest, "total": sum(stages.values())}

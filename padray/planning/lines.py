@@ -1,7 +1,7 @@
 """What a plan is made of: lines of units, and the kinds of work that a unit consists of."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from padray.networks.settings import NetworkSettings
 
@@ -78,19 +78,58 @@ class Line:
         """Samples, or iterations, of these kinds in one unit."""
         return sum(part.amount for part in self.parts if part.task.kind in kinds)
 
-    def told(self, pace: "Pace | None") -> dict[str, Any]:
-        """What `--json` prints of a line; seconds are None where nobody has measured them."""
+    def planned(self, pace: "Pace | None") -> "PlannedLine":
+        """The line with its seconds."""
         seconds = pace.seconds if pace and self.parts else None
-        trained = self.amount("experts", "scores", "teacher", "standard", "taught")
-        return {
-            "stage": self.stage, "unit": self.what, "units": self.units, "there": self.there, "to_do": self.to_do,
-            "at_most": self.at_most, "steps": self.steps, "samples_trained": trained,
-            "samples_looked_at": self.amount("look"), "iterations": self.amount("iteration"),
-            "seconds": seconds, "hours": None if seconds is None else seconds * self.left / 3600,
-            "measured": pace.source if pace and self.parts else None,
-            "bytes": self.unit_bytes * self.to_do, "bytes_exact": self.exact, "memory": self.memory,
-            "memory_shared": self.shared,
-        }  # fmt: skip
+        return PlannedLine(
+            stage=self.stage,
+            unit=self.what,
+            units=self.units,
+            there=self.there,
+            to_do=self.to_do,
+            at_most=self.at_most,
+            steps=self.steps,
+            samples_trained=self.amount("experts", "scores", "teacher", "standard", "taught"),
+            samples_looked_at=self.amount("look"),
+            iterations=self.amount("iteration"),
+            seconds=seconds,
+            hours=None if seconds is None else seconds * self.left / 3600,
+            measured=pace.source if pace and self.parts else None,
+            bytes=self.unit_bytes * self.to_do,
+            bytes_exact=self.exact,
+            memory=self.memory,
+            memory_shared=self.shared,
+        )
+
+
+@dataclass(frozen=True)
+class PlannedLine:
+    """A line as `--json` prints it.
+
+    Attributes:
+        samples_trained, samples_looked_at, steps, iterations: of one unit.
+        seconds, hours: of one unit, and of all that is to do; None where nobody has measured them.
+        measured: how the seconds are known.
+        bytes: that all that is to do leaves in storage.
+    """
+
+    stage: str
+    unit: str
+    units: int
+    there: int
+    to_do: int
+    at_most: bool
+    steps: int
+    samples_trained: int
+    samples_looked_at: int
+    iterations: int
+    seconds: float | None
+    hours: float | None
+    measured: str | None
+    bytes: int
+    bytes_exact: bool
+    memory: int
+    memory_shared: int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """`padray plan`: what a run would take. Nothing is written, and nothing is asked for outside the storage."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from padray import fingerprint
 from padray.errors import InputError
@@ -11,6 +10,7 @@ from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.outline import NOWHERE, digest_of, know
 from padray.planning.prices import PriceTable
+from padray.planning.result import ClusterPlan, DataSummary, Plan, Total
 from padray.stages import data, pipeline
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
@@ -31,8 +31,8 @@ class Asked:
     nodes: int | None = None
 
 
-def plan(context: Context, asked: Asked) -> dict[str, Any]:
-    """What `--json` prints: the stages' lines, their sum, and what is worth knowing of them.
+def plan(context: Context, asked: Asked) -> Plan:
+    """The stages' lines, their sum, and what is worth knowing of them.
 
     Raises:
         InputError: settings, data or storage cannot be used, as the run itself would say; no price or price table.
@@ -48,17 +48,16 @@ def plan(context: Context, asked: Asked) -> dict[str, Any]:
     timed, calibrated = _timed(chain, own + more, asked.calibrated)
     lines = wall.Lines(timed[: len(own)], timed[len(own) :])
     per_hour, known = price if isinstance(price, float) else None, chain.known
-    return {
-        "config": context.name, "storage": context.location.uri,
-        "data": {
-            "known_from": known.source, "shape": list(known.shape), "classes": known.classes, "train": known.train,
-            "validation": known.validation, "test": known.test,
-        },
-        "device": calibrate.device_name(context.config) if calibrated else None,
-        "stages": [line.told(pace) for line, pace in timed], "total": _total(timed, per_hour),
-        "cluster": None if asked.nodes is None else _cluster(chain, lines, asked.nodes, price),
-        "notes": _notes(chain, timed, calibrated),
-    }  # fmt: skip
+    return Plan(
+        config=context.name,
+        storage=context.location.uri,
+        data=DataSummary(known.source, known.shape, known.classes, known.train, known.validation, known.test),
+        device=calibrate.device_name(context.config) if calibrated else None,
+        stages=[line.planned(pace) for line, pace in timed],
+        total=_total(timed, per_hour),
+        cluster=None if asked.nodes is None else _cluster(chain, lines, asked.nodes, price),
+        notes=_notes(chain, timed, calibrated),
+    )
 
 
 def _timed(chain: Chain, lines: list[Line], calibrated: bool) -> tuple[list[tuple[Line, Pace | None]], bool]:
@@ -72,9 +71,9 @@ def _timed(chain: Chain, lines: list[Line], calibrated: bool) -> tuple[list[tupl
     return [(line, pace or calibrate.pace(line, paces)) for line, pace in timed], True
 
 
-def _cluster(chain: Chain, lines: wall.Lines, nodes: int, price: prices.Price | None) -> dict[str, Any]:
+def _cluster(chain: Chain, lines: wall.Lines, nodes: int, price: prices.Price | None) -> ClusterPlan:
     table = price if isinstance(price, PriceTable) else prices.one_device(chain.config, price or 0.0)
-    return wall.told(chain, lines, nodes, table, price is not None)
+    return wall.plan(chain, lines, nodes, table, price is not None)
 
 
 def _open(context: Context) -> Chain:
@@ -88,19 +87,21 @@ def _open(context: Context) -> Chain:
     return Chain(replace(context, stored_data=None), known, place)
 
 
-def _total(timed: list[tuple[Line, Pace | None]], price: float | None) -> dict[str, Any]:
-    """The sums over what is to do. Hours are known once each part is, but for the dataset's."""
+def _total(timed: list[tuple[Line, Pace | None]], price: float | None) -> Total:
     waiting = [(line, pace) for line, pace in timed if line.left]
     hours = [pace.seconds * line.left / 3600 if pace else None for line, pace in waiting if line.parts]
     total = sum(h for h in hours if h is not None) if all(h is not None for h in hours) else None
-    return {
-        "units": sum(line.units for line, _ in timed), "to_do": sum(line.to_do for line, _ in timed),
-        "at_most": any(line.at_most for line, _ in waiting), "hours": total,
-        "bytes": sum(line.unit_bytes * line.to_do for line, _ in timed),
-        "memory": max((line.memory for line, _ in waiting), default=0),
-        "memory_shared": max((line.shared for line, _ in waiting), default=0), "price_per_hour": price,
-        "money": None if price is None or total is None else price * total,
-    }  # fmt: skip
+    return Total(
+        units=sum(line.units for line, _ in timed),
+        to_do=sum(line.to_do for line, _ in timed),
+        at_most=any(line.at_most for line, _ in waiting),
+        hours=total,
+        bytes=sum(line.unit_bytes * line.to_do for line, _ in timed),
+        memory=max((line.memory for line, _ in waiting), default=0),
+        memory_shared=max((line.shared for line, _ in waiting), default=0),
+        price_per_hour=price,
+        money=None if price is None or total is None else price * total,
+    )
 
 
 def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool) -> list[str]:

@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from padray.config import Config
 from padray.errors import InputError
@@ -12,6 +11,7 @@ from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.prices import NodeType, PriceTable
+from padray.planning.result import ClusterPlan, NodeLine, SimulatedLine, StageHours
 from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import Outcome, Setting, drawn, limit, simulate
 from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
@@ -75,8 +75,8 @@ class Site:
         return Setting(fleet, math.inf if rate is None else 1e6 * rate)
 
 
-def told(chain: Chain, lines: Lines, nodes: int, table: PriceTable, priced: bool) -> dict[str, Any]:
-    """What `--json` prints of a cluster: a row for each type of node.
+def plan(chain: Chain, lines: Lines, nodes: int, table: PriceTable, priced: bool) -> ClusterPlan:
+    """The work on a cluster: a line for each type of node.
 
     Args:
         priced: whether the table's prices mean anything.
@@ -91,31 +91,31 @@ def told(chain: Chain, lines: Lines, nodes: int, table: PriceTable, priced: bool
     if not fitting:
         name, site = next(iter(sites.items()))
         raise InputError(f"none of the types of nodes can run this: {name} {site.unfit}")
-    return {
-        "nodes": nodes, "as_of": table.as_of, "source": table.source, "currency": table.currency, "priced": priced,
-        "types": [_row(name, _Run(chain, lines, site), priced) for name, site in fitting.items()],
-        "unfit": {name: site.unfit for name, site in sites.items() if site.unfit},
-    }  # fmt: skip
+    types = [_line(name, _Run(chain, lines, site), priced) for name, site in fitting.items()]
+    unfit = {name: site.unfit for name, site in sites.items() if site.unfit}
+    return ClusterPlan(nodes, table.as_of, table.source, table.currency, priced, types, unfit)
 
 
-def _row(name: str, run: "_Run", priced: bool) -> dict[str, Any]:
+def _line(name: str, run: "_Run", priced: bool) -> NodeLine:
     site = run.site
     node = site.node
-    row: dict[str, Any] = {
-        "node": name, "workers": site.workers, "spot": node.spot, "hours_to_loss": node.hours_to_loss,
-        "speed": node.speed,
-    }  # fmt: skip
+    about = name, site.workers, node.spot, node.hours_to_loss, node.speed
     if not run.lines.is_known:
-        return {**row, "hours": None, "money": None, "stages": []}
+        return NodeLine(*about, hours=None, money=None, stages=[])
     stages = run.stages()
     outcome, setting = _middle(stages, site.setting)
     money = (outcome.nodes_s * site.node.per_hour + outcome.seconds * site.table.head_per_hour) / 3600
-    return {
-        **row, "hours": outcome.seconds / 3600, "money": money if priced else None,
-        "node_hours": outcome.nodes_s / 3600, "efficiency": outcome.efficiency,
-        "limit": limit(stages, setting, outcome), "nodes_lost": outcome.nodes_lost, "units_lost": outcome.units_lost,
-        "stages": [{"stage": span.name, "hours": span.seconds / 3600} for span in outcome.spans],
-    }  # fmt: skip
+    return SimulatedLine(
+        *about,
+        hours=outcome.seconds / 3600,
+        money=money if priced else None,
+        stages=[StageHours(span.name, span.seconds / 3600) for span in outcome.spans],
+        node_hours=outcome.nodes_s / 3600,
+        efficiency=outcome.efficiency,
+        limit=limit(stages, setting, outcome),
+        nodes_lost=outcome.nodes_lost,
+        units_lost=outcome.units_lost,
+    )
 
 
 def _middle(stages: Sequence[Stage], setting: Setting) -> tuple[Outcome, Setting]:

@@ -173,7 +173,7 @@ class AccuracyInfo(NamedTuple):
 
 def accuracy_info(rows: Sequence[Row]) -> AccuracyInfo:
     """The table's rows as points."""
-    points = tuple(Point(r["architecture"], r["source"], r["mean"], r["std"], tuple(r["values"])) for r in rows)
+    points = tuple(Point(r.architecture, r.source, r.mean, r.std, tuple(r.values)) for r in rows)
     architectures = tuple(dict.fromkeys(point.architecture for point in points))
     present = {point.source for point in points}
     return AccuracyInfo(architectures, tuple(s for s in SOURCES if s in present), points)

@@ -143,7 +143,7 @@ def _uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _view(subject: Subject) -> dict[str, Any]:
+def _view(subject: Subject) -> dict[str, object]:
     """What the template shows, in its order."""
     config, facts, distill = subject.config, subject.synthetic.facts, subject.config.distill
     settings = words.settings(config)
@@ -188,30 +188,47 @@ def _view(subject: Subject) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _search(subject: Subject) -> dict[str, Any] | None:
+def _search(subject: Subject) -> search_view.SearchPart | None:
     if subject.search is None:
         return None
     return search_view.view(subject.search, subject.rows, subject.name, subject.overrides)
 
 
-def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Network by network: its rows, and the difference of the set to its control."""
-    names = dict.fromkeys(row["architecture"] for row in rows)
+@dataclass(frozen=True)
+class _Shown:
+    """A row of the table in words."""
+
+    source: str
+    trained_on: str
+    accuracy: str
+    n: int
+    lr: str
+    balanced: str
+    values: str
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A network's rows, and the difference of the set to its control."""
+
+    architecture: str
+    difference: words.Difference | None
+    rows: list[_Shown]
+
+
+def _table(rows: Sequence[Row]) -> list[_Group]:
+    """Network by network."""
+    balanced = shows_balanced(rows)
     return [
-        {
-            "architecture": name, "difference": words.difference(rows, name),
-            "rows": [
-                {
-                    "source": row["source"], "trained_on": info.SOURCES[row["source"]],
-                    "accuracy": words.accuracy(row), "n": row["n"], "lr": f"{row['lr']:.3g}",
-                    "balanced": words.accuracy(row, "balanced_") if shows_balanced(rows) else "",
-                    "values": ", ".join(f"{100 * value:.2f}" for value in row["values"]),
-                }
-                for row in rows if row["architecture"] == name
-            ],
-        }
-        for name in names
-    ]  # fmt: skip
+        _Group(name, words.difference(rows, name), [_shown(row, balanced) for row in rows if row.architecture == name])
+        for name in dict.fromkeys(row.architecture for row in rows)
+    ]
+
+
+def _shown(row: Row, balanced: bool) -> _Shown:
+    values = ", ".join(f"{100 * value:.2f}" for value in row.values)
+    also = words.accuracy(row, balanced=True) if balanced else ""
+    return _Shown(row.source, info.SOURCES[row.source], words.accuracy(row), row.n, f"{row.lr:.3g}", also, values)
 
 
 def _experts(subject: Subject) -> str:

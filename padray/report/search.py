@@ -6,7 +6,7 @@ The report knows of no search but what it is handed here: `SearchSummary` points
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -79,7 +79,7 @@ class SearchSummary:
             "search": self.identity.fingerprint, "default_set": self.default_set.fingerprint,
             "from": self.config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}),
             "trials": [trial.__dict__ for trial in self.trials], "best": self.best,
-            "importances": list(self.importances.items()), "default": list(self.default),
+            "importances": list(self.importances.items()), "default": [asdict(row) for row in self.default],
         }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ class Comparison(NamedTuple):
 def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]:
     """Network by network, where both were evaluated."""
     found = []
-    for name in dict.fromkeys(row["architecture"] for row in best):
+    for name in dict.fromkeys(row.architecture for row in best):
         own, other = words.find(best, name, "distilled"), words.find(default, name, "distilled")
         if own is not None and other is not None:
             found.append(Comparison(name, own, other, words.between(own, other)))

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config
@@ -14,47 +15,94 @@ from padray.report.search import SearchSummary, TrialLine
 from padray.settings.space import ParameterSpec
 
 
-def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """What the template shows, in its order."""
-    found = search.comparisons(rows, summary.default)
+@dataclass(frozen=True)
+class Compared:
+    """The best settings beside the defaults on one network, in words."""
+
+    architecture: str
+    best: str
+    default: str
+    n: int
+    difference: str
+    error: str
+    sure: bool
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial as a row of texts, its parameters in the order of the space."""
+
+    number: int
+    state: str
+    best: bool
+    value: str
+    reason: str
+    parameters: list[str]
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """What the template shows of a search, in its order.
+
+    Attributes:
+        parameters: of each its name, what was searched, its default, and its value in the best trial.
+        space: the space as a file, where the command needs one.
+        chosen: the parameters that the best trial has.
+    """
+
+    verdict: str
+    comparisons: list[Compared]
+    description: str
+    parameters: list[tuple[str, str, str, str]]
+    names: list[str]
+    trials: list[TrialRow]
+    top: list[TrialRow]
+    no_importances: str
+    command: str
+    space: str
+    best_file: str
+    chosen: set[str]
+
+
+def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> SearchPart:
+    """A search beside the table of its best settings."""
+    comparisons, best = search.comparisons(rows, summary.default), summary.winner.parameters
     order = ("failed", "stopped", "finished")
     ranked = sorted(summary.trials, key=lambda trial: (order.index(trial.state), trial.value or 0.0), reverse=True)
     again, needs_space = command(summary, name, overrides)
-    return {
-        "verdict": search.verdict(found, summary),
-        "comparisons": [
-            {
-                "architecture": c.architecture, "best": words.accuracy(c.best), "default": words.accuracy(c.default),
-                "n": c.best["n"], "difference": c.difference.text,
-                "error": f"{c.difference.error:.1f}" if c.difference.known else "?", "sure": c.difference.clear,
-            }
-            for c in found
-        ],
-        "description": search.describe(summary),
-        "parameters": [
-            (key, searched(spec), shown(summary.defaults[key]),
-             shown(summary.winner.parameters[key]) if key in summary.winner.parameters else "")
+    return SearchPart(
+        verdict=search.verdict(comparisons, summary),
+        comparisons=[_compared(each) for each in comparisons],
+        description=search.describe(summary),
+        parameters=[
+            (key, searched(spec), shown(summary.defaults[key]), shown(best[key]) if key in best else "")
             for key, spec in summary.config.search.space.items()
         ],
-        "names": list(short_names(list(summary.config.search.space)).values()),
-        "trials": [_line(summary, trial) for trial in summary.trials],
-        "top": [_line(summary, trial) for trial in ranked[: search.MOST_SHOWN]],
-        "no_importances": search.NO_IMPORTANCES,
-        "command": again,
-        "space": space_yaml(summary.config) if needs_space else "",
-        "best_file": f"{summary.identity.folder}/best.yaml",
-        "found": set(summary.winner.parameters),
-    }  # fmt: skip
+        names=list(short_names(list(summary.config.search.space)).values()),
+        trials=[_row(summary, trial) for trial in summary.trials],
+        top=[_row(summary, trial) for trial in ranked[: search.MOST_SHOWN]],
+        no_importances=search.NO_IMPORTANCES,
+        command=again,
+        space=space_yaml(summary.config) if needs_space else "",
+        best_file=f"{summary.identity.folder}/best.yaml",
+        chosen=set(best),
+    )
 
 
-def _line(summary: SearchSummary, trial: TrialLine) -> dict[str, Any]:
-    """A trial as a row of texts, its parameters in the order of the space."""
-    space = summary.config.search.space
-    return {
-        "number": trial.number, "state": trial.state, "best": trial.number == summary.best,
-        "value": search.value_text(trial), "reason": search.shareable(trial.reason),
-        "parameters": [shown(trial.parameters[key]) if key in trial.parameters else "–" for key in space],
-    }  # fmt: skip
+def _compared(pair: search.Comparison) -> Compared:
+    difference = pair.difference
+    error = f"{difference.error:.1f}" if difference.known else "?"
+    best, default = words.accuracy(pair.best), words.accuracy(pair.default)
+    return Compared(pair.architecture, best, default, pair.best.n, difference.text, error, difference.clear)
+
+
+def _row(summary: SearchSummary, trial: TrialLine) -> TrialRow:
+    values = trial.parameters
+    shown_values = [shown(values[key]) if key in values else "–" for key in summary.config.search.space]
+    reason = search.shareable(trial.reason)
+    return TrialRow(
+        trial.number, trial.state, trial.number == summary.best, search.value_text(trial), reason, shown_values
+    )
 
 
 def searched(spec: ParameterSpec) -> str:

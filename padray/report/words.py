@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation.controls import CHOOSING
-from padray.evaluation.table import Row, diverged, spread
+from padray.evaluation.table import Row, diverged
 from padray.synthetic.set import USUAL_LR
 
 
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 
 def find(rows: Sequence[Row], architecture: str, source: str) -> Row | None:
     """The row of an architecture and a source, if there is one."""
-    return next((r for r in rows if (r["architecture"], r["source"]) == (architecture, source)), None)
+    return next((r for r in rows if (r.architecture, r.source) == (architecture, source)), None)
 
 
 def difference(rows: Sequence[Row], architecture: str) -> Difference | None:
@@ -54,19 +54,19 @@ def difference(rows: Sequence[Row], architecture: str) -> Difference | None:
 
 def between(one: Row, other: Row) -> Difference:
     """One row minus another; its standard error takes their networks as independent."""
-    error = math.sqrt(one["std"] ** 2 / one["n"] + other["std"] ** 2 / other["n"])
-    known = min(one["n"], other["n"]) > 1
-    return Difference(one["architecture"], 100 * (one["mean"] - other["mean"]), 100 * error, known)
+    error = math.sqrt(one.std**2 / one.n + other.std**2 / other.n)
+    known = min(one.n, other.n) > 1
+    return Difference(one.architecture, 100 * (one.mean - other.mean), 100 * error, known)
 
 
-def accuracy(row: Row, kind: str = "") -> str:
-    """`53.7 ± 30.0 % (1 diverged; the others 67.1 ± 0.4)`; `kind` is `balanced_` for the balanced accuracy."""
-    return f"{spread(row, kind)} %{''.join(f' ({said})' for said in diverged(row, kind))}"
+def accuracy(row: Row, balanced: bool = False) -> str:
+    """`53.7 ± 30.0 % (1 diverged; the others 67.1 ± 0.4)`."""
+    return f"{row.spread(balanced).text} %{''.join(f' ({note})' for note in diverged(row, balanced))}"
 
 
 def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "image") -> str:
     """What the set achieves on the network that it was made with, beside its controls."""
-    name = rows[0]["architecture"]
+    name = rows[0].architecture
     article = "an" if name[0] in "aeiou" or name.startswith("mlp") else "a"
     own, control, full = (find(rows, name, source) for source in ("distilled", "random", "full"))
     assert own is not None, "the network that the set was made with is always evaluated"
@@ -78,7 +78,7 @@ def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "imag
 
 def verdict(rows: Sequence[Row], noun: str = "image") -> str:
     """Whether the set beats its control, plainly; on its own network and then on the others."""
-    names = list(dict.fromkeys(row["architecture"] for row in rows))
+    names = list(dict.fromkeys(row.architecture for row in rows))
     found = [d for d in (difference(rows, name) for name in names) if d is not None]
     if not found:
         return f"No control was run, so nothing says whether the set is better than real {noun}s."
@@ -111,11 +111,10 @@ def _others(others: Sequence[Difference]) -> str:
 
 def recovery(rows: Sequence[Row]) -> str:
     """What the set's images are worth with hard labels, where that and the full data were trained on."""
-    found = [
-        f"{row['architecture']} {100 * row['hard_label_recovery']:.1f}"
-        for row in rows if row.get("hard_label_recovery") is not None
-    ]  # fmt: skip
-    return f"Full data minus hard labels (hard-label recovery), in points: {', '.join(found)}." if found else ""
+    points = [
+        f"{row.architecture} {100 * row.hard_label_recovery:.1f}" for row in rows if row.hard_label_recovery is not None
+    ]
+    return f"Full data minus hard labels (hard-label recovery), in points: {', '.join(points)}." if points else ""
 
 
 _EACH = (

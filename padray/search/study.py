@@ -3,7 +3,6 @@
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from padray import fingerprint
 from padray.config import Config
@@ -17,6 +16,7 @@ from padray.search.work import SearchWork
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Progress
 from padray.stages.pipeline import Outcome
+from padray.stages.results import BestTrial, SearchResult, TrialCounts
 
 BEST = "best.yaml"
 SEARCHABLE = ("scores", "schedule", "experts", "distill")
@@ -155,15 +155,18 @@ def cost(config: Config, records: list[TrialRecord]) -> dict[str, int]:
     return {"iterations": sum(record.iterations for record in records), "judges": judged * config.search.seeds}
 
 
-def summary(context: Context, outcome: SearchOutcome) -> dict[str, Any]:
-    """What `--json` prints of a search, beside the chain of its best settings."""
-    return {
-        **pipeline.summary(context, outcome.tested),
-        "best": {"settings": outcome.best.parameters, "validation": outcome.best.value, "trial": outcome.best.number},
-        "trials": {
-            **counts(outcome.records), **cost(context.config, outcome.records),
-            "missing": context.config.search.trials - len(outcome.records),
-            "reasons": [r.reason for r in outcome.records if r.reason],
-        },
-        "default": outcome.default.rows,
-    }  # fmt: skip
+def summary(context: Context, outcome: SearchOutcome) -> SearchResult:
+    """A search's end, beside that of the chain of its best settings."""
+    records, best = outcome.records, outcome.best
+    trials_made = TrialCounts(
+        **counts(records),
+        **cost(context.config, records),
+        missing=context.config.search.trials - len(records),
+        reasons=[record.reason for record in records if record.reason],
+    )
+    return SearchResult(
+        **vars(pipeline.summary(context, outcome.tested)),
+        best=BestTrial(best.parameters, best.value, best.number),
+        trials=trials_made,
+        default=outcome.default.rows,
+    )

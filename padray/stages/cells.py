@@ -5,10 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Annotated
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from padray.config import Config
 from padray.data.datasets import Dataset
@@ -20,7 +19,7 @@ from padray.evaluation.controls import choosing_samples, hardened, random_sample
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, recipe_for
 from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
-from padray.experts.votes import logits_of
+from padray.experts.votes import expert_logits
 from padray.fingerprint import Identity
 from padray.machine.numerics import Numerics, decide
 from padray.networks import factory
@@ -65,42 +64,16 @@ class EvaluationWork:
 
         def make(unit: Unit) -> StoredObject:
             cell = self.cells[unit.id]
-            result = maker.result(cell)
+            content = asdict(maker.result(cell))
             crash_point("evaluate", "before-put", cell.seed)
             place = self.places[cell.source]
-            folder, content = Folder(location, place.folder, place.fingerprint), json.dumps(result, sort_keys=True)
-            return folder.put(cell.id, "json", content.encode(), {_SAID: result})
+            folder = Folder(location, place.folder, place.fingerprint)
+            return folder.put(cell.id, "json", json.dumps(content, sort_keys=True).encode(), {_SAID: content})
 
         return make
 
 
-_Share = Annotated[float, Field(ge=0, le=1)]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """The fields of a stored cell.
-
-    Attributes:
-        validation, validation_balanced: on the samples that `lr_chosen_on` names; None where nothing was chosen.
-        diverged: the loss was not finite, and the accuracies are 0. Older cells, in folders of their own, do not say.
-    """
-
-    source: str
-    architecture: str
-    seed: int
-    lr: Annotated[float, Field(allow_inf_nan=False)]
-    lr_chosen_on: str | None
-    validation: _Share | None
-    validation_balanced: _Share | None
-    test: _Share
-    test_balanced: _Share
-    samples: int
-    epochs: int
-    diverged: bool = False
-
-
-_STORED = TypeAdapter(_Stored)
+_STORED = TypeAdapter(table.CellResult)
 
 
 def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
@@ -130,10 +103,10 @@ def result_of(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResul
     judged = None not in (found.validation, found.validation_balanced)
     if (found.source, found.architecture, found.seed, found.lr) != asked or (cell.lr is not None and not judged):
         raise refusal(folder, item)
-    return asdict(found)
+    return found
 
 
-def _said(item: StoredObject) -> _Stored | None:
+def _said(item: StoredObject) -> table.CellResult | None:
     with suppress(ValidationError):
         return _STORED.validate_python(item.extra.get(_SAID))
     return None
@@ -217,7 +190,7 @@ class _CellMaker:
         trained = StoredExperts(folder, self.config.experts.count)
         network = factory.build(self.config.network, self.dataset.shape, self.dataset.classes, 0)
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())
-        return torch.stack([logits_of(flat, trained.last(k), images, self.device) for k in range(trained.count)])
+        return torch.stack([expert_logits(flat, trained.last(k), images, self.device) for k in range(trained.count)])
 
     def result(self, cell: Cell) -> table.CellResult:
         """What is stored of a cell. A training that diverges is a result too, and none to stop the others for."""
@@ -233,11 +206,22 @@ class _CellMaker:
         except DivergedError:
             score, diverged = Score(_WORST if chooses else None, _WORST), True
         held = "validation" if self.held_out else "train"
-        return {
-            "source": cell.source, "architecture": cell.network.label, "seed": cell.seed, "lr": lr,
-            "lr_chosen_on": held if cell.lr is not None else None, **table.result(score), "diverged": diverged,
-            "samples": len(training.images), "epochs": epochs,
-        }  # fmt: skip
+        test, chosen_by = score.test, score.held
+        assert test is not None, "it was asked for"
+        return table.CellResult(
+            source=cell.source,
+            architecture=cell.network.label,
+            seed=cell.seed,
+            lr=lr,
+            lr_chosen_on=held if cell.lr is not None else None,
+            validation=None if chosen_by is None else chosen_by.plain,
+            validation_balanced=None if chosen_by is None else chosen_by.balanced,
+            test=test.plain,
+            test_balanced=test.balanced,
+            samples=len(training.images),
+            epochs=epochs,
+            diverged=diverged,
+        )
 
     def _judged(self, cell: Cell, training: Samples, recipe: Recipe, splits: RealSplits) -> Score:
         """What a fresh network comes to by the protocol. Raises DivergedError."""

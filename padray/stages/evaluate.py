@@ -231,7 +231,6 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
     objects = [item for id, item in sorted(grid.have.items()) if id.startswith(f"{source}/")]
     inputs = {"data": grid.work.inputs.data.fingerprint}
     if source == "distilled":
-        columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
-        objects.append(folder.put("table", "parquet", stored.encode_table(columns)))
+        objects.append(folder.put("table", "parquet", stored.encode_table(stored.columns_of(table.Row, rows))))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
     context.extend(place, objects, inputs, grid.numerics)

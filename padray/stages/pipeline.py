@@ -1,7 +1,6 @@
 """The chain: data -> scores -> experts -> distil -> evaluate -> report. Each stage makes only what is missing."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from padray.config import Config
 from padray.errors import InputError
@@ -11,6 +10,7 @@ from padray.report.search import SearchSummary
 from padray.stages import data, distill, evaluate, experts, report, scores, stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
+from padray.stages.results import RunResult, SetDigest
 from padray.store.location import check_writable
 
 STAGES = ("data", "scores", "experts", "distill", "evaluate", "report")
@@ -83,10 +83,9 @@ def _describe_set(context: Context, outcome: Outcome) -> None:
     outcome.set_bytes = stored.load_set(folder, iterations).size_bytes
 
 
-def summary(context: Context, outcome: Outcome) -> dict[str, Any]:
-    """What `--json` prints."""
-    return {
-        "config": context.name, "artifacts": context.artifacts, "seconds": context.seconds, "reused": context.reused,
-        "set": {"sha256": outcome.set_digest, "bytes": outcome.set_bytes}, "evaluation": outcome.rows,
-        "report": outcome.report,
-    }  # fmt: skip
+def summary(context: Context, outcome: Outcome) -> RunResult:
+    """A chain's end."""
+    made = SetDigest(outcome.set_digest, outcome.set_bytes)
+    return RunResult(
+        context.name, context.artifacts, context.seconds, context.reused, made, outcome.rows, outcome.report
+    )

@@ -32,9 +32,11 @@ def report_identity(
     """A report means all that is written in it: the set, the rows, the settings, the search, and what was typed."""
     config = context.config
     shown = {
-        "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}), "rows": rows,
-        "name": context.name, "overrides": list(context.overrides),
-    }  # fmt: skip
+        "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}),
+        "rows": [asdict(row) for row in rows],
+        "name": context.name,
+        "overrides": list(context.overrides),
+    }
     if search is not None:
         shown["search"] = search.meaning()
     made = fingerprint.set_fingerprint(distilled, config.distill.iterations)

@@ -1,7 +1,8 @@
 """Datasets, scores, experts and sets as they lie in storage."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -79,7 +80,12 @@ def _why(error: Exception) -> str:
     return shown(str(error))
 
 
-def encode_table(columns: dict[str, Any]) -> bytes:
+def columns_of(kind: type, lines: Sequence[object]) -> dict[str, list[Any]]:
+    """Dataclasses of one kind as a table's columns."""
+    return {field.name: [getattr(line, field.name) for line in lines] for field in fields(kind)}
+
+
+def encode_table(columns: Mapping[str, Any]) -> bytes:
     """Columns as Parquet bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)

@@ -69,10 +69,10 @@ def show_evaluation(context: Context, distilled: Identity, rows: list[Row], cell
     found: dict[int, dict[str, float | None]] = {}
     for cell, result in cells.items():
         if cell.lr is None or cell.lr == _chosen(rows, cell):
-            found.setdefault(cell.seed, {})[f"cells/{cell.source}/{cell.network.label}"] = result["test"]
+            found.setdefault(cell.seed, {})[f"cells/{cell.source}/{cell.network.label}"] = result.test
     for seed in sorted(found):
         file.write(found[seed], seed)
-    means = {f"evaluation/{row['source']}/{row['architecture']}": row["mean"] for row in rows}
+    means = {f"evaluation/{row.source}/{row.architecture}": row.mean for row in rows}
     file.write(means, context.config.distill.iterations)
     file.close()
 
@@ -80,7 +80,7 @@ def show_evaluation(context: Context, distilled: Identity, rows: list[Row], cell
 def _chosen(rows: list[Row], cell: Cell) -> float | None:
     """The learning rate of the table's row that a control's cell belongs to."""
     at = (cell.source, cell.network.label)
-    return next((row["lr"] for row in rows if (row["source"], row["architecture"]) == at), None)
+    return next((row.lr for row in rows if (row.source, row.architecture) == at), None)
 
 
 class _File:

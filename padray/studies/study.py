@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from padray.errors import InputError
 from padray.machine.files import shown
@@ -52,20 +52,45 @@ def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
     return original, study, list(plan.cells(study, asked.changes))
 
 
-def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cell]]) -> dict[str, Any]:
-    """Make the study's table and store it; what `--json` prints."""
+@dataclass(frozen=True)
+class StudySummary:
+    """What `--json` prints of a study.
+
+    Attributes:
+        failed: how many cells did.
+        table: where the page lies.
+    """
+
+    study: str
+    title: str
+    source: str
+    sample: str
+    cells: list[table.CellLine]
+    failed: int
+    table: str
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A study's end: its summary, and the table for a terminal."""
+
+    summary: StudySummary
+    head: list[str]
+    body: list[list[str]]
+
+
+def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cell]]) -> StudyTable:
+    """Make the study's table and store it."""
     original, study, cells = parts
     context = replace(context, name=asked.name)
     made = make(context, study, cells)
     told = table.StudyResult(study, asked.profile, plan.differences(original, cells), made.results)
     uri = _write(context, told, made)
     columns, body = table.lines_for_console(made.results)
-    return {
-        "study": asked.name, "title": table.heading(told), "source": study.source,
-        "sample": table.sample(told), "head": [study.rows.title, *columns], "body": body,
-        "cells": table.summary_rows(made.results), "table": uri,
-        "failed": sum(bool(result.failed) for result in made.results),
-    }  # fmt: skip
+    cells_of_table, failed = table.lines_of(table.entries(made.results)), sum(bool(one.failed) for one in made.results)
+    title, sample = table.heading(told), table.sample(told)
+    summary = StudySummary(asked.name, title, study.source, sample, cells_of_table, failed, uri)
+    return StudyTable(summary, [study.rows.title, *columns], body)
 
 
 def _write(context: Context, told: table.StudyResult, made: Made) -> str:
@@ -76,7 +101,8 @@ def _write(context: Context, told: table.StudyResult, made: Made) -> str:
     shown = _of_cells(context, told.study.kind, made.results)
     page = table.markdown(told, {"table.png": "The table", **{name: shown[name].caption for name in shown}}).encode()
     drawn |= {name: picture.content for name, picture in shown.items()}
-    files = {PAGE: page, "table.parquet": stored.encode_table(table.columns_of(found)), **drawn}
+    columns = stored.columns_of(table.CellLine, table.lines_of(found))
+    files = {PAGE: page, "table.parquet": stored.encode_table(columns), **drawn}
     objects = [*made.units]
     for name, content in files.items():
         stem, suffix = name.rsplit(".", 1)

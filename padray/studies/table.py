@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config
-from padray.evaluation.table import Row
 from padray.studies.make import CellResult
 from padray.studies.plan import FULL, Differences, Shown, Study
 
@@ -122,27 +121,25 @@ def _ours(result: CellResult, source: Shown) -> Ours:
     if not result.rows:
         return Ours()
     label = result.cell.shown_network()
-    rows = [
-        next(row for row in rows if (row["architecture"], row["source"]) == (label, source)) for rows in result.rows
-    ]
-    kind = _kind(result)
+    rows = [next(row for row in rows if (row.architecture, row.source) == (label, source)) for rows in result.rows]
+    balanced = _by_balanced(result)
     if source != "distilled" or len(result.chains) == 1:  # all distillations of a cell share one control
-        values, others = (tuple(rows[0][f"{kind}{part}values"]) for part in ("", "others_"))
-        return Ours(values, others, rows[0]["diverged"], rows[0]["n"])
-    others = tuple(row[f"{kind}others_mean"] for row in rows if row["diverged"] < row["n"])
-    counts = sum(row["diverged"] for row in rows), sum(row["n"] for row in rows)
-    return Ours(tuple(row[f"{kind}mean"] for row in rows), others, *counts)
+        values, others = tuple(rows[0].values_of(balanced)), tuple(rows[0].values_of_others(balanced))
+        return Ours(values, others, rows[0].diverged, rows[0].n)
+    left = tuple(spread.mean for row in rows if (spread := row.others(balanced)))
+    counts = sum(row.diverged for row in rows), sum(row.n for row in rows)
+    return Ours(tuple(row.spread(balanced).mean for row in rows), left, *counts)
 
 
-def _kind(result: CellResult) -> str:
-    """What the names of a row's numbers begin with, for the accuracy that the cell is judged by."""
+def _by_balanced(result: CellResult) -> bool:
+    """Whether the cell is judged by balanced accuracy."""
     config = result.cell.config
-    return "balanced_" if config and config.evaluation.metric == "balanced_accuracy" else ""
+    return config is not None and config.evaluation.metric == "balanced_accuracy"
 
 
 def measure(results: Sequence[CellResult]) -> str:
     """What the numbers are; a study's cells are all judged alike."""
-    kinds = [_kind(result) for result in results if result.cell.config]
+    kinds = [_by_balanced(result) for result in results if result.cell.config]
     return "balanced accuracy" if kinds and kinds[0] else "accuracy"
 
 
@@ -192,18 +189,51 @@ def _teachers(configs: Sequence[Config]) -> str:
     return f" The networks learn from a teacher's labels ({names}), not from those of the sets." if taught else ""
 
 
-def columns_of(found: Sequence[Entry]) -> dict[str, list[Any]]:
-    """The table as columns for Parquet, accuracies in [0, 1]."""
-    return {
-        "row": [e.row for e in found], "column": [e.column for e in found],
-        "mean": [e.mean if e.values else None for e in found], "std": [e.std if e.values else None for e in found],
-        "n": [len(e.values) for e in found], "values": [list(e.values) for e in found],
-        "networks": [e.ours.networks for e in found], "diverged": [e.ours.diverged for e in found],
-        "others_mean": [statistics.fmean(e.ours.others) if e.ours.others else None for e in found],
-        "others_std": [_std(e.ours.others) if e.ours.others else None for e in found],
-        "printed_percent": [None if e.printed is None else str(e.printed) for e in found],
-        "missing": [e.missing for e in found],
-    }  # fmt: skip
+@dataclass(frozen=True)
+class CellLine:
+    """A cell of the table as it is stored and as `--json` prints it, accuracies in [0, 1].
+
+    Attributes:
+        others_mean, others_std: of the networks that did not diverge; None where none is left.
+        printed_percent: the paper's number.
+        missing: why ours is not there, or not whole.
+    """
+
+    row: str
+    column: str
+    mean: float | None
+    std: float | None
+    n: int
+    values: list[float]
+    networks: int
+    diverged: int
+    others_mean: float | None
+    others_std: float | None
+    printed_percent: str | None
+    missing: str
+
+
+def lines_of(found: Sequence[Entry]) -> list[CellLine]:
+    """The table, a line for each cell."""
+    return [_line(entry) for entry in found]
+
+
+def _line(entry: Entry) -> CellLine:
+    ours, printed = entry.ours, entry.printed
+    return CellLine(
+        row=entry.row,
+        column=entry.column,
+        mean=entry.mean if entry.values else None,
+        std=entry.std if entry.values else None,
+        n=len(entry.values),
+        values=list(entry.values),
+        networks=ours.networks,
+        diverged=ours.diverged,
+        others_mean=statistics.fmean(ours.others) if ours.others else None,
+        others_std=_std(ours.others) if ours.others else None,
+        printed_percent=None if printed is None else str(printed),
+        missing=entry.missing,
+    )
 
 
 def markdown(told: StudyResult, pictures: dict[str, str]) -> str:
@@ -248,9 +278,3 @@ def lines_for_console(results: Sequence[CellResult]) -> tuple[list[str], list[li
     found = entries(results)
     columns = list(dict.fromkeys(entry.column for entry in found))
     return columns, _body(found, columns)
-
-
-def summary_rows(results: Sequence[CellResult]) -> list[Row]:
-    """The table for `--json`: one object per cell."""
-    columns = columns_of(entries(results))
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

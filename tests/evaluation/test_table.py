@@ -1,20 +1,18 @@
 """From cells to rows: which lr a control gets, what ± means, and in which order the seeds come."""
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from padray.evaluation import table
+from padray.evaluation.table import CellResult
 
 
-def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5, **balanced: float) -> dict[str, Any]:
+def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5, **balanced: float) -> CellResult:
     """A cell's result; its balanced accuracies are the plain ones unless given."""
-    return {
-        "seed": seed, "test": test, "lr": lr, "validation": validation, "lr_chosen_on": "validation", "diverged": False,
-        "test_balanced": balanced.get("test_balanced", test),
-        "validation_balanced": balanced.get("validation_balanced", validation),
-    }  # fmt: skip
+    also = balanced.get("validation_balanced", validation), test, balanced.get("test_balanced", test)
+    return CellResult("random", "net", seed, lr, "validation", validation, *also, samples=10, epochs=3)
 
 
 def test_the_lr_is_the_best_by_its_mean_on_validation_not_on_test() -> None:
@@ -36,50 +34,50 @@ def test_of_equal_lrs_the_smallest_is_taken_whatever_their_order(order: tuple[fl
 def test_the_spread_is_the_sample_standard_deviation() -> None:
     row = table.row("net", "distilled", [cell(0, 0.2), cell(1, 0.4), cell(2, 0.9)])
     mean = (0.2 + 0.4 + 0.9) / 3
-    assert row["mean"] == pytest.approx(mean)
-    assert row["std"] == pytest.approx(math.sqrt(sum((v - mean) ** 2 for v in (0.2, 0.4, 0.9)) / 2))
-    assert row["n"] == 3
+    assert row.mean == pytest.approx(mean)
+    assert row.std == pytest.approx(math.sqrt(sum((v - mean) ** 2 for v in (0.2, 0.4, 0.9)) / 2))
+    assert row.n == 3
 
 
 def test_one_network_has_no_spread() -> None:
-    assert table.row("net", "distilled", [cell(0, 0.2)])["std"] == 0.0
+    assert table.row("net", "distilled", [cell(0, 0.2)]).std == 0.0
 
 
 def test_values_come_in_the_order_of_the_seeds() -> None:
     row = table.row("net", "random", [cell(10, 0.9), cell(2, 0.4), cell(0, 0.2)])
-    assert row["values"] == [0.2, 0.4, 0.9] and (row["architecture"], row["source"]) == ("net", "random")
+    assert row.values == [0.2, 0.4, 0.9] and (row.architecture, row.source) == ("net", "random")
 
 
 def test_a_row_reads_as_percent() -> None:
     assert table.percent(table.row("net", "distilled", [cell(0, 0.87), cell(1, 0.89)])) == "88.0 ± 1.4 (n=2)"
 
 
-def wild(seed: int, **parts: float) -> dict[str, Any]:
+def wild(seed: int, **parts: float) -> CellResult:
     """A cell whose training diverged."""
-    return {**cell(seed, 0.0, validation=0.0, **parts), "diverged": True}
+    return replace(cell(seed, 0.0, validation=0.0, **parts), diverged=True)
 
 
 def test_a_network_that_diverged_is_counted_and_the_others_have_a_mean_of_their_own() -> None:
     row = table.row("net", "distilled", [cell(0, 0.667), cell(1, 0.675), wild(2), cell(3, 0.671), cell(4, 0.671)])
-    assert (row["n"], row["diverged"], row["values"][2]) == (5, 1, 0.0)
-    assert row["mean"] == pytest.approx(0.8 * 0.671) and row["others_mean"] == pytest.approx(0.671)
-    assert row["others_values"] == [0.667, 0.675, 0.671, 0.671] == row["balanced_others_values"]
-    assert row["others_std"] == pytest.approx(math.sqrt(2 * 0.004**2 / 3))
+    assert (row.n, row.diverged, row.values[2]) == (5, 1, 0.0)
+    assert row.mean == pytest.approx(0.8 * 0.671) and row.others_mean == pytest.approx(0.671)
+    assert row.others_values == [0.667, 0.675, 0.671, 0.671] == row.balanced_others_values
+    assert row.others_std == pytest.approx(math.sqrt(2 * 0.004**2 / 3))
     assert table.percent(row) == "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)"
-    assert table.percent(row, "balanced_") == "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)"
+    assert table.percent(row, balanced=True) == "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)"
 
 
 def test_one_left_is_the_other_and_none_left_has_no_mean() -> None:
     half = table.percent(table.row("net", "x", [cell(0, 0.5), wild(1)]))
     assert half == "25.0 ± 35.4 (n=2, 1 diverged; the other 50.0 ± 0.0)"
     row = table.row("net", "x", [wild(0), wild(1)])
-    assert row["others_mean"] is row["others_std"] is None and row["others_values"] == []
+    assert row.others_mean is row.others_std is None and row.others_values == []
     assert table.percent(row) == "0.0 ± 0.0 (n=2, all diverged)"
 
 
 def test_where_none_diverged_the_others_are_all() -> None:
     row = table.row("net", "distilled", [cell(0, 0.2), cell(1, 0.4)])
-    assert row["diverged"] == 0 and row["others_mean"] == row["mean"] and row["others_std"] == row["std"]
+    assert row.diverged == 0 and row.others_mean == row.mean and row.others_std == row.std
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
@@ -99,9 +97,9 @@ def test_the_metric_chooses_the_lr() -> None:
 
 def test_a_row_holds_both_accuracies() -> None:
     row = table.row("net", "random", [cell(1, 0.9, test_balanced=0.5), cell(0, 0.8, test_balanced=0.3)])
-    assert (row["mean"], row["balanced_mean"]) == (pytest.approx(0.85), pytest.approx(0.4))
-    assert row["balanced_values"] == [0.3, 0.5] and row["balanced_std"] == pytest.approx(math.sqrt(0.02))
-    assert table.percent(row, "balanced_") == "40.0 ± 14.1 (n=2)"
+    assert (row.mean, row.balanced_mean) == (pytest.approx(0.85), pytest.approx(0.4))
+    assert row.balanced_values == [0.3, 0.5] and row.balanced_std == pytest.approx(math.sqrt(0.02))
+    assert table.percent(row, balanced=True) == "40.0 ± 14.1 (n=2)"
 
 
 def test_balanced_accuracy_is_shown_where_it_says_more() -> None:
@@ -114,7 +112,7 @@ def test_hard_label_recovery_is_full_minus_hard_labels_network_by_network() -> N
     means = {("a", "full"): 0.9, ("b", "full"): 0.7, ("a", "hard_labels"): 0.6, ("b", "hard_labels"): 0.65,
              ("a", "distilled"): 0.8, ("c", "hard_labels"): 0.5}  # fmt: skip
     rows = table.with_recovery([table.row(*key, [cell(0, value)]) for key, value in means.items()])
-    found = {(row["architecture"], row["source"]): row["hard_label_recovery"] for row in rows}
+    found = {(row.architecture, row.source): row.hard_label_recovery for row in rows}
     assert found.pop(("a", "hard_labels")) == pytest.approx(0.3)
     assert found.pop(("b", "hard_labels")) == pytest.approx(0.05)
     assert set(found.values()) == {None}, "there is none without the full data, and none for other sources"

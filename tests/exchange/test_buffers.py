@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,8 @@ def in_order(folder: Path) -> list[Snapshots]:
 
 def bring(chain: Chain, source: Path, *overrides: str) -> dict:
     request = commands.Request(overrides, str(chain.root), "inline")
-    return commands.import_artifact(
-        str(source), "mtt-buffer", str(chain.settings), ImportOptions(), request, Console(as_json=True)
-    )
+    given = str(source), "mtt-buffer", str(chain.settings), ImportOptions(), request, Console(as_json=True)
+    return asdict(commands.import_artifact(*given))
 
 
 def distil(chain: Chain, digest: str, *overrides: str, until: str = "distill", fresh: bool = False):
@@ -93,7 +93,7 @@ def test_a_set_is_distilled_from_them_evaluated_and_told_of(chain, brought, noth
     assert outcome.identities["experts"].fingerprint == brought["fingerprint"]
     assert "scores" not in outcome.identities and "experts" in context.reused
     assert outcome.set_digest != chain.outcome.set_digest
-    assert [row["n"] for row in outcome.rows] == [2, 2, 2, 2]
+    assert [row.n for row in outcome.rows] == [2, 2, 2, 2]
     assert outcome.report is not None and Path(outcome.report).is_file()
     distil(chain, brought["experts"], fresh=True)  # forgets what was distilled, not what cannot be made again
     assert Path(brought["artifact"], "manifest.json").is_file()

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from tests.exchange.conftest import Chain, peer_set
 
 
 def take(chain: Chain, layout: str, destination: Path, name: str | None = None) -> dict:
-    return commands.export(name or chain.set_name, layout, str(destination), str(chain.root))
+    return asdict(commands.export(name or chain.set_name, layout, str(destination), str(chain.root)))
 
 
 def stored(chain: Chain) -> dict[str, torch.Tensor]:
@@ -42,7 +43,7 @@ def brought(chain: Chain, source: Path, *overrides: str) -> str:
     made = commands.import_artifact(
         str(source), "pt", str(chain.settings), ImportOptions(), request, Console(as_json=True)
     )
-    return made["use"].split()[-1]
+    return made.use.split()[-1]
 
 
 def test_what_goes_out_as_pt_and_comes_in_again_reaches_the_same_accuracies(chain, tmp_path):
@@ -51,9 +52,9 @@ def test_what_goes_out_as_pt_and_comes_in_again_reaches_the_same_accuracies(chai
     for kind in ("images", "labels", "lr"):
         assert torch.equal(read(tmp_path / "out" / f"{kind}_best.pt"), original[kind])
     request = commands.Request((), str(chain.root), "inline")
-    rows = commands.evaluate([name], request, Console(as_json=True))["evaluation"]
-    theirs = {row["architecture"]: row["values"] for row in rows if row["source"] == "distilled"}
-    ours = {row["architecture"]: row["values"] for row in chain.outcome.rows if row["source"] == "distilled"}
+    rows = commands.evaluate([name], request, Console(as_json=True)).evaluation
+    theirs = {row.architecture: row.values for row in rows if row.source == "distilled"}
+    ours = {row.architecture: row.values for row in chain.outcome.rows if row.source == "distilled"}
     assert theirs == ours and len(ours) == 2
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ JSON = Console(as_json=True)
 
 def bring(chain: Chain, source: Path, *overrides: str, told: ImportOptions | None = None) -> dict:
     request = commands.Request(overrides, str(chain.root), "inline")
-    return commands.import_artifact(str(source), "pt", str(chain.settings), told or ImportOptions(), request, JSON)
+    options = told or ImportOptions()
+    return asdict(commands.import_artifact(str(source), "pt", str(chain.settings), options, request, JSON))
 
 
 def tensors(made: dict) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def plan(settings: object, root: Path, *overrides: str, **asked: Any) -> dict[st
     """What `padray plan --json` prints."""
     request = commands.Request(overrides, str(root), "inline")
     price = asked.pop("price", None)
-    return commands.plan(str(settings), request, Asked(price=price and str(price), **asked), Console(True))
+    return asdict(commands.plan(str(settings), request, Asked(price=price and str(price), **asked), Console(True)))
 
 
 def make(settings: object, root: Path, *overrides: str, until: str = "evaluate") -> pipeline.Outcome:

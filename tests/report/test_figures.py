@@ -18,6 +18,7 @@ from padray.networks.flat import Span
 from padray.report import figures, info
 from padray.report.style import DARK, LIGHT
 from padray.synthetic.set import Learned, SyntheticSet
+from tests.report.test_page import row as any_row
 
 GUARD = TrajectoryMatching.left_out(TrajectorySettings())
 LOW_GUARD = TrajectoryMatching.left_out(TrajectorySettings(max_loss=0.3))
@@ -129,10 +130,7 @@ def test_iterations_in_which_the_expert_did_not_move_say_nothing() -> None:
 
 
 def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
-    rows = [
-        {"architecture": name, "source": source, "mean": 0.5, "std": 0.1, "values": [0.4, 0.6], "n": 2, "lr": 0.1}
-        for name in ("own", "another") for source in ("random", "distilled")
-    ]  # fmt: skip
+    rows = [any_row(name, source, 0.5, 0.1, 2) for name in ("own", "another") for source in ("random", "distilled")]
     found = info.accuracy_info(rows)
     assert found.architectures == ("own", "another") and found.sources == ("distilled", "random")
 

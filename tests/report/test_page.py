@@ -14,6 +14,7 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.data import whitening
 from padray.data.whitening import Preprocessing
+from padray.evaluation.table import Row
 from padray.networks.flat import Span
 from padray.report import page, words
 from padray.report.page import Link, Subject
@@ -23,18 +24,16 @@ from padray.synthetic.set import Learned, SyntheticSet
 HOSTILE = "<script>alert(1)</script>"
 
 
-def row(architecture: str, source: str, mean: float, std: float = 0.01, n: int = 4) -> dict[str, Any]:
-    return {
-        "architecture": architecture, "source": source, "mean": mean, "std": std, "n": n, "values": [mean] * n,
-        "diverged": 0, "lr": 0.01,
-    }  # fmt: skip
+def row(architecture: str, source: str, mean: float, std: float = 0.01, n: int = 4) -> Row:
+    six = mean, std, [mean] * n, mean, std, [mean] * n
+    return Row(architecture, source, *six, n, 0, *six, "accuracy", 0.01, None, None)
 
 
-def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any) -> list[dict[str, Any]]:
+def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any) -> list[Row]:
     return [row(name, "distilled", distilled, **parts), row(name, "random", random, **parts)]
 
 
-def subject(rows: list[dict[str, Any]] | None = None, **parts: Any) -> Subject:
+def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
     config = loading.load("digits-ipc1", ("distill.selection.ratio=0.25", "data.path=/home/me/secret/digits")).config
     facts = {
         "class_names": ["zero", HOSTILE], "dataset": "digits", "iterations": 3, "iteration": 2,

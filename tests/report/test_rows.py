@@ -1,7 +1,6 @@
 """The rows of the proof on the page and on the console: all sources, and balanced accuracy where it says more."""
 
 import re
-from typing import Any
 
 import pytest
 
@@ -9,27 +8,29 @@ from padray.commandline.console import Console
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation import table
+from padray.evaluation.table import CellResult, Row
 from padray.report import figures, info, page, words
 from padray.report.style import DARK, LIGHT
+from padray.stages.results import RunResult, SetDigest
 from tests.report.test_page import subject
 
 SOURCES = ("distilled", "random", "random_soft", "hard_labels", "full")
 
 
-def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[dict[str, Any]]:
+def cell(seed: int, test: float, balanced: float, diverged: bool = False) -> CellResult:
+    return CellResult("x", "net", seed, 0.1, "validation", 0.5, 0.5, test, balanced, 10, 3, diverged)
+
+
+def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[Row]:
     """All sources, with balanced accuracies that are lower by `balanced`."""
     found = []
     for k, source in enumerate(SOURCES):
-        cells = [
-            {"seed": s, "test": 0.5 + 0.05 * k, "test_balanced": 0.5 + 0.05 * k - balanced, "lr": 0.1,
-             "lr_chosen_on": "validation", "diverged": False}
-            for s in range(2)
-        ]  # fmt: skip
+        cells = [cell(seed, 0.5 + 0.05 * k, 0.5 + 0.05 * k - balanced) for seed in range(2)]
         found.append(table.row("net", source, cells, metric))
     return table.with_recovery(found)
 
 
-def text(made: list[dict[str, Any]]) -> str:
+def text(made: list[Row]) -> str:
     told = subject(made)
     html = page.render(told, page.pictures(told))
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
@@ -58,12 +59,10 @@ def test_every_source_has_a_name_and_a_colour():
     "made, shown", [(rows(), False), (rows(balanced=0.2), True), (rows(metric="balanced_accuracy"), True)]
 )
 def test_the_console_has_a_column_of_it_only_then(made, shown, capsys):
-    summary = {"config": "x", "seconds": {}, "reused": [], "artifacts": {}, "evaluation": made,
-               "set": {"sha256": None}, "report": None}  # fmt: skip
-    Console(as_json=False).result(summary)
+    Console(as_json=False).result(RunResult("x", {}, {}, [], SetDigest(), made, None))
     said = capsys.readouterr().out
     assert ("random, balanced" in said) == shown and "55.0 ± 0.0 (n=2)" in said
-    assert ("35.0 ± 0.0 (n=2)" in said) == (made[1]["balanced_mean"] < 0.4)
+    assert ("35.0 ± 0.0 (n=2)" in said) == (made[1].balanced_mean < 0.4)
 
 
 def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
@@ -82,15 +81,11 @@ def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
 def test_a_network_that_diverged_is_told_on_the_page_and_on_the_console(capsys):
     """A mean of 53.7 is no weak set where one network of five did not train at all."""
     made = rows()
-    cells = [
-        {"seed": k, "test": value, "test_balanced": value, "lr": 0.1, "lr_chosen_on": None, "diverged": not value}
-        for k, value in enumerate([0.667, 0.675, 0.0, 0.671, 0.671])
-    ]  # fmt: skip
+    values = [0.667, 0.675, 0.0, 0.671, 0.671]
+    cells = [cell(seed, value, value, diverged=not value) for seed, value in enumerate(values)]
     made[0] = table.row("net", "distilled", cells)
     said = text(made)
     assert said.count("53.7 ± 30.0 % (1 diverged; the others 67.1 ± 0.3)") == 2, "in the headline and in the table"
     assert "(one that diverges counts as 0 %)" in said
-    summary = {"config": "x", "seconds": {}, "reused": [], "artifacts": {}, "evaluation": made,
-               "set": {"sha256": None}, "report": None}  # fmt: skip
-    Console(as_json=False).result(summary)
+    Console(as_json=False).result(RunResult("x", {}, {}, [], SetDigest(), made, None))
     assert "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)" in capsys.readouterr().out

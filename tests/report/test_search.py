@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from padray.configuration import loading, trees
+from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.report import page, search, search_figures, search_view
 from padray.report.search import SearchSummary, TrialLine
@@ -25,7 +26,7 @@ distill.selection.ratio: {type: float, low: 0.0, high: 0.5, when: {distill.selec
 """
 
 
-def row(architecture: str, mean: float, std: float = 0.01, n: int = 4, source: str = "distilled") -> dict[str, Any]:
+def row(architecture: str, mean: float, std: float = 0.01, n: int = 4, source: str = "distilled") -> Row:
     return any_row(architecture, source, mean, std, n)
 
 
@@ -70,8 +71,8 @@ def test_what_was_stopped_is_shown_as_such_and_never_as_the_best() -> None:
     assert "2 finished, 1 stopped, 1 failed." in sentence
     assert "took 840 iterations, as many as 2.1 full ones" in sentence
     shown = search_view.view(told, [row("net", 0.8)], "digits-ipc1", ())
-    assert [line["number"] for line in shown["top"]] == [0, 2, 1, 3], "after those that are finished"
-    assert shown["top"][2]["value"] == "90.0 ± 0.0 % after 40 iterations"
+    assert [line.number for line in shown.top] == [0, 2, 1, 3], "after those that are finished"
+    assert shown.top[2].value == "90.0 ± 0.0 % after 40 iterations"
     assert search_figures.draw_history(found)[:4] == b"\x89PNG"
 
 
@@ -174,7 +175,7 @@ def test_verdict_knows_when_nothing_was_found_or_compared() -> None:
 def test_comparisons_leave_the_controls_out() -> None:
     best, control = row("net", 0.9, std=0.03), row("net", 0.1, source="random")
     (found,) = search.comparisons([control, best], [row("net", 0.1, source="random"), row("net", 0.8, std=0.04)])
-    assert (found.best["mean"], found.default["mean"]) == (0.9, 0.8)
+    assert (found.best.mean, found.default.mean) == (0.9, 0.8)
     assert found.difference.points == pytest.approx(10) and found.difference.error == pytest.approx(2.5)
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,8 @@ def test_tune_json_holds_the_best_and_the_counts(again, run, finished) -> None:
         "std",
         "n",
     }
-    assert said["evaluation"] == outcome.tested.rows and said["default"] == outcome.default.rows
+    assert said["evaluation"] == [asdict(row) for row in outcome.tested.rows]
+    assert said["default"] == [asdict(row) for row in outcome.default.rows]
     assert said["set"]["sha256"] == outcome.best.set_sha256 != outcome.default.set_digest
 
 
@@ -222,7 +223,7 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     context, outcome = search.tune("report")
     assert outcome.best.number != best and outcome.best.state == "finished"
     assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
-    assert study.summary(context, outcome)["trials"] == {
+    assert asdict(study.summary(context, outcome).trials) == {
         "finished": 2, "stopped": 0, "failed": 1, "missing": 0, "iterations": 24, "judges": 6,
         "reasons": [f"trial {best} had no luck"],
     }  # fmt: skip

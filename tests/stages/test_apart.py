@@ -18,7 +18,7 @@ from padray.data import whitening
 from padray.errors import InputError
 from padray.exchange.layouts import LAYOUTS
 from padray.exchange.sets import ImportOptions
-from padray.operations import upkeep
+from padray.operations import upkeep, usage
 from padray.report import page, words
 from padray.stages import pipeline, report, stored
 from padray.stages.base import Context
@@ -147,13 +147,13 @@ def test_what_is_imported_refers_to_its_dataset_too(copy, settings, tmp_path):
     told = commands.import_artifact(
         str(peer_set(tmp_path / "peer")), "pt", str(settings), ImportOptions(), request, Console(as_json=True)
     )
-    (path,) = Path(told["artifact"]).glob("set-*.safetensors")
+    (path,) = Path(told.artifact).glob("set-*.safetensors")
     assert load_file(path).keys() == {"images", "labels", "lr"}
-    name = told["use"].split()[-1]
+    name = told.use.split()[-1]
     taken = commands.export(name, "pt", str(tmp_path / "out"), str(copy.root))
-    assert "preprocessing.pt" in taken["files"]
+    assert "preprocessing.pt" in taken.files
     again = commands.Request((), str(copy.root), "inline")
-    assert commands.evaluate([name], again, Console(as_json=True))["evaluation"][0]["n"] == 1
+    assert commands.evaluate([name], again, Console(as_json=True)).evaluation[0].n == 1
 
 
 def test_the_report_s_lines_read_both_files(made, monkeypatch):
@@ -246,8 +246,8 @@ def test_a_dataset_is_not_removed_from_under_its_sets(copy):
         shutil.rmtree(copy.root / room, ignore_errors=True)
     with pytest.raises(InputError, match=r"^1 artefacts were made from datasets/.*: distilled/"):
         upkeep.remove(location, "datasets/", force=False)
-    told = upkeep.usage(location)
-    (data,) = [line for line in told["artifacts"] if line["stage"] == "data"]
+    told = usage.usage(location)
+    (data,) = [line for line in told.artifacts if line.stage == "data"]
     size = sum(path.stat().st_size for path in copy.root.glob("datasets/*/*"))
-    assert data["objects"] == 4 and data["bytes"] == size
-    assert upkeep.remove(location, "datasets/", force=True)["bytes"] == size
+    assert data.objects == 4 and data.bytes == size
+    assert upkeep.remove(location, "datasets/", force=True).bytes == size

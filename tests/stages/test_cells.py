@@ -66,7 +66,7 @@ def test_a_storage_lost_while_a_cell_loads_its_teacher_is_no_result(settings, ro
             evaluate.make(context(settings, root, *TEACHER), found["data"], found["distill"])
     assert not stored_cells(root)
     rows = evaluate.make(context(settings, root, *TEACHER), found["data"], found["distill"])
-    assert all(row["mean"] > 0 and not row["diverged"] for row in rows)
+    assert all(row.mean > 0 and not row.diverged for row in rows)
 
 
 @pytest.mark.parametrize("error", [InfrastructureError, InputError])
@@ -77,7 +77,7 @@ def test_what_else_goes_wrong_while_a_network_is_trained_is_not_stored(settings,
         with pytest.raises(error, match="not this time"):
             evaluate.make(asked, found["data"], found["distill"])
     assert stored_cells(root) == before
-    assert evaluate.make(asked, found["data"], found["distill"])[0]["diverged"] == 0
+    assert evaluate.make(asked, found["data"], found["distill"])[0].diverged == 0
 
 
 def test_a_cell_whose_training_diverged_says_so(settings, root, found, monkeypatch):
@@ -89,11 +89,11 @@ def test_a_cell_whose_training_diverged_says_so(settings, root, found, monkeypat
     monkeypatch.setattr(cells, "judge", judge)
     rows = evaluate.make(context(settings, root, "evaluation.momentum=0.6"), found["data"], found["distill"])
     own, control = rows
-    assert own["diverged"] == 1 and own["values"][1] == 0.0 and own["others_values"] == own["values"][:1]
-    assert own["others_mean"] == own["values"][0] > own["mean"] > 0
-    assert control["lr"] == 0.01, "0.1 diverged, and that is the worst that a learning rate can do"
+    assert own.diverged == 1 and own.values[1] == 0.0 and own.others_values == own.values[:1]
+    assert own.others_mean == own.values[0] > own.mean > 0
+    assert control.lr == 0.01, "0.1 diverged, and that is the worst that a learning rate can do"
     told = {(c["source"], c["seed"], c["lr"]): c["test"] for c in stored_cells(root) if c["diverged"]}
-    assert told == {("distilled", 1, own["lr"]): 0, ("random", 0, 0.1): 0, ("random", 1, 0.01): 0}
+    assert told == {("distilled", 1, own.lr): 0, ("random", 0, 0.1): 0, ("random", 1, 0.01): 0}
 
 
 def test_a_network_whose_outputs_are_not_finite_has_diverged():
@@ -161,7 +161,7 @@ def test_without_a_validation_split_a_fixed_tenth_of_the_training_samples_choose
     identities = pipeline.run(asked, "distill").identities
     seen.clear()
     rows = evaluate.make(asked, identities["data"], identities["distill"])
-    assert {row["source"]: row["lr_chosen_on"] for row in rows} == {"distilled": None, "random": "train"}
+    assert {row.source: row.lr_chosen_on for row in rows} == {"distilled": None, "random": "train"}
     dataset = cells.Inputs(asked.location, identities["data"]).dataset()
     share = sum(count // 10 for count in dataset.per_class("train").tolist())
     assert set(seen) == {share, len(dataset.splits["test"]), 10} and 10 < share <= len(dataset.splits["train"]) / 10
@@ -196,7 +196,7 @@ def test_a_cell_is_not_read_by_whoever_has_just_made_it_nor_where_the_manifest_t
     again, reads = counted(settings, root, found)
     assert again == rows and not reads and not seen, "no sample either, where nothing is to be made"
     more, reads = counted(settings, root, found, "evaluation.seeds=3")
-    assert [row["values"][:2] for row in more] == [row["values"] for row in rows] and not reads
+    assert [row.values[:2] for row in more] == [row.values for row in rows] and not reads
 
 
 def test_a_manifest_that_does_not_tell_its_cells_has_each_read_once(settings, root, found):

@@ -63,10 +63,10 @@ def test_every_stage_leaves_a_manifest_that_names_its_inputs(finished):
 
 def test_the_table_has_the_set_s_network_first_and_a_control_beside_each(finished):
     rows = finished[2].rows
-    assert [(row["architecture"], row["source"]) for row in rows] == [
+    assert [(row.architecture, row.source) for row in rows] == [
         ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
     ]  # fmt: skip
-    assert all(row["n"] == len(row["values"]) == 2 and 0 <= row["mean"] <= 1 for row in rows)
+    assert all(row.n == len(row.values) == 2 and 0 <= row.mean <= 1 for row in rows)
 
 
 def test_the_same_command_elsewhere_gives_the_same_bytes(finished, tmp_path):
@@ -157,9 +157,9 @@ def test_stored_sets_are_evaluated_together_without_their_source(finished, tmp_p
     names = [outcome.identities["distill"].fingerprint[:16] for outcome in sets]
     request = commands.Request(("evaluation.seeds=3",), str(root), "inline")
     result = commands.evaluate(names, request, Console(as_json=True))
-    distilled = [row for row in result["evaluation"] if row["source"] == "distilled"]
-    assert [row["set"] for row in distilled] == [names[0], names[0], names[1], names[1]]
-    assert all(row["n"] == 3 for row in result["evaluation"])
+    distilled = [row for row in result.evaluation if row.source == "distilled"]
+    assert [row.set for row in distilled] == [names[0], names[0], names[1], names[1]]
+    assert all(row.n == 3 for row in result.evaluation)
     alone = run(settings, root, "distill.seed=1", "evaluation.seeds=3")[0]
     assert "evaluation" in alone.reused
 
@@ -190,7 +190,7 @@ def test_a_control_that_diverges_is_a_result_and_stops_nothing(finished, tmp_pat
     settings, _, _ = finished
     override = "evaluation.controls.lrs=[0.01, 1e30]"
     rows = run(settings, tmp_path / "diverged", override)[1].rows
-    assert {row["lr"] for row in rows if row["source"] == "random"} == {0.01}
+    assert {row.lr for row in rows if row.source == "random"} == {0.01}
 
 
 def test_memory_that_runs_out_is_told_and_what_is_done_is_kept(finished, tmp_path, monkeypatch):

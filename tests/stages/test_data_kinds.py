@@ -79,8 +79,8 @@ def check(ran: Ran, shape: tuple[int, ...], classes: int) -> None:
     learned, rows = ran.learned, ran.outcome.rows
     assert learned.images.shape == (classes, *shape) and bool(learned.images.isfinite().all())
     assert learned.labels.shape == (classes, classes)
-    assert {row["source"] for row in rows} == {"distilled", "random"}
-    assert all(0 <= value <= 1 for row in rows for value in row["values"])
+    assert {row.source for row in rows} == {"distilled", "random"}
+    assert all(0 <= value <= 1 for row in rows for value in row.values)
 
 
 # -- long tails

@@ -18,6 +18,7 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
+from padray.evaluation.table import Row
 from padray.experts.training import Samples
 from padray.fingerprint import Identity
 from padray.networks import factory
@@ -43,7 +44,7 @@ class Chain:
         loaded = loading.load(str(self.settings), (*QUICK, *overrides))
         return Context(loaded.name, loaded.config, open_location(str(self.root)), InlineRunner())
 
-    def rows(self, *overrides: str) -> list[dict[str, Any]]:
+    def rows(self, *overrides: str) -> list[Row]:
         return evaluate.make(self.context(*overrides), self.found["data"], self.found["distill"])
 
     def events(self) -> list[str]:
@@ -81,15 +82,15 @@ ALL = ("random_soft", "hard_labels", "full")
 
 def test_every_control_has_its_row_its_own_lr_and_its_recovery(chain):
     asked = [f"evaluation.controls.{name}=true" for name in ALL]
-    rows = {row["source"]: row for row in chain.rows(*asked, "evaluation.controls.full_epochs=3")}
+    rows = {row.source: row for row in chain.rows(*asked, "evaluation.controls.full_epochs=3")}
     assert list(rows) == ["distilled", "random", *ALL]
-    assert rows["distilled"]["lr_chosen_on"] is None and rows["distilled"]["lr"] not in (0.01, 0.1)
-    assert all(rows[name]["lr_chosen_on"] == "validation" and rows[name]["lr"] in (0.01, 0.1) for name in ALL)
-    assert all(row["n"] == 2 and len(row["balanced_values"]) == 2 for row in rows.values())
-    assert rows["hard_labels"]["hard_label_recovery"] == rows["full"]["mean"] - rows["hard_labels"]["mean"]
+    assert rows["distilled"].lr_chosen_on is None and rows["distilled"].lr not in (0.01, 0.1)
+    assert all(rows[name].lr_chosen_on == "validation" and rows[name].lr in (0.01, 0.1) for name in ALL)
+    assert all(row.n == 2 and len(row.balanced_values) == 2 for row in rows.values())
+    assert rows["hard_labels"].hard_label_recovery == rows["full"].mean - rows["hard_labels"].mean
     folder = chain.root / evaluate.identities(chain.context().config, *_of(chain))["distilled"].folder
     columns = stored.read_table(max(folder.glob("table-*"), key=lambda p: p.stat().st_mtime_ns).read_bytes())
-    assert columns["balanced_mean"] == [row["balanced_mean"] for row in rows.values()]
+    assert columns["balanced_mean"] == [row.balanced_mean for row in rows.values()]
 
 
 @pytest.mark.parametrize("content", [b"[]", b"{}", b"nonsense", "another", "words"])
@@ -155,8 +156,8 @@ def test_another_metric_makes_no_cell_again_and_chooses_by_itself(chain, monkeyp
     before = len(chain.events())
     balanced = chain.rows(*base, "evaluation.metric=balanced_accuracy")
     assert len(chain.events()) == before
-    assert (plain[1]["lr"], balanced[1]["lr"]) == (0.01, 0.1)
-    assert (plain[1]["metric"], balanced[1]["metric"]) == ("accuracy", "balanced_accuracy")
+    assert (plain[1].lr, balanced[1].lr) == (0.01, 0.1)
+    assert (plain[1].metric, balanced[1].metric) == ("accuracy", "balanced_accuracy")
 
 
 # -- the teacher
@@ -175,14 +176,14 @@ def teacher_file(chain: Chain) -> Path:
 
 def test_one_teacher_serves_all_cells_and_all_sets(chain):
     rows = chain.rows(*TEACHER)
-    assert [row["source"] for row in rows] == ["distilled", "random"]
-    assert all(row["lr"] == 0.05 and row["lr_chosen_on"] is None and row["n"] == 2 for row in rows)
+    assert [row.source for row in rows] == ["distilled", "random"]
+    assert all(row.lr == 0.05 and row.lr_chosen_on is None and row.n == 2 for row in rows)
     path = teacher_file(chain)
     stamp = path.stat().st_mtime_ns
     more = chain.rows(*TEACHER, "evaluation.seeds=3", "evaluation.teacher.temperature=4")
     assert teacher_file(chain) == path and path.stat().st_mtime_ns == stamp
     assert chain.events().count("teacher") == 1
-    assert more[0]["values"][:2] != rows[0]["values"], "the temperature changes the students"
+    assert more[0].values[:2] != rows[0].values, "the temperature changes the students"
 
 
 def test_the_teacher_says_how_good_it_is(chain):
@@ -232,6 +233,6 @@ def test_a_stored_set_finds_its_experts_itself(chain):
     found = sweep.find(chain.found["distill"].fingerprint[:16], request.overrides, open_location(str(chain.root)))
     tables = sweep.run([found], open_location(str(chain.root)), InlineRunner(), lambda progress: None)
     (rows,) = tables.values()
-    assert [row["source"] for row in rows] == ["distilled", "random", "random_soft", "hard_labels"]
+    assert [row.source for row in rows] == ["distilled", "random", "random_soft", "hard_labels"]
     places = evaluate.identities(found.config, *_of(chain), chain.found["experts"])
     assert places == evaluate.identities(found.config, *_of(chain)), "and they are those that the settings lead to"

@@ -66,7 +66,7 @@ def test_a_family_without_experts_trains_none_and_its_set_has_hard_labels_and_no
     made = stored.load_set(folder, 12)
     assert made.learned.lr is None and made.learned.labels.tolist() == [k // 2 for k in range(20)]
     assert made.facts["settings"]["family"] == "distribution" and "experts" not in made.facts
-    assert {row["lr"] for row in outcome.rows if row["source"] == "distilled"} == {USUAL_LR}
+    assert {row.lr for row in outcome.rows if row.source == "distilled"} == {USUAL_LR}
 
 
 def test_its_report_shows_its_classes_and_speaks_of_no_experts(finished):
@@ -126,8 +126,8 @@ def test_an_lr_for_the_set_s_networks_takes_the_place_of_the_usual_one(finished,
     settings, root, outcome = finished
     again = shutil.copytree(root, tmp_path / "runs")
     rows = run(settings, Path(again), "evaluation.lr=0.1", until="evaluate").rows
-    own = [row for row in rows if row["source"] == "distilled"]
-    assert {row["lr"] for row in own} == {0.1} and own != [r for r in outcome.rows if r["source"] == "distilled"]
+    own = [row for row in rows if row.source == "distilled"]
+    assert {row.lr for row in own} == {0.1} and own != [r for r in outcome.rows if r.source == "distilled"]
 
 
 def test_a_set_without_an_lr_is_exported_with_the_usual_one_and_says_so(finished, tmp_path):
@@ -197,9 +197,9 @@ def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, mon
     page = Path(outcome.report.removeprefix("file://")).read_text()
     assert "The images are the means of their classes, pulled by 0.5." in page and "distill.pull" in page
     fresh = Context("toy", config, open_location(str(tmp_path / "elsewhere")), InlineRunner())
-    lines = plan.plan(fresh, plan.Asked())["stages"]
-    (line,) = [line for line in lines if line["stage"] == "distill"]
-    assert line["memory"] > 10**9 and not any(line["stage"] == "experts" for line in lines)
+    lines = plan.plan(fresh, plan.Asked()).stages
+    (line,) = [line for line in lines if line.stage == "distill"]
+    assert line.memory > 10**9 and not any(line.stage == "experts" for line in lines)
     with pytest.raises(InputError, match="pulls is not a setting; did you mean pull"):
         loading.load(str(toy), ("distill.pulls=1",))
     with pytest.raises(InputError, match="family must be one of trajectory, distribution, toy"):
@@ -271,5 +271,5 @@ def test_a_family_may_make_its_set_from_units_that_are_kept_one_by_one(tmp_path,
     pipeline.run(again)
     assert set(again.reused) >= {"distill", "evaluation", "report"}
     calibrated = Context("first", config, open_location(str(tmp_path / "elsewhere")), InlineRunner())
-    (line,) = [one for one in plan.plan(calibrated, plan.Asked(calibrated=True))["stages"] if one["stage"] == "distill"]
-    assert line["seconds"] > 0
+    (line,) = [one for one in plan.plan(calibrated, plan.Asked(calibrated=True)).stages if one.stage == "distill"]
+    assert line.seconds > 0

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from padray.commandline import commands
+from padray.evaluation import table
 from padray.evaluation.protocol import Cell
+from padray.evaluation.table import CellResult
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
 from padray.stages import pipeline, stored, tensorboard
@@ -81,9 +83,9 @@ def test_the_evaluation_is_the_table_and_its_cells(finished):
     folder = root / "tensorboard" / outcome.identities["distill"].folder.removeprefix("distilled/") / "evaluation"
     shown = points(folder)
     for row in outcome.rows:
-        where = f"{row['source']}/{row['architecture']}"
-        assert shown[f"evaluation/{where}"] == near({12: row["mean"]})
-        assert shown[f"cells/{where}"] == near(dict(enumerate(row["values"])))
+        where = f"{row.source}/{row.architecture}"
+        assert shown[f"evaluation/{where}"] == near({12: row.mean})
+        assert shown[f"cells/{where}"] == near(dict(enumerate(row.values)))
     assert len(shown) == 2 * len(outcome.rows)
     files = sorted(folder.iterdir())
     pipeline.run(make(context_file(context, root), root), "evaluate")
@@ -92,8 +94,11 @@ def test_the_evaluation_is_the_table_and_its_cells(finished):
 
 def test_of_the_cells_that_choose_a_learning_rate_the_chosen_ones_are_shown(tiny, tmp_path):
     context, network = make(tiny, tmp_path / "runs"), NetworkSettings(name="mlp", width=8)
-    cells = {Cell("random", network, 0, lr): {"test": test} for lr, test in ((0.01, 0.9), (0.1, 0.2))}
-    rows = [{"source": "random", "architecture": network.label, "lr": 0.01, "mean": 0.9}]
+    cells = {
+        Cell("random", network, 0, lr): CellResult("random", network.label, 0, lr, "train", 0.5, 0.5, test, test, 10, 3)
+        for lr, test in ((0.01, 0.9), (0.1, 0.2))
+    }
+    rows = [table.row(network.label, "random", [cells[Cell("random", network, 0, 0.01)]])]
     tensorboard.show_evaluation(context, SET, rows, cells)
     shown = points(tmp_path / "runs/tensorboard/name-ipc1-ffffffffffff/evaluation")
     assert shown[f"cells/random/{network.label}"] == near({0: 0.9})

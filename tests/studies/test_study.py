@@ -5,6 +5,7 @@ import json
 import shutil
 import statistics
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -50,7 +51,7 @@ def make(root: Path, path: Path, *overrides: str, validation: float | None = Non
     asked = Asked(str(path), "small", Changes(overrides, validation))
     parts = studies.prepare(asked)
     context = Context("x", parts[2][0].config, open_location(str(root)), InlineRunner())
-    return context, studies.run(context, asked, parts)
+    return context, asdict(studies.run(context, asked, parts).summary)
 
 
 def finished(root: Path) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from padray.configuration import loading
 from padray.evaluation import table as evaluation
+from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.studies import plan, table
 from padray.studies.make import CellResult, Chain
@@ -49,16 +50,20 @@ def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") ->
     )
 
 
-def evaluated(cell: plan.Cell, accuracy: float, random: float, diverged: int = 0) -> list[dict]:
+def evaluated(cell: plan.Cell, accuracy: float, random: float, diverged: int = 0) -> list[Row]:
     """The rows of a set whose two networks reached that mean, but for those that diverged, of the control too."""
     values = {"distilled": [accuracy - 0.1, accuracy + 0.1], "random": [random, random]}
-    cells = {
-        source: [{"seed": k, "test": 0.0 if k < diverged else value, "lr": 0.1, "lr_chosen_on": None,
-                  "test_balanced": 0.0 if k < diverged else value, "diverged": k < diverged}
-                 for k, value in enumerate(found)]
-        for source, found in values.items()
-    }  # fmt: skip
-    return [evaluation.row(cell.shown_network(), source, found) for source, found in cells.items()]
+    label = cell.shown_network()
+
+    def trained(source: str, seed: int, value: float) -> evaluation.CellResult:
+        wild = seed < diverged
+        both = (0.0, 0.0) if wild else (value, value)
+        return evaluation.CellResult(source, label, seed, 0.1, None, None, None, *both, 10, 3, wild)
+
+    return [
+        evaluation.row(label, source, [trained(source, seed, value) for seed, value in enumerate(accuracies)])
+        for source, accuracies in values.items()
+    ]
 
 
 def texts(told: StudyResult) -> dict[tuple[str, str], str]:
@@ -97,8 +102,9 @@ def test_networks_that_diverged_are_told_with_the_mean_over_the_others(told):
     some = told(no_low=replace(result(asked, 3), rows=tuple(sets)))
     assert texts(some)["no", "low"] == "27.0 ± 25.6 (3 of 6 networks diverged; the others 55.5 ± 6.4)"
     assert texts(some)[f"{table.CONTROL}, no", "low"] == "15.0 ± 21.2 (1 of 2 networks diverged; the others 30.0)"
-    found = next(line for line in table.summary_rows(some.results) if (line["row"], line["column"]) == ("no", "low"))
-    assert (found["diverged"], found["networks"], found["others_mean"]) == (3, 6, pytest.approx(0.555))
+    lines = {(line.row, line.column): line for line in table.lines_of(table.entries(some.results))}
+    low = lines["no", "low"]
+    assert (low.diverged, low.networks, low.others_mean) == (3, 6, pytest.approx(0.555))
     failed = told(no_low=replace(result(asked, 1, failed="nan"), rows=(sets[2],)))
     assert texts(failed)["no", "low"] == "0.0 (n = 1; 2 of 3 distillations failed: nan; 2 of 2 networks diverged)"
 

@@ -6,7 +6,7 @@ Legend: N training samples, M = K * IPC synthetic samples, E experts, K classes.
 import torch
 
 from padray.errors import InputError
-from padray.experts.votes import End, logits_of
+from padray.experts.votes import End, expert_logits
 from padray.methods.method import Materials
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks.flat import FlatNetwork
@@ -81,4 +81,4 @@ class _Voters:
         return torch.stack(rows)
 
     def _logits(self, end: End, images: torch.Tensor) -> torch.Tensor:
-        return logits_of(self.network, end, images, self.device).cpu()
+        return expert_logits(self.network, end, images, self.device).cpu()

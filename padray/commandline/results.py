@@ -1,0 +1,69 @@
+"""What the commands about settings and about what is stored print; the others bring their own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SettingLine:
+    """A setting, its value, and where that came from."""
+
+    setting: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """Every setting, and where the stages' artefacts will be."""
+
+    config: str
+    settings: list[SettingLine]
+    artifacts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ArtifactLine:
+    """An artefact: the name of its settings, its objects and their bytes."""
+
+    artifact: str
+    stage: str
+    config: str
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class BrokenLine:
+    """One whose manifest cannot be read, and why."""
+
+    artifact: str
+    broken: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a storage root holds."""
+
+    artifacts: list[ArtifactLine | BrokenLine]
+
+
+@dataclass(frozen=True)
+class ObjectLine:
+    """An object of an artefact."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Artifact(ArtifactLine):
+    """An artefact, whole: how it was made, from what, and what it holds."""
+
+    fingerprint: str
+    inputs: dict[str, Any]
+    numerics: dict[str, Any]
+    facts: dict[str, Any]
+    settings: dict[str, Any]
+    contents: list[ObjectLine]

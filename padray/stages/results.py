@@ -1,0 +1,67 @@
+"""What commands that compute print with `--json`: the end of a chain, and of a search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from padray.evaluation.table import Row
+
+
+@dataclass(frozen=True)
+class SetDigest:
+    """The set's digest and the bytes that were learned; None where the run did not come so far."""
+
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The end of a chain.
+
+    Attributes:
+        artifacts: where each stage's artefact lies.
+        seconds: that each stage took.
+        reused: the stages that had nothing to do.
+        evaluation: the table of accuracies.
+        report: where the page lies.
+    """
+
+    config: str
+    artifacts: dict[str, str]
+    seconds: dict[str, float]
+    reused: list[str]
+    set: SetDigest
+    evaluation: Sequence[Row]
+    report: str | None
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """A search's best settings, and what they came to on validation."""
+
+    settings: dict[str, Any]
+    validation: float | None
+    trial: int
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """How many trials came to which end, and what they took; `missing` were not begun as the hours were over."""
+
+    finished: int
+    stopped: int
+    failed: int
+    iterations: int
+    judges: int
+    missing: int
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class SearchResult(RunResult):
+    """The end of a search: of the chain of its best settings; `default`: the table of the defaults."""
+
+    best: BestTrial
+    trials: TrialCounts
+    default: Sequence[Row]
