@@ -51,7 +51,7 @@ class Census:
 
     def smallest(self) -> int:
         """Bytes of the smallest GPU of all nodes that are up."""
-        having = {node["NodeID"] for node in _nodes() if node["Alive"] and node["Resources"].get("GPU")}
+        having = {node["NodeID"] for node in nodes.listed() if node["Alive"] and node["Resources"].get("GPU")}
         asked = {_ask(node): node for node in having - self.memory.keys()}
         answered = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S)[0] if asked else []
         for reference in answered:
@@ -65,12 +65,7 @@ class Census:
 def of_this_node() -> float:
     """GPUs of this process's node, as Ray was told."""
     here = ray.get_runtime_context().get_node_id()
-    return float(sum(node["Resources"].get("GPU", 0.0) for node in _nodes() if node["NodeID"] == here))
-
-
-def _nodes() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return found
+    return float(sum(node["Resources"].get("GPU", 0.0) for node in nodes.listed() if node["NodeID"] == here))
 
 
 def _ask(node: str) -> Any:

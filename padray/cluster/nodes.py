@@ -13,6 +13,7 @@ _SETTINGS = "ray_bootstrap_config.yaml"  # in the home of a head: what `ray up` 
 _HEAD = "node:__internal_head__"
 _GROUP = "ray.io/node-group"  # the label that says it
 Resources = Mapping[str, float]
+Node = Mapping[str, Any]  # as Ray describes it
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,29 @@ def here() -> Cluster:
     return Cluster(up(), _autoscaler())
 
 
+def listed() -> list[Node]:
+    """All nodes that the cluster has or had, as Ray describes them."""
+    nodes: list[Node] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
+
+
 def up() -> tuple[Resources, ...]:
     """The resources of the nodes that are up, the head's first."""
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = [node["Resources"] for node in found if node["Alive"]]
+    alive = [node["Resources"] for node in listed() if node["Alive"]]
     return tuple(sorted(alive, key=lambda node: _HEAD not in node))
 
 
 def names() -> dict[str, str]:
     """What to call each node, by its id."""
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: name_of(node) for node in found}
+    return {node["NodeID"]: name_of(node) for node in listed()}
 
 
-def name_of(node: Mapping[str, Any]) -> str:
+def name_of(node: Node) -> str:
     """A node's machine, and the start of its id, for a machine may have several."""
     return f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}"
 
 
-def kind_of(node: Mapping[str, Any]) -> str:
+def kind_of(node: Node) -> str:
     """The type of which the autoscaler made a node; `head`, or empty, where it was not made by one."""
     made_of = str((node.get("Labels") or {}).get(_GROUP, ""))
     return made_of or ("head" if _HEAD in node["Resources"] else "")

@@ -167,7 +167,7 @@ def _try_storage(probe: Probe) -> Storage:
 def check(location: Location) -> Preflight:
     """Ask all nodes that are up. Raises InputError or InfrastructureError if this machine cannot use the storage."""
     cluster = nodes.here()
-    up = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    up = [node for node in nodes.listed() if node["Alive"]]
     with probing(location) as probe:
         asked, until = [(node, *_ask(node["NodeID"], probe)) for node in up], time.monotonic() + _PATIENCE_S
         checked = tuple(_judged(node, _answer(actor, reference, until)) for node, actor, reference in asked)
@@ -212,14 +212,14 @@ def _ping(actor: Any) -> tuple[float, float]:
     return there - (before + after) / 2, (after - before) / 2
 
 
-def _judged(node: dict[str, Any], answer: _Answer) -> Node:
+def _judged(node: nodes.Node, answer: _Answer) -> Node:
     name, kind = nodes.name_of(node), nodes.kind_of(node)
     problems = list(_problems(node, answer))
     told = [f"the node {name}: {problem}" for problem in problems]
     return Node(name, kind, answer.found, answer.clock, answer.within, told)
 
 
-def _problems(node: dict[str, Any], answer: _Answer) -> Iterator[str]:
+def _problems(node: nodes.Node, answer: _Answer) -> Iterator[str]:
     """What is wrong with a node, and what to do about it."""
     found = answer.found
     if found is None:

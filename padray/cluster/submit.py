@@ -221,7 +221,7 @@ def _ended(details: Any, log: _Log) -> Ended:
 def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> PreflightResult:
     """Have a job look at the cluster; what it found. Raises InputError or InfrastructureError if it could not."""
     arguments = ["--json"] + ([f"--storage={storage}"] if storage is not None else [])
-    check_paths(arguments)
+    check_paths(storage, ())
     cluster, log = Cluster(address), list[str]()
     work = Work("preflight", "", tuple(arguments), {}, given_variables(variables))
     ended = cluster.follow(cluster.submit(work), log.append)

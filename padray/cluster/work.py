@@ -69,7 +69,7 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
     given = given_variables(variables)
     options = [f"--storage={line.storage}"] if line.storage is not None else []
     options += [f"--set={override}" for override in line.overrides] + list(line.others)
-    check_paths(options)
+    check_paths(line.storage, line.overrides)
     files: dict[str, Path] = {}
     label, names = _study(line, files) if line.command == "study" else _configured(line, files, options)
     if line.space is not None:

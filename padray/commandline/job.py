@@ -6,6 +6,9 @@ installed.
 
 import sys
 
+import typer
+
+from padray.configuration.lines import parameters
 from padray.configuration.paths import check_paths
 
 
@@ -15,7 +18,16 @@ def main(command: str) -> None:
 
     arguments = sys.argv[1:]
     sys.argv = ["padray", command, *arguments]
-    cli.main(lambda: None if {"-h", "--help"} & set(arguments) else check_paths(arguments))
+    cli.main(lambda: check(command, arguments))
+
+
+def check(command: str, arguments: list[str]) -> None:
+    """Refuse what means nothing in a job. Raises InputError, and typer its own errors for what it cannot read."""
+    from padray.commandline import cli
+
+    if not {"-h", "--help"} & set(arguments):
+        given = parameters(typer.main.get_command(cli.app), command, arguments)
+        check_paths(given.get("storage"), given.get("overrides") or ())
 
 
 if __name__ == "__main__":

@@ -54,12 +54,18 @@ def parse(commands: Any, words: tuple[str, ...]) -> Line:
         spaced = any(word == "--space" or word.startswith("--space=") for word in words)
         first, rest = "tune" if spaced else "run", list(words)
     command = commands.commands[first]
-    given: dict[str, Any] = command.make_context(first, rest).params
+    given = parameters(commands, first, rest)
     arguments = [each.name for each in command.params if each.param_type_name == "argument"]
     names = [name for key in arguments for name in _listed(given[key])]
     options = [each for each in command.params if each.name not in {*arguments, *_APART}]
     others = [word for option in options for word in _typed(option, given[option.name])]
     return Line(first, tuple(names), {key: given[key] for key in given if key not in arguments}, tuple(others))
+
+
+def parameters(commands: Any, command: str, words: list[str]) -> dict[str, Any]:
+    """What padray's own parser makes of a command's words, by the names here. typer raises its own errors."""
+    given: dict[str, Any] = commands.commands[command].make_context(command, words).params
+    return given
 
 
 def _listed(value: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """What a command line may hold: text, and for a job on a cluster paths that mean the same everywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from padray.machine.files import is_utf8, shown
 
 if TYPE_CHECKING:
     from padray.config import Config  # the settings' models take a while; a command line does not need them
+
+_PATHS = ("data.path", "scores.path", "storage.root", "storage.cache", "storage.tensorboard")
 
 
 def check_text(arguments: list[str]) -> None:
@@ -18,15 +21,19 @@ def check_text(arguments: list[str]) -> None:
             raise InputError(f"{option}{shown(argument)}: an argument must be text in UTF-8, names of files too")
 
 
-def check_paths(arguments: list[str]) -> None:
-    """Refuse relative paths: a job's working directory is a temporary copy. Raises InputError."""
-    storage = _value(arguments, "--storage")
+def check_paths(storage: str | None, overrides: Sequence[str]) -> None:
+    """Refuse relative paths: a job's working directory is a temporary copy. Raises InputError.
+
+    Args:
+        storage, overrides: what `--storage` and every `--set` say.
+    """
     if storage is None:
         raise InputError("a job needs --storage: an absolute folder that all nodes see, or s3://bucket/prefix")
     _refuse_relative("--storage", storage)
-    for key in ("data.path", "scores.path", "storage.root", "storage.cache", "storage.tensorboard"):
-        for name, value in _overrides(arguments, key):
-            _refuse_relative(name, value)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in _PATHS:
+            _refuse_relative(f"--set {key}", value)
 
 
 def check_settings(config: "Config") -> None:
@@ -43,17 +50,3 @@ def check_settings(config: "Config") -> None:
 def _refuse_relative(name: str, value: str) -> None:
     if "://" not in value and not Path(value).is_absolute():
         raise InputError(f"{name} {value} is relative, which means nothing in a job; give an absolute path")
-
-
-def _value(arguments: list[str], option: str) -> str | None:
-    for place, argument in enumerate(arguments):
-        if argument == option and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{option}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _overrides(arguments: list[str], key: str) -> list[tuple[str, str]]:
-    found = [argument.removeprefix("--set=") for argument in arguments]
-    return [(f"--set {key}", text.partition("=")[2]) for text in found if text.startswith(f"{key}=")]

@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 
 from padray import __version__
 from padray.cluster.session import AWS_SECRETS
+from padray.commandline import job
 from padray.configuration import loading
-from padray.configuration.paths import check_paths
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"REGISTRY/padray:{__version__}"  # a name that no registry takes until it is filled in
@@ -224,7 +224,7 @@ def _check_entrypoint(line: str) -> None:
     assert words[:3] == ["python", "-m", "padray.commandline.job"], "what is installed, no checkout"
     command, config, *options = words[3:]
     assert command in COMMANDS and config in loading.preset_names()
-    check_paths(options)
+    job.check(command, [config, *options])
     assert options[options.index("--storage") + 1].startswith("s3://"), "no folder is shared here"
     loading.load(config, tuple(options[place + 1] for place, word in enumerate(options) if word == "--set"))
     assert "compute.device=cuda" in options

@@ -28,16 +28,16 @@ from tests.conftest import TINY
 )
 def test_relative_paths_are_refused_with_a_sentence(arguments, told):
     if told is None:
-        job.check_paths(arguments)
+        job.check("tune" if "--space" in arguments else "run", arguments)
         return
     with pytest.raises(InputError) as caught:
-        job.check_paths(arguments)
+        job.check("tune" if "--space" in arguments else "run", arguments)
     assert str(caught.value).startswith(told)
 
 
 def test_absolute_paths_pass():
-    job.check_paths(["demo", "--storage", "/mnt/runs", "--set", "data.path=/mnt/images", "--set", "experts.count=3"])
-    job.check_paths(["demo", "--storage=s3://bucket/prefix"])
+    job.check("run", ["demo", "--storage", "/mnt/runs", "--set", "data.path=/mnt/images", "--set", "experts.count=3"])
+    job.check("run", ["demo", "--storage=s3://bucket/prefix"])
 
 
 @pytest.fixture(scope="module")

@@ -251,6 +251,6 @@ def test_settings_that_are_stored_hold_the_digest(settings, ranking):
 
 def test_a_job_refuses_a_relative_ranking_and_a_report_tells_only_its_name(settings, ranking):
     with pytest.raises(InputError, match=r"scores\.path order\.npy is relative"):
-        job.check_paths(["x", "--storage", "/shared", "--set", "scores.path=order.npy"])
+        job.check("run", ["x", "--storage", "/shared", "--set", "scores.path=order.npy"])
     config = loading.load(str(settings), from_file(ranking)).config
     assert "…/order.npy" in words.as_yaml(config) and str(ranking.parent) not in words.as_yaml(config)
