@@ -19,9 +19,15 @@ STAGE_VERSIONS = dict.fromkeys(
     ("data", "scores", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
 ) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 3}
 FOLDERS = {
-    "data": "datasets", "scores": "scores", "experts": "experts", "distill": "distilled", "evaluation": "evaluations",
-    "search": "searches", "report": "reports", "study": "studies",
-}  # fmt: skip
+    "data": "datasets",
+    "scores": "scores",
+    "experts": "experts",
+    "distill": "distilled",
+    "evaluation": "evaluations",
+    "search": "searches",
+    "report": "reports",
+    "study": "studies",
+}
 # Settings of the evaluation that do not judge what is made while distilling and searching.
 _NOT_JUDGING = frozenset({"protocol", "teacher", "controls"})
 
@@ -84,8 +90,10 @@ def experts_identity(config: Config, data: Identity) -> Identity:
         name = f"{data.name}-{config.network.label}-imported"
         return Identity("experts", name, fingerprint("experts", known, {"data": data.fingerprint}))
     own: dict[str, Any] = {
-        **meaning(config.experts), **_common(config, "experts"), "network": meaning(config.network),
-    }  # fmt: skip
+        **meaning(config.experts),
+        **_common(config, "experts"),
+        "network": meaning(config.network),
+    }
     inputs: dict[str, Any] = {"data": data.fingerprint}
     if config.schedule.needs_scores:
         own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}

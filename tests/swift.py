@@ -78,7 +78,7 @@ allow_async_delete = false
 """ + "".join(
     f"[filter:{name}]\nuse = egg:swift#{name}\n"
     for name in ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy", "container_quotas")
-)  # fmt: skip
+)
 HASHES = """
 [swift-hash]
 swift_hash_path_prefix = padray
@@ -150,10 +150,15 @@ class Swift:
     def environment(self, who: tuple[str, str] = OWNER) -> dict[str, str]:
         """What points the AWS tools at this server, and at nothing else that this machine may know."""
         return {
-            "AWS_ENDPOINT_URL_S3": self.endpoint, "AWS_ACCESS_KEY_ID": who[0], "AWS_SECRET_ACCESS_KEY": who[1],
-            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1",
-            "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }  # fmt: skip
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ACCESS_KEY_ID": who[0],
+            "AWS_SECRET_ACCESS_KEY": who[1],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
 
     def _configure(self, part: str) -> None:
         """A part's settings."""

@@ -16,10 +16,19 @@ from padray.errors import InputError
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SMALL = (
-    "experts.count=2", "experts.epochs=4", "distill.windows.start=2", "distill.windows.max_start=2",
-    "distill.student_steps=2", "distill.validation.every=3", "distill.validation.epochs=2", "evaluation.epochs=3",
-    "evaluation.seeds=2", "evaluation.controls.lrs=[0.01]", "evaluation.controls.tuning_seeds=1", "network.width=4",
-)  # fmt: skip
+    "experts.count=2",
+    "experts.epochs=4",
+    "distill.windows.start=2",
+    "distill.windows.max_start=2",
+    "distill.student_steps=2",
+    "distill.validation.every=3",
+    "distill.validation.epochs=2",
+    "evaluation.epochs=3",
+    "evaluation.seeds=2",
+    "evaluation.controls.lrs=[0.01]",
+    "evaluation.controls.tuning_seeds=1",
+    "network.width=4",
+)
 
 
 @pytest.fixture(scope="module")

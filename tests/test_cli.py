@@ -271,8 +271,11 @@ def test_a_process_of_its_own_ends_with_the_same_codes_and_streams(root):
     command = [sys.executable, "-m", "padray.commandline.cli"]
     said = subprocess.run(
         [*command, "data", "digits-ipc2", "--json", "--storage", str(root)],
-        capture_output=True, text=True, check=False, cwd=Path(padray.__file__).parents[1],
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(padray.__file__).parents[1],
+    )
     assert said.returncode == 2 and list(json.loads(said.stdout)) == ["error"]
     assert said.stderr.startswith("padray: ") and said.stderr.count("\n") == 1 and not root.exists()
 

@@ -17,11 +17,18 @@ from tests.conftest import Run, Said
 
 RNG = np.random.default_rng(0)
 SHORT = (
-    "network.width=4", "experts.count=1", "experts.epochs=3", "distill.iterations=2", "distill.student_steps=2",
-    "distill.expert_epochs=1", "distill.windows={min_start: 0, start: 2, max_start: 2}",
-    "distill.validation={every: 2, seeds: 1, epochs: 2}", "evaluation.seeds=1", "evaluation.epochs=2",
+    "network.width=4",
+    "experts.count=1",
+    "experts.epochs=3",
+    "distill.iterations=2",
+    "distill.student_steps=2",
+    "distill.expert_epochs=1",
+    "distill.windows={min_start: 0, start: 2, max_start: 2}",
+    "distill.validation={every: 2, seeds: 1, epochs: 2}",
+    "evaluation.seeds=1",
+    "evaluation.epochs=2",
     "evaluation.controls={lrs: [0.01], tuning_seeds: 1}",
-)  # fmt: skip
+)
 KINDS = ("cat", "dog", "eel")
 
 

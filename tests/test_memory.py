@@ -11,10 +11,14 @@ from padray.machine import memory
 def system(root: Path, **files: str) -> Path:
     """The files in which a system tells of its memory."""
     places = {
-        "meminfo": "proc/meminfo", "most": "sys/fs/cgroup/memory.max", "used": "sys/fs/cgroup/memory.current",
-        "stat": "sys/fs/cgroup/memory.stat", "old_most": "sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "old_used": "sys/fs/cgroup/memory/memory.usage_in_bytes", "old_stat": "sys/fs/cgroup/memory/memory.stat",
-    }  # fmt: skip
+        "meminfo": "proc/meminfo",
+        "most": "sys/fs/cgroup/memory.max",
+        "used": "sys/fs/cgroup/memory.current",
+        "stat": "sys/fs/cgroup/memory.stat",
+        "old_most": "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "old_used": "sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "old_stat": "sys/fs/cgroup/memory/memory.stat",
+    }
     for name, text in files.items():
         path = root / places[name]
         path.parent.mkdir(parents=True, exist_ok=True)

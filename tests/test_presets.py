@@ -90,8 +90,12 @@ def test_what_the_texts_and_scripts_of_pad_and_datm_say_of_all_rows(name):
     assert (found.data.preprocessing, found.data.validation) == ("zca", 0)
     network = found.network
     assert (network.name, network.width, network.depth, network.norm, network.pooling) == (
-        "convnet", 128, DEPTHS[found.data.dataset], "instance", "avg",
-    )  # fmt: skip
+        "convnet",
+        128,
+        DEPTHS[found.data.dataset],
+        "instance",
+        "avg",
+    )
     experts = found.experts
     assert (experts.count, experts.epochs, experts.batch, experts.lr) == (100, 100, 256, 0.01)
     assert (experts.momentum, experts.weight_decay) == (0, 0)

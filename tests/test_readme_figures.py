@@ -84,8 +84,14 @@ def test_the_error_of_teslas_gradient():
     ) in README
 
 
-_CURVES = (("experts", 100), ("experts", 1_000), ("evaluate", 1_000), ("evaluate", 10_000), ("search", 100),
-           ("search", 1_000))  # fmt: skip
+_CURVES = (
+    ("experts", 100),
+    ("experts", 1_000),
+    ("evaluate", 1_000),
+    ("evaluate", 10_000),
+    ("search", 100),
+    ("search", 1_000),
+)
 
 
 def test_the_efficiency_of_many_workers():

@@ -25,8 +25,22 @@ for words in map(json.loads, sys.argv[1:]):
     seen.append(sorted(sys.modules))
 print(json.dumps(seen), file=sys.stderr)
 """
-LARGE = {"torch", "torchvision", "ray", "optuna", "sqlalchemy", "sklearn", "scipy", "matplotlib", "jinja2", "pyarrow",
-         "PIL", "boto3", "torch._dynamo", "tensorboardX"}  # not pandas, which PyArrow looks for  # fmt: skip
+LARGE = {
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "sqlalchemy",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "pyarrow",
+    "PIL",
+    "boto3",
+    "torch._dynamo",
+    "tensorboardX",
+}  # not pandas, which PyArrow looks for
 TRAINS = {"torch", "pyarrow", "PIL"}  # what all that reads or writes tensors needs
 
 

@@ -23,9 +23,14 @@ def stages(told: dict) -> dict[str, tuple[int, int]]:
 def test_a_killed_run_s_work_is_told_and_the_finished_one_s_too(tiny, tmp_path, run: Run):
     root = tmp_path / "runs"
     killed = command(
-        "evaluate", tiny, "--storage", root, "--runner", "inline",
+        "evaluate",
+        tiny,
+        "--storage",
+        root,
+        "--runner",
+        "inline",
         environment={**os.environ, "PADRAY_CRASH_AT": "distill:checkpoint:8"},
-    )  # fmt: skip
+    )
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     folder = next((root / "distilled").iterdir())

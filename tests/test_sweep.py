@@ -20,8 +20,15 @@ from padray.store.location import Location
 from padray.store.opening import open_location
 from tests.conftest import TINY
 
-QUICK = ("evaluation.epochs=1", "evaluation.architectures=[]", "distill.validation.seeds=0", "distill.iterations=1",
-         "distill.init=real", "evaluation.controls.full=true", "evaluation.controls.full_epochs=1")  # fmt: skip
+QUICK = (
+    "evaluation.epochs=1",
+    "evaluation.architectures=[]",
+    "distill.validation.seeds=0",
+    "distill.iterations=1",
+    "distill.init=real",
+    "evaluation.controls.full=true",
+    "evaluation.controls.full_epochs=1",
+)
 
 
 class Threads(InlineRunner):

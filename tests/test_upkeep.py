@@ -190,9 +190,12 @@ def test_orphans_go_and_plain_names_stay(root):
     before = tree(root)
     folder = one(root, "expert-0000-*").parent
     for name, content in {
-        f"expert-0000-{'0' * 12}.safetensors": b"torn", f"expert-0007-{'0' * 12}.safetensors": b"torn",
-        "stray-ba7816bf8f01.bin": b"abc", "expert-0001-ba7816bf8f01.bin": b"abc", "notes.txt": b"mine",
-    }.items():  # fmt: skip
+        f"expert-0000-{'0' * 12}.safetensors": b"torn",
+        f"expert-0007-{'0' * 12}.safetensors": b"torn",
+        "stray-ba7816bf8f01.bin": b"abc",
+        "expert-0001-ba7816bf8f01.bin": b"abc",
+        "notes.txt": b"mine",
+    }.items():
         (folder / name).write_bytes(content)
     half = folder / ".put-0011223344556677"
     half.write_bytes(b"half")

@@ -20,8 +20,13 @@ from padray.stages.base import Done, Make, Unit, Work, make_unit
 # What Ray says when a process, a machine or what it held is gone. Everything else is an error of some code (Ray
 # wraps it in RayTaskError, which is a RayError too) and would only happen again.
 LOST = (
-    RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, LocalRayletDiedError, OutOfMemoryError,
-)  # fmt: skip
+    RayActorError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,
+    LocalRayletDiedError,
+    OutOfMemoryError,
+)
 
 
 WAITING = "what no work was given to yet"

@@ -24,7 +24,7 @@ _KINDS = {
     "padray_iterations": (Counter, "Iterations of distillations"),
     "padray_loss": (Gauge, "The matching loss of the last iteration"),
     "padray_validation_accuracy": (Gauge, "The last iterate's, or trial's, accuracy on the validation split, 0 to 1"),
-}  # fmt: skip
+}
 
 
 @cache  # Ray knows a metric of a process by its name, once
@@ -35,9 +35,7 @@ def _metric(name: str) -> Any:
 
 @cache
 def _unit_seconds() -> Any:
-    return Histogram(
-        "padray_unit_seconds", description="Seconds that units took", boundaries=_SECONDS, tag_keys=_TAGS
-    )  # fmt: skip
+    return Histogram("padray_unit_seconds", description="Seconds that units took", boundaries=_SECONDS, tag_keys=_TAGS)
 
 
 def of_units(made: Generator[Done | Lost, None, None], run: str) -> Iterator[Done | Lost]:

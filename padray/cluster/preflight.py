@@ -110,8 +110,11 @@ def _line(node: Node) -> NodeLine:
 def versions() -> dict[str, str]:
     """Of what must be the same everywhere."""
     return {
-        "python": platform.python_version(), "torch": torch.__version__, "ray": ray.__version__, "padray": __version__,
-    }  # fmt: skip
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+        "padray": __version__,
+    }
 
 
 @ray.remote(num_cpus=0, max_restarts=0)

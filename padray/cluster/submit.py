@@ -30,9 +30,11 @@ _PROBE_S, _AGAIN_S, _LISTEN_S = 10.0, 1.0, 0.2
 _MOST_FAILURES = 30  # questions in a row that the dashboard leaves unanswered before the job is out of sight
 _OVERRULE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray puts these before the address that it is given
 _SILENT = (
-    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
     "ray._private.authentication",
-)  # fmt: skip
+)
 _OURS = frozenset({0, 2, 3, 130})
 _SAYS = "padray: "  # how the sentence begins that says why
 _TAIL_LINES, _TAIL_CHARS = 20, 10_000

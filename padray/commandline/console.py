@@ -89,9 +89,12 @@ class Console:
             yield PlainLines(self.err)
             return
         columns = (
-            TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", markup=False),
-        )  # fmt: skip
+        )
         with Bars(*columns, console=self.err) as bars:
             yield LiveLines(bars)
 

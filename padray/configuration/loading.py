@@ -217,9 +217,10 @@ def _with_digest(config: Config) -> Config:
 
 
 _PLAIN = {
-    "model_type": "must hold settings of its own", "tuple_type": "must be a list",
+    "model_type": "must hold settings of its own",
+    "tuple_type": "must be a list",
     "json_invalid": "settings are texts, numbers, lists and sections",
-}  # fmt: skip
+}
 
 
 def _unfit(error: ValidationError, tree: Tree, origins: dict[str, str], source: str) -> UnfitError:

@@ -39,9 +39,11 @@ def check_paths(storage: str | None, overrides: Sequence[str]) -> None:
 def check_settings(config: "Config") -> None:
     """The same for what a settings file says; its storage.root yields to --storage. Raises InputError."""
     named = {
-        "data.path": config.data.path, "scores.path": config.scores.path, "storage.cache": config.storage.cache,
+        "data.path": config.data.path,
+        "scores.path": config.scores.path,
+        "storage.cache": config.storage.cache,
         "storage.tensorboard": config.storage.tensorboard,
-    }  # fmt: skip
+    }
     for name, value in named.items():
         if value is not None:
             _refuse_relative(name, value)

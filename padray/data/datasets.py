@@ -228,9 +228,14 @@ def from_objects(
         else Preprocessing.deferred(kind, digest, lambda: _under(_FITTED, read("preprocessing")))
     )
     return Dataset(
-        (channels, height, width), samples, tensors["labels"], tuple(meta["class_names"]), _under("splits.", tensors),
-        preprocessing, shelf or Shelf(),
-    )  # fmt: skip
+        (channels, height, width),
+        samples,
+        tensors["labels"],
+        tuple(meta["class_names"]),
+        _under("splits.", tensors),
+        preprocessing,
+        shelf or Shelf(),
+    )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

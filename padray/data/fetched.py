@@ -21,20 +21,34 @@ from padray.errors import InputError
 from padray.machine.files import entries, open_regular, read_regular, shown
 
 FOLDERS = {
-    "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "mnist": "MNIST/raw",
-    "fashionmnist": "FashionMNIST/raw", "svhn": "",
-}  # fmt: skip
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "mnist": "MNIST/raw",
+    "fashionmnist": "FashionMNIST/raw",
+    "svhn": "",
+}
 _FETCH = {
-    "cifar10": "CIFAR10(root, download=True)", "cifar100": "CIFAR100(root, download=True)",
-    "mnist": "MNIST(root, download=True)", "fashionmnist": "FashionMNIST(root, download=True)",
+    "cifar10": "CIFAR10(root, download=True)",
+    "cifar100": "CIFAR100(root, download=True)",
+    "mnist": "MNIST(root, download=True)",
+    "fashionmnist": "FashionMNIST(root, download=True)",
     "svhn": "SVHN(root, split, download=True) for the splits train and test",
-}  # fmt: skip
+}
 MOST_INFLATED = 2**30  # bytes of one file; the largest of these datasets, SVHN's, has 225 million
 _NUMBERS = frozenset({"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
 _IDX = {"train": "train", "test": "t10k"}
 _FASHION = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _DIGITS = tuple("0123456789")
 
 

@@ -278,5 +278,7 @@ def _floats(numbers: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 _READERS: dict[Content, Callable[[_File, np.ndarray], Iterator[Encoded]]] = {
-    "image": _read_images, "table": _read_table, "series": _read_series,
-}  # fmt: skip
+    "image": _read_images,
+    "table": _read_table,
+    "series": _read_series,
+}

@@ -9,13 +9,21 @@ from padray.settings.sections import Count, Place, Positive, Section
 # Published normalisation, of pixels in [0, 1]. MTT, TESLA, FTD, DATM and PAD use cifar10's for CIFAR-100 too; DC, DSA
 # and DM use cifar100's. imagenet's are also Tiny ImageNet's.
 MEANS = {
-    "mnist": (0.1307,), "fashionmnist": (0.2861,), "svhn": (0.4377, 0.4438, 0.4728),
-    "cifar10": (0.4914, 0.4822, 0.4465), "cifar100": (0.5071, 0.4866, 0.4409), "imagenet": (0.485, 0.456, 0.406),
-}  # fmt: skip
+    "mnist": (0.1307,),
+    "fashionmnist": (0.2861,),
+    "svhn": (0.4377, 0.4438, 0.4728),
+    "cifar10": (0.4914, 0.4822, 0.4465),
+    "cifar100": (0.5071, 0.4866, 0.4409),
+    "imagenet": (0.485, 0.456, 0.406),
+}
 STDS = {
-    "mnist": (0.3081,), "fashionmnist": (0.3530,), "svhn": (0.1980, 0.2010, 0.1970),
-    "cifar10": (0.2023, 0.1994, 0.2010), "cifar100": (0.2673, 0.2564, 0.2762), "imagenet": (0.229, 0.224, 0.225),
-}  # fmt: skip
+    "mnist": (0.3081,),
+    "fashionmnist": (0.3530,),
+    "svhn": (0.1980, 0.2010, 0.1970),
+    "cifar10": (0.2023, 0.1994, 0.2010),
+    "cifar100": (0.2673, 0.2564, 0.2762),
+    "imagenet": (0.229, 0.224, 0.225),
+}
 
 
 def _named(table: dict[str, tuple[float, ...]]) -> BeforeValidator:

@@ -77,9 +77,11 @@ def read(settings: DataSettings) -> RawDataset:
         test_samples = _decode(test, np.arange(len(test.labels)), settings.size)
         samples, test_samples = _alike(samples, test_samples)
     return RawDataset(
-        RawSplit(samples, train.labels[kept], train.place), RawSplit(test_samples, test.labels, test.place), names,
+        RawSplit(samples, train.labels[kept], train.place),
+        RawSplit(test_samples, test.labels, test.place),
+        names,
         train.content,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

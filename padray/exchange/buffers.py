@@ -50,9 +50,11 @@ def import_experts(context: Context, source: str) -> ImportedExperts:
         objects = _all_or_none(folder, given)
         config = config.model_copy(update={"experts": config.experts.model_copy(update={"count": len(objects)})})
         manifest = replace(context, config=config).manifest(
-            identity, objects, inputs={"data": stored_data.fingerprint},
+            identity,
+            objects,
+            inputs={"data": stored_data.fingerprint},
             facts={"provenance": "imported", "sources": {path.name: digest for path, digest in digests.items()}},
-        )  # fmt: skip
+        )
         folder.commit(manifest)
     count, epochs = len(manifest.objects), shards.rows_of(manifest.objects[0]).count - 1
     use = _use((*context.overrides, f"experts.imported={imported}", f"experts.count={count}"))
@@ -86,8 +88,10 @@ def _as_imported(config: Config, imported: str) -> Config:
 
 def _notes(config: Config) -> list[str]:
     if config.data.validation:
-        return ["experts of others were trained on what is the validation split here, so what is chosen by validation "
-                "accuracy is chosen with too high hopes; data.validation=0 does without"]  # fmt: skip
+        return [
+            "experts of others were trained on what is the validation split here, so what is chosen by validation "
+            "accuracy is chosen with too high hopes; data.validation=0 does without"
+        ]
     return []
 
 
@@ -127,9 +131,13 @@ class _Importer:
         unit = f"expert-{self.made:04d}"
         self.made += 1
         facts = {
-            "network": self.config.network.model_dump(mode="json"), "epochs": len(theta_EP) - 1, "unit": unit,
-            "validation_accuracy": [], "spans": [asdict(span) for span in self.spans], "origin": origin,
-        }  # fmt: skip
+            "network": self.config.network.model_dump(mode="json"),
+            "epochs": len(theta_EP) - 1,
+            "unit": unit,
+            "validation_accuracy": [],
+            "spans": [asdict(span) for span in self.spans],
+            "origin": origin,
+        }
         content, rows = shards.encode(theta_EP, facts)
         return self.folder.put(unit, "safetensors", content, {"rows": rows})
 

@@ -105,13 +105,21 @@ def _described(out: Outgoing, more: dict[str, Any]) -> Files:
     values = {} if preprocessing.kind == "zca" else preprocessing.tensors()  # whitening is too large for a text
     constants = {name: value.tolist() for name, value in values.items()}
     content = {
-        "made_with": "padray", "dataset": facts["dataset"], "class_names": facts["class_names"],
-        "shape": facts["shape"], "ipc": out.synthetic.ipc, "order": "class after class",
-        "network": facts["network"], "preprocessing": {**preprocessing.meta(), **constants},
-        "label_kind": "raw logits" if learned.soft else "class indices", "lr": learned.lr_to_use,
-        "set_sha256": out.sha256, "set_fingerprint": facts["fingerprint"],
-        "provenance": facts.get("provenance", "distilled"), **more,
-    }  # fmt: skip
+        "made_with": "padray",
+        "dataset": facts["dataset"],
+        "class_names": facts["class_names"],
+        "shape": facts["shape"],
+        "ipc": out.synthetic.ipc,
+        "order": "class after class",
+        "network": facts["network"],
+        "preprocessing": {**preprocessing.meta(), **constants},
+        "label_kind": "raw logits" if learned.soft else "class indices",
+        "lr": learned.lr_to_use,
+        "set_sha256": out.sha256,
+        "set_fingerprint": facts["fingerprint"],
+        "provenance": facts.get("provenance", "distilled"),
+        **more,
+    }
     return {"metadata.json": json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"}
 
 

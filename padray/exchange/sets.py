@@ -193,8 +193,10 @@ def _soft(labels_MK: torch.Tensor, ipc: int, classes: int, options: ImportOption
 
 def _notes(config: Config) -> list[str]:
     if config.data.preprocessing == "zca" and config.data.validation:
-        return ["the whitening is that of the training split without its validation samples; "
-                "data.validation=0 gives that of all"]  # fmt: skip
+        return [
+            "the whitening is that of the training split without its validation samples; "
+            "data.validation=0 gives that of all"
+        ]
     return []
 
 
@@ -208,9 +210,11 @@ def _identity(config: Config, stored_data: Identity, ipc: int, meaning: dict[str
 def _as_imported(config: Config, ipc: int, soft: bool) -> Config:
     """The settings that are known of such a set; how it was distilled is not, so those are left at their defaults."""
     distill = TrajectorySettings(
-        ipc=ipc, iterations=ITERATIONS, labels=LabelSettings(kind="soft" if soft else "hard"),
+        ipc=ipc,
+        iterations=ITERATIONS,
+        labels=LabelSettings(kind="soft" if soft else "hard"),
         validation=ValidationSettings(seeds=0),
-    )  # fmt: skip
+    )
     known = {name: getattr(config, name) for name in ("data", "network", "evaluation", "cluster", "compute", "storage")}
     return Config(**known, distill=distill, seed=config.seed)
 
@@ -227,13 +231,21 @@ def _store(
         context.config, stored_data, ipc, {"imported": digests, "labels": options.labels, "lr": options.lr}
     )
     facts = {
-        "provenance": "imported", "sources": digests, "class_names": list(dataset.class_names),
-        "dataset": context.config.data.dataset, "shape": list(dataset.shape), "ipc": ipc,
-        "network": context.config.network.model_dump(mode="json"), "label_kind": "soft" if learned.soft else "hard",
-        "iterations": ITERATIONS, "iteration": ITERATIONS, "validation_accuracy": None,
-        "fingerprint": fingerprint.set_fingerprint(identity, ITERATIONS), "distillation": identity.fingerprint,
+        "provenance": "imported",
+        "sources": digests,
+        "class_names": list(dataset.class_names),
+        "dataset": context.config.data.dataset,
+        "shape": list(dataset.shape),
+        "ipc": ipc,
+        "network": context.config.network.model_dump(mode="json"),
+        "label_kind": "soft" if learned.soft else "hard",
+        "iterations": ITERATIONS,
+        "iteration": ITERATIONS,
+        "validation_accuracy": None,
+        "fingerprint": fingerprint.set_fingerprint(identity, ITERATIONS),
+        "distillation": identity.fingerprint,
         "dataset_fingerprint": stored_data.fingerprint,
-    }  # fmt: skip
+    }
     folder, content = context.folder(identity), encode(SyntheticSet(learned, dataset.preprocessing, facts))
     item = folder.put(fingerprint.set_name(ITERATIONS), "safetensors", content)
     known = replace(context, config=_as_imported(context.config, ipc, learned.soft))

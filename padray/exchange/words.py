@@ -5,9 +5,10 @@ import json
 from padray.synthetic.set import SyntheticSet
 
 _SPACES = {
-    "none": "as they are, floats in [0, 1]", "normalize": "(x - mean) / std of each channel, x in [0, 1]",
+    "none": "as they are, floats in [0, 1]",
+    "normalize": "(x - mean) / std of each channel, x in [0, 1]",
     "zca": "ZCA whitening of x in [0, 1], without mean/std normalisation",
-}  # fmt: skip
+}
 
 
 def _summary(synthetic: SyntheticSet) -> str:
@@ -22,11 +23,15 @@ def ddranking(synthetic: SyntheticSet, mode: str) -> str:
     """What an evaluator has to be told, since the tensors do not say it."""
     kind = synthetic.preprocessing.kind
     lines = [
-        f"{_summary(synthetic)}.", "", f"labels: {mode}", "images.pt: in the space that they were distilled in",
+        f"{_summary(synthetic)}.",
+        "",
+        f"labels: {mode}",
+        "images.pt: in the space that they were distilled in",
         f"real images: {_SPACES[kind]}{'' if kind == 'none' else '; its tensors are in preprocessing.pt'}",
         f"learning rate: {synthetic.learned.lr_to_use:.6g} (lr.pt)",
-        "class names, constants and digests: metadata.json", "",
-    ]  # fmt: skip
+        "class names, constants and digests: metadata.json",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -124,6 +124,12 @@ def random(seen: Observed) -> torch.Tensor:
 
 
 SCORES: dict[str, Callable[[Observed], torch.Tensor]] = {
-    "el2n": el2n, "grand": grand, "loss": loss, "least_confidence": least_confidence, "entropy": entropy,
-    "margin": margin, "forgetting": forgetting, "random": random,
-}  # fmt: skip
+    "el2n": el2n,
+    "grand": grand,
+    "loss": loss,
+    "least_confidence": least_confidence,
+    "entropy": entropy,
+    "margin": margin,
+    "forgetting": forgetting,
+    "random": random,
+}

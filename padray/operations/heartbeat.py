@@ -217,9 +217,16 @@ class _Heart:
         stages = tuple(watched.told(now) for watched in list(self.stages.values()))
         running = tuple(AtWork(each.unit, each.node, each.seconds) for each in workers.running[:_MOST_SHOWN])
         sign = Sign(
-            self.command.run, self.command.name, socket.gethostname(), now - self.began, self.end, stages,
-            len(workers.running), () if self.end else running, "" if self.end else workers.summary(),
-        )  # fmt: skip
+            self.command.run,
+            self.command.name,
+            socket.gethostname(),
+            now - self.began,
+            self.end,
+            stages,
+            len(workers.running),
+            () if self.end else running,
+            "" if self.end else workers.summary(),
+        )
         return json.dumps(asdict(sign)).encode()
 
 

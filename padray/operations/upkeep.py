@@ -18,9 +18,13 @@ from padray.store.roots import check_root, folders, read_manifests, the_one
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
-    "scores": ("network-",), "experts": ("expert-",), "distill": ("set-", "history-", "checkpoint-"),
-    "evaluation": ("cell-",), "search": ("trial-",), "study": ("cell-",),
-}  # fmt: skip
+    "scores": ("network-",),
+    "experts": ("expert-",),
+    "distill": ("set-", "history-", "checkpoint-"),
+    "evaluation": ("cell-",),
+    "search": ("trial-",),
+    "study": ("cell-",),
+}
 _IN_FLIGHT_S = 3600.0  # a write that began so long ago is over, unless an age was given
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

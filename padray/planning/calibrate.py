@@ -111,9 +111,10 @@ class _Calibrator:
             batched = evaluation.model_copy(update={"batch": evaluation.teacher.teacher_batch})
             return recipe_for(batched, 1, 1e-4)
         recipes = {
-            "experts": expert_recipe(self.config.experts), "scores": score_recipe(self.config.scores),
+            "experts": expert_recipe(self.config.experts),
+            "scores": score_recipe(self.config.scores),
             "standard": recipe_for(evaluation, 1, 1e-4),
-        }  # fmt: skip
+        }
         return replace(recipes[task.kind], lr=1e-4, decay_epoch=None)
 
     def _training(self, task: Task, batch: int, run: Callable[[Network, Samples, int], None]) -> float:

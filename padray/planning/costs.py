@@ -66,11 +66,18 @@ def scores(chain: Chain, place: Identity | None = None) -> Line:
     )
     seen = rows * (epochs * 9 + known.classes * 16)  # what is remembered of each epoch, and the last logits
     return Line(
-        "scores", f"scoring network {settings.network.label}", len(names), there, len(names) - there, parts,
-        steps=epochs * math.ceil(known.train / settings.batch), unit_bytes=rows * _SCORE_ROW,
-        memory=_worker(chain, settings.network, settings.batch, rows) + seen, shared=chain.held(rows).shared,
+        "scores",
+        f"scoring network {settings.network.label}",
+        len(names),
+        there,
+        len(names) - there,
+        parts,
+        steps=epochs * math.ceil(known.train / settings.batch),
+        unit_bytes=rows * _SCORE_ROW,
+        memory=_worker(chain, settings.network, settings.batch, rows) + seen,
+        shared=chain.held(rows).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
-    )  # fmt: skip
+    )
 
 
 def experts(chain: Chain, place: Identity | None = None) -> Line:
@@ -92,11 +99,19 @@ def experts(chain: Chain, place: Identity | None = None) -> Line:
     kept = sum(settings.keeps(epoch) for epoch in range(settings.epochs + 1))
     size, seen = kept * chain.snapshot_bytes(config.network), known.train + known.validation
     return Line(
-        "experts", f"expert {config.network.label}", len(names), there, len(names) - there, parts,
-        steps=sum(math.ceil(count / settings.batch) for count in counts), unit_bytes=size, exact=True,
-        memory=_worker(chain, config.network, settings.batch, seen) + _COPIES * size, shared=chain.held(seen).shared,
+        "experts",
+        f"expert {config.network.label}",
+        len(names),
+        there,
+        len(names) - there,
+        parts,
+        steps=sum(math.ceil(count / settings.batch) for count in counts),
+        unit_bytes=size,
+        exact=True,
+        memory=_worker(chain, config.network, settings.batch, seen) + _COPIES * size,
+        shared=chain.held(seen).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
-    )  # fmt: skip
+    )
 
 
 def distillation(chain: Chain) -> Line:
@@ -106,12 +121,18 @@ def distillation(chain: Chain) -> Line:
     there = chain.there(place, [fingerprint.set_name(iterations)])
     done = iterations if there else checkpoints.reached(chain.context.folder(place), iterations)
     return Line(
-        "distill", f"set of {iterations} iterations", 1, there, 1 - done / iterations, parts_of_set(chain),
+        "distill",
+        f"set of {iterations} iterations",
+        1,
+        there,
+        1 - done / iterations,
+        parts_of_set(chain),
         steps=costs_of(chain).steps,
         unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain) + _recent_bytes(chain),
-        memory=chain.held(known.train).own + _iteration(chain), shared=chain.held(known.train).shared,
+        memory=chain.held(known.train).own + _iteration(chain),
+        shared=chain.held(known.train).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
-    )  # fmt: skip
+    )
 
 
 def parts_of_set(chain: Chain) -> tuple[Part, ...]:
@@ -136,12 +157,19 @@ def teacher(chain: Chain) -> Line:
         Part(Task("look", settings.network), known.test),
     )
     return Line(
-        "evaluate", f"teacher {settings.network.label}", 1, there, 1 - there, parts,
-        steps=settings.epochs * math.ceil(known.train / settings.teacher_batch), unit_bytes=size, exact=True,
+        "evaluate",
+        f"teacher {settings.network.label}",
+        1,
+        there,
+        1 - there,
+        parts,
+        steps=settings.epochs * math.ceil(known.train / settings.teacher_batch),
+        unit_bytes=size,
+        exact=True,
         memory=_worker(chain, settings.network, settings.teacher_batch, known.train + known.test),
         shared=chain.held(known.train + known.test).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
-    )  # fmt: skip
+    )
 
 
 def cells(chain: Chain, foreseen: list[Foreseen]) -> list[Line]:
@@ -161,12 +189,19 @@ def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[F
     alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
     held = count + choosing(chain) + known.test
     return Line(
-        "evaluate", f"{network.label}{' on the full data' if full else ''}", units, there, units - there,
+        "evaluate",
+        f"{network.label}{' on the full data' if full else ''}",
+        units,
+        there,
+        units - there,
         parts_of_cell(chain, network, count, epochs),
-        steps=epochs * math.ceil(count / evaluation.batch), unit_bytes=_CELL,
-        memory=_worker(chain, network, min(evaluation.batch, count), held), shared=chain.held(held).shared,
-        evidence=Evidence(alike, f"/cell-{network.label}-seed"), at_most=any(one.at_least for one in group),
-    )  # fmt: skip
+        steps=epochs * math.ceil(count / evaluation.batch),
+        unit_bytes=_CELL,
+        memory=_worker(chain, network, min(evaluation.batch, count), held),
+        shared=chain.held(held).shared,
+        evidence=Evidence(alike, f"/cell-{network.label}-seed"),
+        at_most=any(one.at_least for one in group),
+    )
 
 
 def parts_of_cell(chain: Chain, network: NetworkSettings, count: int, epochs: int) -> tuple[Part, ...]:
@@ -202,9 +237,13 @@ def costs_of(chain: Chain) -> Costs:
     """What the family says of its distillation."""
     config, known = chain.config, chain.known
     sizes = Sizes(
-        chain.network(config.network), config.network.norm, known.shape, known.classes, known.train,
+        chain.network(config.network),
+        config.network.norm,
+        known.shape,
+        known.classes,
+        known.train,
         config.experts.count,
-    )  # fmt: skip
+    )
     return method_of(config.distill).costs(config.distill, sizes)
 
 

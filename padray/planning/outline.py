@@ -81,9 +81,14 @@ def know(settings: DataSettings, stored: DatasetFacts | None) -> Known:
     if stored is not None:
         splits = stored.splits
         return Known(
-            stored.shape, stored.class_names, stored.train_per_class, splits.validation, splits.test, stored.content,
+            stored.shape,
+            stored.class_names,
+            stored.train_per_class,
+            splits.validation,
+            splits.test,
+            stored.content,
             "the stored dataset",
-        )  # fmt: skip
+        )
     if _is_published(settings):
         return _published(settings)
     found = outline(settings)
@@ -114,6 +119,4 @@ def _split(settings: DataSettings, whole: Known) -> Known:
             f"class {whole.class_names[train.index(min(train))]!r} has too few training samples to train on and to "
             f"validate with; add samples or set data.validation to 0"
         )
-    return Known(
-        whole.shape, whole.class_names, train, sum(held), whole.test, whole.content, whole.source
-    )  # fmt: skip
+    return Known(whole.shape, whole.class_names, train, sum(held), whole.test, whole.content, whole.source)

@@ -137,9 +137,13 @@ def _shared(
     there = sum(line_of(chain, place).there for place in begun)
     units = (len(begun) + more) * like.units
     return replace(
-        like, what=f"{like.what}, of the trials", units=units, there=there,
-        left=units - there, at_most=more > 0,
-    )  # fmt: skip
+        like,
+        what=f"{like.what}, of the trials",
+        units=units,
+        there=there,
+        left=units - there,
+        at_most=more > 0,
+    )
 
 
 def _trials(search: _Search) -> Line:
@@ -153,10 +157,15 @@ def _trials(search: _Search) -> Line:
         Part(Task("look", chain.config.network), judges * chain.known.validation),
     )
     return replace(
-        like, stage="search", what="trial: a set, judged on validation", units=settings.trials,
-        there=settings.trials - search.missing, left=search.missing, parts=(*like.parts, *judged),
+        like,
+        stage="search",
+        what="trial: a set, judged on validation",
+        units=settings.trials,
+        there=settings.trials - search.missing,
+        left=search.missing,
+        parts=(*like.parts, *judged),
         at_most=bool(search.missing) and (settings.stopping != "none" or settings.hours is not None),
-    )  # fmt: skip
+    )
 
 
 def note(chain: Chain) -> str:

@@ -194,7 +194,7 @@ class _Run:
                 if one.units[k * size : (k + 1) * size]
             )
             for k in range(count)
-        ]  # fmt: skip
+        ]
         sets = sets or [own]
         group = self._group(line, pace, "search")
         chosen = tuple(Trial(group, number % len(sets)) for number in range(math.ceil(line.left)))

@@ -68,9 +68,12 @@ def text(survey: Survey, ipc: int) -> str:
     """The settings file. Raises InputError for more samples per class than the smallest class can give."""
     plan = scale.plan(survey, ipc)
     sections = {
-        "data": _data(plan), "network": _network(plan), "experts": _experts(plan), "distill": _distill(plan),
+        "data": _data(plan),
+        "network": _network(plan),
+        "experts": _experts(plan),
+        "distill": _distill(plan),
         "evaluation": _evaluation(plan),
-    }  # fmt: skip
+    }
     parts = [_head(plan), *(_section(name, lines) for name, lines in sections.items()), _filters(plan)]
     return "\n".join(parts)
 
@@ -187,10 +190,11 @@ def _distill(plan: Plan) -> list[Line]:
         ("windows", plan.windows, "epochs at which the students begin; later ones are harder, and for larger sets"),
         ("labels", {"lr": 1}, "soft labels are learned too; {kind: hard} keeps the classes"),
         (
-            "validation", {"every": iterations // 3, "seeds": seeds, "epochs": 200},
+            "validation",
+            {"every": iterations // 3, "seeds": seeds, "epochs": 200},
             "how often, and with how many networks, the best set is chosen",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _evaluation(plan: Plan) -> list[Line]:

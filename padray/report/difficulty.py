@@ -115,10 +115,14 @@ def agreement_info(difficulty: Difficulty) -> AgreementInfo | None:
         return None
     train, validation = (_Part.of(difficulty, split) for split in ("train", "validation"))
     return AgreementInfo(
-        difficulty.methods, difficulty.scores.method, _within_classes(train.scores_SDN.mean(axis=0), train.labels_N),
-        _agreement(validation), len(difficulty.tables), len(validation.labels_N),
+        difficulty.methods,
+        difficulty.scores.method,
+        _within_classes(train.scores_SDN.mean(axis=0), train.labels_N),
+        _agreement(validation),
+        len(difficulty.tables),
+        len(validation.labels_N),
         int(validation.wrong_SN.any(axis=0).sum()),
-    )  # fmt: skip
+    )
 
 
 class _Part(NamedTuple):

@@ -74,8 +74,12 @@ def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme) -> None:
     for row, value in enumerate(values):
         said = f"{round(value, 2) + 0:.2f}".replace("-", "−") if np.isfinite(value) else "constant"
         axes.annotate(
-            said, (value if np.isfinite(value) else 0, row), xytext=(5 if not value < 0 else -5, 0),
-            textcoords="offset points", va="center", ha="left" if not value < 0 else "right",
-        )  # fmt: skip
+            said,
+            (value if np.isfinite(value) else 0, row),
+            xytext=(5 if not value < 0 else -5, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if not value < 0 else "right",
+        )
     axes.grid(True, axis="x")
     axes.set_xlabel("agreement with failing on unseen samples")

@@ -133,9 +133,12 @@ def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
         axes.plot([info.chosen], [info.best], marker="o", markersize=7, markerfacecolor=theme.paper, color=colour)
         left = info.chosen > info.iterations.mean()
         axes.annotate(
-            f"the set: {100 * info.best:.1f} %", (info.chosen, info.best), xytext=(-9 if left else 9, 5),
-            textcoords="offset points", ha="right" if left else "left",
-        )  # fmt: skip
+            f"the set: {100 * info.best:.1f} %",
+            (info.chosen, info.best),
+            xytext=(-9 if left else 9, 5),
+            textcoords="offset points",
+            ha="right" if left else "left",
+        )
 
 
 def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
@@ -177,9 +180,14 @@ def _cut(axes: Axes, cut: float, count: int, theme: Theme) -> None:
     axes.axhspan(0, cut, facecolor="none", edgecolor=theme.quiet, hatch="////", linewidth=0, alpha=0.4)
     for text, side, colour in (("↑ left out", 1, theme.quiet), ("↓ matched", -1, theme.ink)):
         axes.annotate(
-            text, (1.03, cut), xycoords=across, xytext=(0, 4 * side), textcoords="offset points", color=colour,
+            text,
+            (1.03, cut),
+            xycoords=across,
+            xytext=(0, 4 * side),
+            textcoords="offset points",
+            color=colour,
             va="bottom" if side > 0 else "top",
-        )  # fmt: skip
+        )
     axes.set_ylim(count, 0)
 
 
@@ -200,9 +208,13 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.set_xlabel("test accuracy: mean ± std, and each network")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(
-            handles, [SOURCES[s] for s in info.sources], loc="outside upper left", ncols=3, handletextpad=0.1,
+            handles,
+            [SOURCES[s] for s in info.sources],
+            loc="outside upper left",
+            ncols=3,
+            handletextpad=0.1,
             columnspacing=1.5,
-        )  # fmt: skip
+        )
         return png(figure)
 
 

@@ -16,9 +16,12 @@ from padray.synthetic.set import SyntheticSet
 MAX_CLASSES = 20
 MAX_IMAGES = 10
 SOURCES = {
-    "distilled": "distilled set", "random": "random real samples", "random_soft": "random, labelled by experts",
-    "hard_labels": "the set, hard labels", "full": "full training split",
-}  # fmt: skip
+    "distilled": "distilled set",
+    "random": "random real samples",
+    "random_soft": "random, labelled by experts",
+    "hard_labels": "the set, hard labels",
+    "full": "full training split",
+}
 _SPACES = {
     "zca": "Turned back from ZCA whitening",
     "normalize": "Turned back from per-channel normalisation",
@@ -45,9 +48,11 @@ class ImagesInfo(NamedTuple):
     def caption(self) -> str:
         """How many are shown, and the clip rule."""
         shown, per_class = self.images.shape[:2]
-        rows = f"All {len(self.all_names)} classes" if shown == len(self.all_names) else (
-            f"The first {shown} of {len(self.all_names)} classes"
-        )  # fmt: skip
+        rows = (
+            f"All {len(self.all_names)} classes"
+            if shown == len(self.all_names)
+            else (f"The first {shown} of {len(self.all_names)} classes")
+        )
         clipped = f", then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
         noun, rule = ("image", self.space + clipped) if self.content == "image" else ("sample", self.space)
         labels = "" if self.labels is None else f" Soft labels: the probabilities of all {len(self.all_names)} classes."
@@ -129,13 +134,21 @@ def loss_info(history: History, chosen: int, best: float | None, left_out: str, 
     window = _window(len(loss))
     judged = [row for row in history if row.get("validation_accuracy") is not None]
     return LossInfo(
-        iterations, loss, running_median(loss, window), window,
+        iterations,
+        loss,
+        running_median(loss, window),
+        window,
         column(judged, "iteration") + 1,  # judged after the iteration's update
         column(judged, "validation_accuracy"),
-        column(history, "student_lr") if history[0].get("student_lr") is not None else None, chosen, best,
-        sum(bool(row["skipped"]) for row in history), sum(bool(row.get("not_finite")) for row in history),
-        sum(row.get("validation_diverged") or 0 for row in history), left_out, metric.replace("_", " "),
-    )  # fmt: skip
+        column(history, "student_lr") if history[0].get("student_lr") is not None else None,
+        chosen,
+        best,
+        sum(bool(row["skipped"]) for row in history),
+        sum(bool(row.get("not_finite")) for row in history),
+        sum(row.get("validation_diverged") or 0 for row in history),
+        left_out,
+        metric.replace("_", " "),
+    )
 
 
 def _window(count: int) -> int:

@@ -154,7 +154,9 @@ def _view(subject: Subject) -> dict[str, object]:
     return {
         "name": subject.name,
         "subtitle": (
-            facts["dataset"], config.network.label, f"{distill.ipc} {subject.noun}{'s' * (distill.ipc > 1)} per class",
+            facts["dataset"],
+            config.network.label,
+            f"{distill.ipc} {subject.noun}{'s' * (distill.ipc > 1)} per class",
             f"{facts['iterations']:,} iterations",
             *([f"best of {len(subject.search.trials)} trials"] if subject.search else []),
         ),
@@ -180,12 +182,16 @@ def _view(subject: Subject) -> dict[str, object]:
         "command": words.command(subject.name, subject.overrides),
         "search": _search(subject),
         "code": words.training_code(
-            subject.set_key, config, subject.synthetic.preprocessing.kind, subject.synthetic.classes, subject.noun,
+            subject.set_key,
+            config,
+            subject.synthetic.preprocessing.kind,
+            subject.synthetic.classes,
+            subject.noun,
             subject.fitted_key,
         ),
         "preprocessing": subject.synthetic.preprocessing.kind,
         "fitted_key": subject.fitted_key,
-    }  # fmt: skip
+    }
 
 
 def _search(subject: Subject) -> search_view.SearchPart | None:
@@ -246,10 +252,13 @@ def _sizes(subject: Subject) -> list[tuple[str, str, int]]:
     names = {"labels": "soft labels" if learned.soft else "labels"}
     parts = [(names.get(name, name), part) for name, part in learned.tensors().items()]
     lines = [
-        (name, f"{' × '.join(map(str, part.shape)) or '1'}, {str(part.dtype).removeprefix('torch.')}",
-         part.numel() * part.element_size())
+        (
+            name,
+            f"{' × '.join(map(str, part.shape)) or '1'}, {str(part.dtype).removeprefix('torch.')}",
+            part.numel() * part.element_size(),
+        )
         for name, part in parts
-    ]  # fmt: skip
+    ]
     return [*lines, ("together", "", subject.synthetic.size_bytes)]
 
 
@@ -257,8 +266,9 @@ def _numerics(chain: Sequence[Link]) -> list[tuple[str, str]]:
     """The machine's part: once, if it was the same for all stages, else stage by stage."""
     texts = {
         link.stage: ", ".join(f"{key} {value}" for key, value in link.numerics.items())
-        for link in chain if link.numerics
-    }  # fmt: skip
+        for link in chain
+        if link.numerics
+    }
     if len(set(texts.values())) == 1:
         return [("all stages", next(iter(texts.values())))]
     return list(texts.items())

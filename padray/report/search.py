@@ -76,11 +76,14 @@ class SearchSummary:
     def meaning(self) -> dict[str, Any]:
         """All that the page tells of the search, as JSON."""
         return {
-            "search": self.identity.fingerprint, "default_set": self.default_set.fingerprint,
+            "search": self.identity.fingerprint,
+            "default_set": self.default_set.fingerprint,
             "from": self.config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}),
-            "trials": [trial.__dict__ for trial in self.trials], "best": self.best,
-            "importances": list(self.importances.items()), "default": [asdict(row) for row in self.default],
-        }  # fmt: skip
+            "trials": [trial.__dict__ for trial in self.trials],
+            "best": self.best,
+            "importances": list(self.importances.items()),
+            "default": [asdict(row) for row in self.default],
+        }
 
 
 class HistoryInfo(NamedTuple):

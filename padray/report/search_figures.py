@@ -17,17 +17,30 @@ def draw_history(info: HistoryInfo, theme: Theme = LIGHT) -> bytes:
         axes = figure.subplots()
         line = axes.step(info.steps, info.best_so_far, where="post", color=theme.quiet, linewidth=1.4, zorder=1)[0]
         dots = axes.errorbar(
-            info.numbers, info.values, yerr=info.spreads, color=blue, marker="o", markersize=size, elinewidth=1.2,
-            capsize=0, linestyle="",
-        )  # fmt: skip
+            info.numbers,
+            info.values,
+            yerr=info.spreads,
+            color=blue,
+            marker="o",
+            markersize=size,
+            elinewidth=1.2,
+            capsize=0,
+            linestyle="",
+        )
         dots.lines[2][0].set_alpha(0.45)
         handles, labels = [dots.lines[0], line], ["a trial: mean ± std", "the best so far"]
         if info.failed:
             floor = axes.get_xaxis_transform()
             crosses = axes.plot(
-                info.failed, np.full(len(info.failed), 0.035), "x", color=theme.sources["random"],
-                markersize=size + 1.5, markeredgewidth=1.6, transform=floor, clip_on=False,
-            )  # fmt: skip
+                info.failed,
+                np.full(len(info.failed), 0.035),
+                "x",
+                color=theme.sources["random"],
+                markersize=size + 1.5,
+                markeredgewidth=1.6,
+                transform=floor,
+                clip_on=False,
+            )
             handles, labels = [*handles, crosses[0]], [*labels, "failed"]
         if info.stopped:
             hollow = axes.plot(
@@ -53,9 +66,12 @@ def _mark_best(axes: Axes, info: HistoryInfo, theme: Theme) -> None:
     axes.plot([info.best], [value], "o", markersize=9, markerfacecolor=theme.paper, color=theme.sources["distilled"])
     late = place > 0.75 * (len(info.numbers) - 1)
     axes.annotate(
-        f"trial {info.best}: {100 * value:.1f} %", (info.best, value), xytext=(-9 if late else 9, 6),
-        textcoords="offset points", ha="right" if late else "left",
-    )  # fmt: skip
+        f"trial {info.best}: {100 * value:.1f} %",
+        (info.best, value),
+        xytext=(-9 if late else 9, 6),
+        textcoords="offset points",
+        ha="right" if late else "left",
+    )
 
 
 def draw_importances(info: ImportanceInfo, theme: Theme = LIGHT) -> bytes:
@@ -66,8 +82,12 @@ def draw_importances(info: ImportanceInfo, theme: Theme = LIGHT) -> bytes:
         axes.barh(rows, info.shares, height=0.55, color=theme.sources["distilled"])
         for row, share in zip(rows, info.shares, strict=True):
             axes.annotate(
-                f"{100 * share:.0f} %", (share, row), xytext=(5, 0), textcoords="offset points", va="center",
-            )  # fmt: skip
+                f"{100 * share:.0f} %",
+                (share, row),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+            )
         axes.set_yticks(rows, [shorten_start(name, 40) for name in info.names], color=theme.ink)
         axes.set_ylim(len(info.names) - 0.5, -0.5)
         axes.set_xlim(0, max(info.shares) * 1.1 or 1)

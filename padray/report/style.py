@@ -44,15 +44,31 @@ class Theme:
 
 
 LIGHT = Theme(
-    "#ffffff", "#1b1d21", "#646a73", "#d9dce1",
-    {"distilled": "#0072b2", "random": "#d55e00", "random_soft": "#cc79a7", "hard_labels": "#009e73",
-     "full": "#7a7f87"},
-)  # fmt: skip
+    "#ffffff",
+    "#1b1d21",
+    "#646a73",
+    "#d9dce1",
+    {
+        "distilled": "#0072b2",
+        "random": "#d55e00",
+        "random_soft": "#cc79a7",
+        "hard_labels": "#009e73",
+        "full": "#7a7f87",
+    },
+)
 DARK = Theme(
-    "#15171b", "#e8eaed", "#9aa1ab", "#363b44",
-    {"distilled": "#56b4e9", "random": "#e69f00", "random_soft": "#cc79a7", "hard_labels": "#00b383",
-     "full": "#a3a9b2"},
-)  # fmt: skip
+    "#15171b",
+    "#e8eaed",
+    "#9aa1ab",
+    "#363b44",
+    {
+        "distilled": "#56b4e9",
+        "random": "#e69f00",
+        "random_soft": "#cc79a7",
+        "hard_labels": "#00b383",
+        "full": "#a3a9b2",
+    },
+)
 
 
 @contextmanager
@@ -60,15 +76,33 @@ def sheet(height: float, theme: Theme, *, layout: Literal["constrained"] | None 
     """An empty figure of the common width, with matplotlib's settings at the theme's while it is drawn."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's own matplotlibrc must not change a report's bytes
-        matplotlib.rcParams.update({
-            "font.size": 8.5, "font.family": ["DejaVu Sans"], "text.parse_math": False, "text.color": theme.ink,
-            "axes.labelcolor": theme.quiet, "axes.edgecolor": theme.line, "axes.facecolor": theme.paper,
-            "axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 8.5, "axes.linewidth": 0.8,
-            "xtick.color": theme.line, "ytick.color": theme.line, "xtick.labelcolor": theme.quiet,
-            "ytick.labelcolor": theme.quiet, "figure.facecolor": theme.paper, "legend.frameon": False,
-            "axes.grid": True, "axes.axisbelow": True, "grid.color": theme.line, "grid.linewidth": 0.5,
-            "grid.alpha": 0.6, "lines.solid_capstyle": "round",
-        })  # fmt: skip
+        matplotlib.rcParams.update(
+            {
+                "font.size": 8.5,
+                "font.family": ["DejaVu Sans"],
+                "text.parse_math": False,
+                "text.color": theme.ink,
+                "axes.labelcolor": theme.quiet,
+                "axes.edgecolor": theme.line,
+                "axes.facecolor": theme.paper,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.labelsize": 8.5,
+                "axes.linewidth": 0.8,
+                "xtick.color": theme.line,
+                "ytick.color": theme.line,
+                "xtick.labelcolor": theme.quiet,
+                "ytick.labelcolor": theme.quiet,
+                "figure.facecolor": theme.paper,
+                "legend.frameon": False,
+                "axes.grid": True,
+                "axes.axisbelow": True,
+                "grid.color": theme.line,
+                "grid.linewidth": 0.5,
+                "grid.alpha": 0.6,
+                "lines.solid_capstyle": "round",
+            }
+        )
         figure = Figure(figsize=(WIDTH, height), dpi=_DPI, layout=layout)
         FigureCanvasAgg(figure)
         yield figure

@@ -117,9 +117,7 @@ def recovery(rows: Sequence[Row]) -> str:
     return f"Full data minus hard labels (hard-label recovery), in points: {', '.join(points)}." if points else ""
 
 
-_EACH = (
-    "Each number is the mean ± sample standard deviation over n fresh networks (one that diverges counts as 0 %)"
-)  # fmt: skip
+_EACH = "Each number is the mean ± sample standard deviation over n fresh networks (one that diverges counts as 0 %)"
 
 
 def protocol(config: Config, has_validation: bool) -> str:
@@ -131,8 +129,10 @@ def protocol(config: Config, has_validation: bool) -> str:
     share = f"a fixed {100 * CHOOSING:g} % of each class's training samples, for want of a validation split"
     split = "the validation split" if has_validation else share
     by = " by balanced accuracy" if settings.metric == "balanced_accuracy" else ""
-    others = {"those samples labelled by the experts": settings.controls.random_soft,
-              "the set's images with hard labels": settings.controls.hard_labels}  # fmt: skip
+    others = {
+        "those samples labelled by the experts": settings.controls.random_soft,
+        "the set's images with hard labels": settings.controls.hard_labels,
+    }
     named = [name for name, asked in others.items() if asked]
     also = f" The same holds for {' and for '.join(named)}." if named else ""
     return (
@@ -168,8 +168,9 @@ def _taught(config: Config, has_validation: bool) -> str:
     settings, teacher = config.evaluation, config.evaluation.teacher
     counts = (
         "Which epoch out of the last fifth counts was chosen on the validation split"
-        if has_validation else "The last epoch counts, for want of a validation split"
-    )  # fmt: skip
+        if has_validation
+        else "The last epoch counts, for want of a validation split"
+    )
     mixed = "" if teacher.mix == "none" else f" and mixed ({teacher.mix})"
     return (
         f"{_EACH}, taught for {settings.epochs} epochs by a {teacher.network.label} that was trained on the training "

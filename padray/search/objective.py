@@ -42,6 +42,12 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     value, over = fmean(values), iterations >= until
     rungs = trial.rungs if over else (*trial.rungs, Rung(iterations, value))
     return replace(
-        trial, state="finished" if over else "running", value=value, values=values, reason=reason, set_sha256=sha256,
-        iterations=iterations, rungs=rungs,
-    )  # fmt: skip
+        trial,
+        state="finished" if over else "running",
+        value=value,
+        values=values,
+        reason=reason,
+        set_sha256=sha256,
+        iterations=iterations,
+        rungs=rungs,
+    )

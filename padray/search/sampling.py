@@ -19,9 +19,11 @@ from padray.settings.space import ParameterSpec, SearchSettings
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STATES: dict[State, TrialState] = {
-    "running": TrialState.RUNNING, "stopped": TrialState.PRUNED, "finished": TrialState.COMPLETE,
+    "running": TrialState.RUNNING,
+    "stopped": TrialState.PRUNED,
+    "finished": TrialState.COMPLETE,
     "failed": TrialState.FAIL,
-}  # fmt: skip
+}
 _GIVEN = "given"  # the names that an enqueued trial searches: all others stay as configured
 
 

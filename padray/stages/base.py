@@ -210,9 +210,14 @@ class Context:
         settings = self.config.model_dump(mode="json")
         settings.pop("storage")
         return Manifest(
-            identity.fingerprint, identity.stage, {"name": self.name, **settings}, parts.get("inputs", {}),
-            parts.get("numerics") or decide(self.config.compute).record(), tuple(objects), parts.get("facts", {}),
-        )  # fmt: skip
+            identity.fingerprint,
+            identity.stage,
+            {"name": self.name, **settings},
+            parts.get("inputs", {}),
+            parts.get("numerics") or decide(self.config.compute).record(),
+            tuple(objects),
+            parts.get("facts", {}),
+        )
 
     def extend(
         self,

@@ -224,9 +224,11 @@ class CheckpointWriter:
             rows = rows[len(part) :]
             del self.recent[: len(part)]  # in place, for the work may add to it just now
         facts = {
-            "fingerprint": self.folder.fingerprint, "numerics": self.numerics.record(),
-            "history": [asdict(part) for part in self.parts], "recent": rows,
-        }  # fmt: skip
+            "fingerprint": self.folder.fingerprint,
+            "numerics": self.numerics.record(),
+            "history": [asdict(part) for part in self.parts],
+            "recent": rows,
+        }
         self.folder.put(f"checkpoint-{state.iteration:06d}", "safetensors", states.encode(state, facts))
         self.stored = state.iteration
         prune(self.folder, state.iteration)

@@ -76,9 +76,9 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
     grid = _open(context, data, distilled, _experts_of(context, distilled))
     places = grid.work.places
     results, chosen = grid.run(places)
-    rows = table.with_recovery([
-        grid.row(results, source, network, chosen) for network in architectures(config) for source in places
-    ])  # fmt: skip
+    rows = table.with_recovery(
+        [grid.row(results, source, network, chosen) for network in architectures(config) for source in places]
+    )
     for source in places:
         _commit(context, grid, source, rows)
     if grid.made_now:

@@ -118,9 +118,14 @@ def recipe(settings: ExpertSettings) -> Recipe:
     """How an expert is trained."""
     sharpness = Sharpness(settings.rho, settings.gsam_alpha, settings.adaptive) if settings.rho else None
     return Recipe(
-        settings.epochs, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment,
+        settings.epochs,
+        settings.batch,
+        settings.lr,
+        settings.momentum,
+        settings.weight_decay,
+        settings.augment,
         sharpness=sharpness,
-    )  # fmt: skip
+    )
 
 
 def _spans(network: torch.nn.Module) -> list[dict[str, Any]]:

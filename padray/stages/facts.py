@@ -219,14 +219,16 @@ def _told_by_object(folder: Folder, manifest: Manifest) -> DatasetFacts:
     """The facts of a dataset by the header, the labels and the training split of its object, which may be large."""
     item = manifest.object("dataset")
     parts, about = read_outline(folder, item)
-    labels, train = (torch.frombuffer(read_part(folder, item, parts[name]), dtype=torch.int64)
-                     for name in ("labels", "splits.train"))  # fmt: skip
+    labels, train = (
+        torch.frombuffer(read_part(folder, item, parts[name]), dtype=torch.int64) for name in ("labels", "splits.train")
+    )
     classes = len(about["class_names"])
     channels, height, width = parts["images"].shape[1:] if "images" in parts else about["shape"]
     _check(_are_indices(labels, classes) and _are_indices(train, len(labels)), "its labels are outside its classes")
     return DatasetFacts(
-        tuple(about["class_names"]), (channels, height, width),
+        tuple(about["class_names"]),
+        (channels, height, width),
         Splits(*(parts[f"splits.{name}"].shape[0] for name in SPLITS)),
         tuple(torch.bincount(labels[train], minlength=classes).tolist()),
         about["preprocessing"].get("content", "image"),
-    )  # fmt: skip
+    )

@@ -35,12 +35,20 @@ def _facts(source: Source, place: Identity, dataset: Dataset, about: About) -> d
     """A function of settings and inputs, without clock or host."""
     config, distill = source.config, source.config.distill
     return {
-        "class_names": list(dataset.class_names), "dataset": config.data.dataset,
-        "shape": list(dataset.shape), "ipc": distill.ipc, "network": config.network.model_dump(mode="json"),
+        "class_names": list(dataset.class_names),
+        "dataset": config.data.dataset,
+        "shape": list(dataset.shape),
+        "ipc": distill.ipc,
+        "network": config.network.model_dump(mode="json"),
         "label_kind": "soft" if distill.soft_labels else "hard",
-        "iterations": about.iterations, "iteration": about.chosen, "validation_accuracy": about.accuracy,
+        "iterations": about.iterations,
+        "iteration": about.chosen,
+        "validation_accuracy": about.accuracy,
         "fingerprint": fingerprint.set_fingerprint(place, about.iterations),
-        "distillation": place.fingerprint, "dataset_fingerprint": source.read.data.fingerprint,
-        "settings": fingerprint.meaning(distill), "seed": config.seed_of("distill"),
-        **source.read.experts_used(config), **({"warning": about.warning} if about.warning else {}),
-    }  # fmt: skip
+        "distillation": place.fingerprint,
+        "dataset_fingerprint": source.read.data.fingerprint,
+        "settings": fingerprint.meaning(distill),
+        "seed": config.seed_of("distill"),
+        **source.read.experts_used(config),
+        **({"warning": about.warning} if about.warning else {}),
+    }

@@ -93,14 +93,23 @@ def gather(
     synthetic = stored.load_set(distilled, config.distill.iterations)
     network = factory.build(config.network, facts.shape, facts.classes, 0)
     return Subject(
-        name=context.name, overrides=context.overrides, config=config,
-        synthetic=synthetic, rows=rows,
-        history=stored.load_history(distilled, config.distill.iterations), spans=spans_of(network),
-        splits=asdict(facts.splits), experts=_expert_accuracies(context, identities.get("experts")), set_key=item.key,
-        set_sha256=item.sha256, set_size=item.size, chain=(*_chain(context, identities), *_searched(context, search)),
-        search=search, difficulty=_difficulty(context, identities),
+        name=context.name,
+        overrides=context.overrides,
+        config=config,
+        synthetic=synthetic,
+        rows=rows,
+        history=stored.load_history(distilled, config.distill.iterations),
+        spans=spans_of(network),
+        splits=asdict(facts.splits),
+        experts=_expert_accuracies(context, identities.get("experts")),
+        set_key=item.key,
+        set_sha256=item.sha256,
+        set_size=item.size,
+        chain=(*_chain(context, identities), *_searched(context, search)),
+        search=search,
+        difficulty=_difficulty(context, identities),
         fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
-    )  # fmt: skip
+    )
 
 
 def _difficulty(context: Context, identities: dict[str, Identity]) -> "Difficulty | None":

@@ -155,9 +155,11 @@ def _take_over(context: Context, data: Identity, identity: Identity) -> None:
     dataset = stored.load_dataset(context.folder(data))
     rows = dataset.splits["train"]
     columns = {
-        "sample": rows.tolist(), "split": ["train"] * len(rows), "label": dataset.labels[rows].tolist(),
+        "sample": rows.tolist(),
+        "split": ["train"] * len(rows),
+        "label": dataset.labels[rows].tolist(),
         "file": ranking.scores_of(content, shown(Path(path).name), dataset).tolist(),
-    }  # fmt: skip
+    }
     item = folder.put("ranking", "parquet", stored.encode_table(columns))
     folder.commit(context.manifest(identity, [item], inputs={"data": data.fingerprint}))
     context.notify(Progress("scores", 1, 1, "ranking"))

@@ -22,9 +22,12 @@ from padray.store.roots import TENSORBOARD
 
 _FLUSH_S = 10.0
 _TAGS = {
-    "loss": "distill/loss", "skipped": "distill/left_out", "not_finite": "distill/not_finite",
-    "student_lr": "distill/student_lr", "validation_accuracy": "distill/validation_accuracy",
-}  # fmt: skip
+    "loss": "distill/loss",
+    "skipped": "distill/left_out",
+    "not_finite": "distill/not_finite",
+    "student_lr": "distill/student_lr",
+    "validation_accuracy": "distill/validation_accuracy",
+}
 
 
 def folder_of(context: Context, distilled: Identity) -> Path | None:

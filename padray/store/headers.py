@@ -48,8 +48,9 @@ def read_outline(folder: Folder, item: StoredObject) -> tuple[dict[str, Part], d
     header, at = parse_header(start)
     parts = {
         name: Part(tuple(about["shape"]), at + about["data_offsets"][0], at + about["data_offsets"][1])
-        for name, about in header.items() if name != "__metadata__"
-    }  # fmt: skip
+        for name, about in header.items()
+        if name != "__metadata__"
+    }
     return parts, metadata_of(start)
 
 

@@ -159,8 +159,9 @@ class S3Location:
             pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=start)
             return [
                 Leftover(item["Key"].removeprefix(start), _age(page, item["Initiated"]), item["UploadId"])
-                for page in pages for item in page.get("Uploads", ())
-            ]  # fmt: skip
+                for page in pages
+                for item in page.get("Uploads", ())
+            ]
 
         return sorted(self._persist("list the unfinished uploads of", act), key=lambda found: (found.key, found.upload))
 

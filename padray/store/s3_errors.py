@@ -13,9 +13,14 @@ FULL = {"QuotaExceeded", "EntityTooLarge", "InsufficientStorage", "XMinioStorage
 
 _UNREACHED = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 _BROKEN = (
-    boto.ConnectionClosedError, boto.ReadTimeoutError, boto.ResponseStreamingError, boto.IncompleteReadError,
-    boto.ChecksumError, boto.FlexibleChecksumError, ResponseParserError,
-)  # fmt: skip
+    boto.ConnectionClosedError,
+    boto.ReadTimeoutError,
+    boto.ResponseStreamingError,
+    boto.IncompleteReadError,
+    boto.ChecksumError,
+    boto.FlexibleChecksumError,
+    ResponseParserError,
+)
 _BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "BadDigest", "IncompleteBody", "429"}
 _FINAL = (501, 507)  # of the server's own errors, those that waiting does not mend: not implemented, full
 
@@ -37,14 +42,16 @@ _REASONS = {
     ),
     "RequestTimeTooSkewed": "this machine's clock differs from that of {endpoint}; set it right",
     **dict.fromkeys(FULL, _FULL),
-    **dict.fromkeys(("AuthorizationHeaderMalformed", "PermanentRedirect", "301"), "it is in another region than "
-        "AWS_DEFAULT_REGION says ({code}); correct that"),
+    **dict.fromkeys(
+        ("AuthorizationHeaderMalformed", "PermanentRedirect", "301"),
+        "it is in another region than AWS_DEFAULT_REGION says ({code}); correct that",
+    ),
     "NoCredentialsError": _NO_CREDENTIALS,
     "PartialCredentialsError": _NO_CREDENTIALS,
     "ProfileNotFound": "there is no such AWS profile; correct AWS_PROFILE",
     "SSLError": "{endpoint} cannot be trusted (TLS); check AWS_ENDPOINT_URL_S3 and AWS_CA_BUNDLE",
     "InvalidEndpointConfigurationError": "the endpoint is not a URL; correct AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL",
-}  # fmt: skip
+}
 
 
 def code_of(error: BaseException) -> str:

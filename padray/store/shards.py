@@ -112,9 +112,12 @@ def describe(content: bytes) -> dict[str, Any]:
         tensor, facts = header["theta"], parse_json(header["__metadata__"]["padray"])
         count, size = tensor["shape"]
         rows: dict[str, Any] = {
-            "offset": begin + tensor["data_offsets"][0], "count": count, "size": size,
-            "dtype": tensor["dtype"], "checksums": facts.pop("row_crc32"),
-        }  # fmt: skip
+            "offset": begin + tensor["data_offsets"][0],
+            "count": count,
+            "size": size,
+            "dtype": tensor["dtype"],
+            "checksums": facts.pop("row_crc32"),
+        }
         if "layout" in facts:
             rows |= {"layout": facts.pop("layout"), "epochs": facts.pop("kept_epochs", None)}
             rows |= {"buffers": _described_buffers(header, begin), "buffer_checksums": facts.pop("buffer_crc32", [])}

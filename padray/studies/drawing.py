@@ -47,9 +47,16 @@ def _panel(axes: Axes, found: Sequence[Entry], points: Sequence[tuple[float, flo
         colour = theme.quiet if row == CONTROL else _SERIES[of % len(_SERIES)]
         across = np.array([columns.index(e.column) for e, _ in shown]) + (place - (len(rows) - 1) / 2) * step
         axes.errorbar(
-            across, [p[0] for _, p in shown], [p[1] for _, p in shown], label=shorten(row, 30), color=colour,
-            fmt="s" if row.startswith(CONTROL) else "o", markersize=4, capsize=2, linewidth=1,
-        )  # fmt: skip
+            across,
+            [p[0] for _, p in shown],
+            [p[1] for _, p in shown],
+            label=shorten(row, 30),
+            color=colour,
+            fmt="s" if row.startswith(CONTROL) else "o",
+            markersize=4,
+            capsize=2,
+            linewidth=1,
+        )
     axes.set_xticks(range(len(columns)), [shorten(c, 14) for c in columns], rotation=30 if len(columns) > 5 else 0)
     axes.margins(x=0.1)
 

@@ -128,9 +128,12 @@ class Study(Section):
             }
         )
         update = {
-            "preset": profile.preset or self.preset, "settings": self.settings | profile.settings,
-            "rows": rows, "columns": columns, "distillations": profile.distillations or self.distillations,
-        }  # fmt: skip
+            "preset": profile.preset or self.preset,
+            "settings": self.settings | profile.settings,
+            "rows": rows,
+            "columns": columns,
+            "distillations": profile.distillations or self.distillations,
+        }
         return self.model_copy(update=update)
 
 

@@ -84,10 +84,15 @@ def main() -> None:
     one_step = megabytes["adjoint N=1"]
     claim = {f"N={n}": round(one_step + (n - 1) * parameters * 4 / 2**20, 1) for n in STEPS["adjoint"]}
     result = {
-        "command": "python -m tests.benchmarks.adjoint_memory", "network": f"convnet3w{WIDTH} at 3x32x32",
-        "batch": BATCH, "parameters": parameters, "repeats": REPEATS, "torch": torch.__version__,
-        "peak_MB_median": megabytes, "claim_one_step_plus_N_P_MB": claim,
-    }  # fmt: skip
+        "command": "python -m tests.benchmarks.adjoint_memory",
+        "network": f"convnet3w{WIDTH} at 3x32x32",
+        "batch": BATCH,
+        "parameters": parameters,
+        "repeats": REPEATS,
+        "torch": torch.__version__,
+        "peak_MB_median": megabytes,
+        "claim_one_step_plus_N_P_MB": claim,
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -100,20 +100,23 @@ def measure(made: states.State, root: str) -> dict[str, Any]:
     interval = EVERY * QUICK_S + wait
     before, after = _told(waits, interval, size), _told(delays, pause, size)
     return {
-        "state_MB": round(size / 1e6, 1), "before": before,
+        "state_MB": round(size / 1e6, 1),
+        "before": before,
         "after": {**after, "thread_s_median": round(statistics.median(takes), 4)},
         "times_fewer_bytes": round(pause / interval, 1),
-    }  # fmt: skip
+    }
 
 
 def _told(seconds: list[float], interval: float, size: int) -> dict[str, Any]:
     """What the loop loses each time, as a share of the time from one to the next; and the bytes that are written."""
     median = statistics.median(seconds)
     return {
-        "s_in_the_way_median": round(median, 4), "least_and_most": [round(min(seconds), 4), round(max(seconds), 4)],
-        "interval_s": round(interval, 1), "share": round(median / interval, 5),
+        "s_in_the_way_median": round(median, 4),
+        "least_and_most": [round(min(seconds), 4), round(max(seconds), 4)],
+        "interval_s": round(interval, 1),
+        "share": round(median / interval, 5),
         "GB_per_hour": round(size * 3600 / interval / 1e9, 2),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -124,9 +127,12 @@ def main() -> None:
             found[name] = measure(state(*size), root)
         print(name, json.dumps(found[name], indent=1), flush=True)
     result = {
-        "command": "python -m tests.benchmarks.checkpoints", "machine": about, "repeats": REPEATS,
-        "loop": f"{QUICK_S} s an iteration, one thread, every {EVERY}th stored by the loop before", "sets": found,
-    }  # fmt: skip
+        "command": "python -m tests.benchmarks.checkpoints",
+        "machine": about,
+        "repeats": REPEATS,
+        "loop": f"{QUICK_S} s an iteration, one thread, every {EVERY}th stored by the loop before",
+        "sets": found,
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

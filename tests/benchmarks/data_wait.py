@@ -57,13 +57,17 @@ def measure(preset: str, overrides: tuple[str, ...], root: str) -> dict[str, Any
     shares = [wait / whole for wait, whole in zip(waited_s, seconds, strict=True)]
     return {
         "overrides": [text for text in (*SHORT, *overrides) if not text.startswith("data.path")],
-        "bytes_per_iteration": 2 * row * loaded.config.distill.trajectories, "iterations": len(seconds),
+        "bytes_per_iteration": 2 * row * loaded.config.distill.trajectories,
+        "iterations": len(seconds),
         "step_ms_median": round(1e3 * statistics.median(seconds), 1),
-        "wait_ms_median": round(1e3 * statistics.median(waited_s), 3), "wait_ms_most": round(1e3 * max(waited_s), 3),
-        "steps_s": round(sum(seconds), 2), "waits_s": round(sum(waited_s), 4),
-        "share_median": round(statistics.median(shares), 5), "share_total": round(sum(waited_s) / sum(seconds), 5),
+        "wait_ms_median": round(1e3 * statistics.median(waited_s), 3),
+        "wait_ms_most": round(1e3 * max(waited_s), 3),
+        "steps_s": round(sum(seconds), 2),
+        "waits_s": round(sum(waited_s), 4),
+        "share_median": round(statistics.median(shares), 5),
+        "share_total": round(sum(waited_s) / sum(seconds), 5),
         "first_fill_ms": round(1e3 * watch.waited_s[0], 1),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -82,9 +86,11 @@ def main() -> None:
             found[preset] = measure(preset, overrides, root)
             print(preset, json.dumps(found[preset], indent=1), flush=True)
     result = {
-        "command": f"python -m tests.benchmarks.data_wait{' --data FOLDER' if path else ''}", "machine": about,
-        "server": f"{SERVER}: its CPU time slows the steps", "presets": found,
-    }  # fmt: skip
+        "command": f"python -m tests.benchmarks.data_wait{' --data FOLDER' if path else ''}",
+        "machine": about,
+        "server": f"{SERVER}: its CPU time slows the steps",
+        "presets": found,
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -94,9 +94,11 @@ def once(kind: str, count: int) -> dict[str, dict[str, float]]:
             before, peak, began = time.process_time(), _peak_mb(), time.monotonic()
             pipeline.run(Context("tiny", config, location, runner), "experts" if kind == "experts" else "evaluate")
             found[turn] = {
-                "requests": location.requests, "cpu_s": round(time.process_time() - before - runner.cpu_s, 3),
-                "s": round(time.monotonic() - began, 2), "grows_MB": round(_peak_mb() - peak, 1),
-            }  # fmt: skip
+                "requests": location.requests,
+                "cpu_s": round(time.process_time() - before - runner.cpu_s, 3),
+                "s": round(time.monotonic() - began, 2),
+                "grows_MB": round(_peak_mb() - peak, 1),
+            }
         return found
 
 

@@ -32,9 +32,14 @@ from tests.benchmarks.serving import machine
 
 STEP, TRAINED, LOOK = 12, 3, 1  # forward-equivalents of a sample
 SEARCH = (
-    "evaluation.controls.lrs=[0.03]", "evaluation.seeds=5", "search.epochs=60", "search.startup_trials=4",
-    "search.rungs=3", "search.reduction=3", "search.trials=500",
-)  # fmt: skip
+    "evaluation.controls.lrs=[0.03]",
+    "evaluation.seeds=5",
+    "search.epochs=60",
+    "search.startup_trials=4",
+    "search.rungs=3",
+    "search.reduction=3",
+    "search.trials=500",
+)
 
 
 def space(images: tuple[float, float], labels: tuple[float, float], student: tuple[float, float]) -> str:
@@ -47,10 +52,14 @@ def space(images: tuple[float, float], labels: tuple[float, float], student: tup
 SETTINGS = {
     "digits": ("small-digits", "distill.iterations=162", *SEARCH, space((0.03, 300), (0.01, 100), (0.002, 0.2))),
     "cifar10-narrow": (
-        "small-cifar10", "data.limit_per_class=500", "data.validation=0.2", "distill.iterations=81", *SEARCH,
+        "small-cifar10",
+        "data.limit_per_class=500",
+        "data.validation=0.2",
+        "distill.iterations=81",
+        *SEARCH,
         space((1, 10_000), (0.02, 200), (0.001, 0.1)),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,14 @@ def searched(task: Task, seed: int, stopping: str, full: int, budget: float | No
     outcome = pipeline.run(replace(context, config=work.config_of(best.parameters), artifacts={}), "evaluate")
     row = next(row for row in outcome.rows if row["source"] == "distilled")
     return {
-        **study.counts(records), **spent, "cpu_s": round(seconds, 1) if fresh else None, "best": best.number,
-        "validation": best.value, "test": row["mean"], "defaults_validation": records[0].value,
-    }  # fmt: skip
+        **study.counts(records),
+        **spent,
+        "cpu_s": round(seconds, 1) if fresh else None,
+        "best": best.number,
+        "validation": best.value,
+        "test": row["mean"],
+        "defaults_validation": records[0].value,
+    }
 
 
 def summary(seeds: dict[str, Any]) -> dict[str, Any]:
@@ -145,9 +159,12 @@ def main() -> None:
         seeds = result["tasks"].get(asked.task, {}).get("seeds", {})
         seeds[str(seed)] = {"none": none, "asha": asha, "defaults_test": defaults_test(task)}
         result["tasks"][asked.task] = {
-            "settings": SETTINGS[asked.task], "trials": asked.trials, "seeds": seeds, "summary": summary(seeds),
+            "settings": SETTINGS[asked.task],
+            "trials": asked.trials,
+            "seeds": seeds,
+            "summary": summary(seeds),
             "machine": machine(),
-        }  # fmt: skip
+        }
         file.write_text(json.dumps({"command": command, **result}, indent=1) + "\n")
         print(json.dumps({"seed": seed, **seeds[str(seed)]}, indent=1), flush=True)
 

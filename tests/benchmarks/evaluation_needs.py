@@ -23,19 +23,36 @@ from tests.benchmarks.serving import machine
 
 RESULT = Path(__file__).parent / "results" / "evaluation_needs.json"
 SETTINGS = (
-    "data.limit_per_class=null", "data.validation=0", "experts.count=1", "experts.epochs=2", "distill.iterations=1",
-    "distill.expert_epochs=1", "distill.windows={min_start: 0, start: 1, max_start: 1}",
-    "distill.validation.seeds=0", "evaluation.seeds=3", "evaluation.epochs=20", "compute.threads=1",
-)  # fmt: skip
+    "data.limit_per_class=null",
+    "data.validation=0",
+    "experts.count=1",
+    "experts.epochs=2",
+    "distill.iterations=1",
+    "distill.expert_epochs=1",
+    "distill.windows={min_start: 0, start: 1, max_start: 1}",
+    "distill.validation.seeds=0",
+    "evaluation.seeds=3",
+    "evaluation.epochs=20",
+    "compute.threads=1",
+)
 
 
 def padray(code: Path, verb: str, root: str, data: str) -> dict[str, Any]:
     """Run a command of that checkout's padray; what it took."""
     options = [option for text in (*SETTINGS, f"data.path={data}") for option in ("--set", text)]
     command = [
-        sys.executable, "-m", "padray.commandline.cli", verb, "cifar10-narrow-ipc1", "--runner", "inline", "--json",
-        "--storage", root, *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "padray.commandline.cli",
+        verb,
+        "cifar10-narrow-ipc1",
+        "--runner",
+        "inline",
+        "--json",
+        "--storage",
+        root,
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(code)}, cwd=code)
     assert process.stdout is not None
     said = json.loads(process.stdout.read())
@@ -54,9 +71,12 @@ def measured(code: Path, data: str) -> dict[str, Any]:
     usage: resource.struct_rusage = found["usage"]
     rows = {row["source"]: row["values"] for row in found["said"]["evaluation"]}
     return {
-        "cells": cells, "cpu_s": round(usage.ru_utime + usage.ru_stime, 1), "peak_MB": usage.ru_maxrss // 1024,
-        "values": rows, "machine": machine(),
-    }  # fmt: skip
+        "cells": cells,
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_MB": usage.ru_maxrss // 1024,
+        "values": rows,
+        "machine": machine(),
+    }
 
 
 def main() -> None:
@@ -70,8 +90,9 @@ def main() -> None:
     runs = kept["runs"] | {asked.name: {"commit": commit.stdout.strip(), **measured(asked.code.resolve(), asked.data)}}
     result = {
         "command": "python -m tests.benchmarks.evaluation_needs NAME --data FOLDER --code FOLDER",
-        "settings": ["cifar10-narrow-ipc1", *SETTINGS], "runs": runs,
-    }  # fmt: skip
+        "settings": ["cifar10-narrow-ipc1", *SETTINGS],
+        "runs": runs,
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(runs[asked.name], indent=1))
 

@@ -149,14 +149,17 @@ def main() -> None:
         os.sync()  # what is still to be written to the disk would disturb
         figures = {
             f"{kind}s {where}": compare(root, path, kind, wait_s)
-            for kind, path in paths.items() for where, wait_s in (("near", 0.0), ("far", FAR_S))
-        }  # fmt: skip
+            for kind, path in paths.items()
+            for where, wait_s in (("near", 0.0), ("far", FAR_S))
+        }
     result = {
         "command": "python -m tests.benchmarks.listing",
         "machine": {"cores": os.cpu_count(), "kind": platform.machine(), "torch": torch.__version__},
         "data": f"{SHARDS} experts of {SHARD_BYTES} bytes and {CELLS} cells, all listed by their manifests",
-        "far": f"{FAR_S} s for each request", "repeats": TURNS, "figures": figures,
-    }  # fmt: skip
+        "far": f"{FAR_S} s for each request",
+        "repeats": TURNS,
+        "figures": figures,
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

@@ -69,9 +69,13 @@ def main() -> None:
         for runner, turns in figures.items()
     }
     result = {
-        "command": "python -m tests.benchmarks.overhead", "machine": machine(), "experts": [FEW, MANY],
-        "repeats": REPEATS, "median": medians, "spread": spread,
-    }  # fmt: skip
+        "command": "python -m tests.benchmarks.overhead",
+        "machine": machine(),
+        "experts": [FEW, MANY],
+        "repeats": REPEATS,
+        "median": medians,
+        "spread": spread,
+    }
     (RESULTS / "overhead.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

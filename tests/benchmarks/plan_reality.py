@@ -29,8 +29,12 @@ from tests.benchmarks.serving import machine
 SECONDS_GOAL, BYTES_GOAL = 1.5, 0.05
 RATIOS = ("ratio_cpu", "ratio_units", "ratio_bytes", "ratio_bytes_at_most")
 OBJECTS = {  # of each room, the objects that a plan counts
-    "datasets": "*", "scores": "network-*", "experts": "expert-*", "distilled": "set-*", "evaluations": "*",
-}  # fmt: skip
+    "datasets": "*",
+    "scores": "network-*",
+    "experts": "expert-*",
+    "distilled": "set-*",
+    "evaluations": "*",
+}
 
 
 def padray(*arguments: str) -> tuple[dict[str, Any], float, float]:
@@ -50,9 +54,14 @@ def events(root: Path) -> list[dict[str, Any]]:
 
 def stored(root: Path) -> dict[str, int]:
     """Bytes by room; a set's last checkpoint is counted with it, as the plan does."""
-    found = {room: sum(path.stat().st_size for path in root.glob(f"{room}/*/{name}")
-                       if path.is_file() and path.name != "manifest.json")
-             for room, name in OBJECTS.items()}  # fmt: skip
+    found = {
+        room: sum(
+            path.stat().st_size
+            for path in root.glob(f"{room}/*/{name}")
+            if path.is_file() and path.name != "manifest.json"
+        )
+        for room, name in OBJECTS.items()
+    }
     checkpoints = sum(path.stat().st_size for path in root.glob("distilled/*/checkpoint-*"))
     return {**found, "distilled": found["distilled"] + checkpoints}
 
@@ -66,8 +75,14 @@ def once(options: list[str], name: str) -> dict[str, Any]:
         _, idle_s, _ = padray("run", *given, "--runner", "inline")
         units = events(Path(folder))
         again, _, _ = padray("plan", *given, "--nodes", "1")
-        rooms = {"data": "datasets", "scores": "scores", "experts": "experts", "distill": "distilled",
-                 "search": "distilled", "evaluate": "evaluations"}  # fmt: skip
+        rooms = {
+            "data": "datasets",
+            "scores": "scores",
+            "experts": "experts",
+            "distill": "distilled",
+            "search": "distilled",
+            "evaluate": "evaluations",
+        }
         told, came = dict.fromkeys(OBJECTS, 0), dict.fromkeys(OBJECTS, 0.0)
         shares = shares_made(planned, units)
         for line in planned["stages"]:
@@ -76,16 +91,24 @@ def once(options: list[str], name: str) -> dict[str, Any]:
         there, plan_s = stored(Path(folder)), planned["total"]["hours"] * 3600
     unit_s = sum(unit["seconds"] for unit in units)
     return {
-        "plan_s": round(plan_s, 1), "cpu_s": round(cpu_s - idle_s, 1), "idle_cpu_s": round(idle_s, 1),
-        "units_s": round(unit_s, 1), "wall_s": round(wall_s, 1), "ratio_cpu": round(plan_s / (cpu_s - idle_s), 3),
-        "ratio_units": round(plan_s / unit_s, 3), "units_planned": planned["total"]["to_do"], "units_made": len(units),
+        "plan_s": round(plan_s, 1),
+        "cpu_s": round(cpu_s - idle_s, 1),
+        "idle_cpu_s": round(idle_s, 1),
+        "units_s": round(unit_s, 1),
+        "wall_s": round(wall_s, 1),
+        "ratio_cpu": round(plan_s / (cpu_s - idle_s), 3),
+        "ratio_units": round(plan_s / unit_s, 3),
+        "units_planned": planned["total"]["to_do"],
+        "units_made": len(units),
         "left_after": again["total"]["to_do"],
-        "by_stage_s": {stage: [round(_planned(planned, stage), 1), round(_took(units, stage), 1)]
-                       for stage in dict.fromkeys(unit["stage"] for unit in units)},
+        "by_stage_s": {
+            stage: [round(_planned(planned, stage), 1), round(_took(units, stage), 1)]
+            for stage in dict.fromkeys(unit["stage"] for unit in units)
+        },
         "bytes": {room: [round(came[room]), there[room]] for room in OBJECTS},
         "ratio_bytes": round(sum(came.values()) / sum(there.values()), 4),
         "ratio_bytes_at_most": round(sum(told.values()) / sum(there.values()), 4),
-    }  # fmt: skip
+    }
 
 
 def shares_made(planned: dict[str, Any], units: list[dict[str, Any]]) -> dict[str, float]:
@@ -135,11 +158,15 @@ def keep(recipe: str, command: str, runs: list[dict[str, Any]]) -> None:
     file = RESULTS / "plan_reality.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     found[recipe] = {
-        "command": command, "machine": machine(), "median": middle, "within_goal": {
+        "command": command,
+        "machine": machine(),
+        "median": middle,
+        "within_goal": {
             "seconds": 1 / SECONDS_GOAL <= middle["ratio_cpu"] <= SECONDS_GOAL,
             "bytes": abs(middle["ratio_bytes"] - 1) <= BYTES_GOAL,
-        }, "runs": runs,
-    }  # fmt: skip
+        },
+        "runs": runs,
+    }
     file.write_text(json.dumps(found, indent=1) + "\n")
 
 

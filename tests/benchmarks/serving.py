@@ -35,6 +35,9 @@ def serving(folder: Path) -> Iterator[str]:
 def machine() -> dict[str, object]:
     """The machine, and how busy it is just now: processes that want a core, over the last minute."""
     return {
-        "cores": os.cpu_count(), "kind": platform.machine(), "python": platform.python_version(),
-        "torch": torch.__version__, "load": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+        "cores": os.cpu_count(),
+        "kind": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "load": round(os.getloadavg()[0], 1),
+    }

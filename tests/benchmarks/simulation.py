@@ -128,12 +128,16 @@ def compared(kind: str, workers: int, runs: list[Run]) -> dict[str, Any]:
     ratio = statistics.median(model / run.seconds for model, run in pairs)
     after = statistics.median((model - run.start_s) / (run.seconds - run.start_s) for model, run in pairs)
     line = {
-        "stage": kind, "workers": workers, "start_s": [round(run.start_s, 2) for run in runs],
-        "real_s": [round(run.seconds, 2) for run in runs], "simulated_s": [round(s, 2) for s in modelled],
-        "ratio_median": round(ratio, 3), "ratio_without_start": round(after, 3),
+        "stage": kind,
+        "workers": workers,
+        "start_s": [round(run.start_s, 2) for run in runs],
+        "real_s": [round(run.seconds, 2) for run in runs],
+        "simulated_s": [round(s, 2) for s in modelled],
+        "ratio_median": round(ratio, 3),
+        "ratio_without_start": round(after, 3),
         "load": [round(run.load, 1) for run in runs],
         "within_goal": max(abs(ratio - 1), abs(after - 1)) <= GOAL,
-    }  # fmt: skip
+    }
     return line
 
 
@@ -148,16 +152,20 @@ def constants() -> dict[str, Any]:
     experts, cells = lines["experts"], lines["evaluate"]
     return {
         "from": f"results/{RECIPE}.json: seconds of a stage by its units; units and bytes as `padray plan` counts them",
-        "expert_s": recorded["experts"] / experts["units"], "expert_bytes": experts["bytes"] / experts["to_do"],
+        "expert_s": recorded["experts"] / experts["units"],
+        "expert_bytes": experts["bytes"] / experts["to_do"],
         "cell_s": recorded["evaluation"] / cells["units"],
-        "trial_s": recorded["distill"], "dataset_bytes": lines["data"]["bytes"],
-        "worker_start_s": WORKER_START_S, "driver_s": DRIVER_S,
+        "trial_s": recorded["distill"],
+        "dataset_bytes": lines["data"]["bytes"],
+        "worker_start_s": WORKER_START_S,
+        "driver_s": DRIVER_S,
         "assumed": {
-            "bandwidth": "500 MB/s", "node": "one worker, 240 s to come, idle for 300 s, spot lasts 10 h on average",
+            "bandwidth": "500 MB/s",
+            "node": "one worker, 240 s to come, idle for 300 s, spot lasts 10 h on average",
             "settings": f"cluster.max_actors={MOST}, search.concurrency=auto",
             "spread": "each unit 0.8 to 1.25 times these seconds",
         },
-    }  # fmt: skip
+    }
 
 
 def stages(known: dict[str, Any], size: int) -> dict[str, Stage]:
@@ -176,7 +184,7 @@ def stages(known: dict[str, Any], size: int) -> dict[str, Stage]:
         "experts": Actors("experts", units(known["expert_s"], size, known["expert_bytes"], 0), MOST, start),
         "evaluate": Actors("evaluate", units(known["cell_s"], size, 450, 1), MOST, start),
         "search": Search("search", trials, None, sets),
-    }  # fmt: skip
+    }
 
 
 def curves(known: dict[str, Any]) -> list[dict[str, Any]]:
@@ -190,11 +198,15 @@ def curves(known: dict[str, Any]) -> list[dict[str, Any]]:
                 for workers in CURVE:
                     setting = Setting(Fleet(workers, 1, **given), 500e6)
                     outcome = simulate([stage], setting)
-                    points.append({
-                        "workers": workers, "hours": round(outcome.seconds / 3600, 4),
-                        "efficiency": round(outcome.efficiency, 3), "limit": limit([stage], setting, outcome),
-                        "nodes_lost": outcome.nodes_lost,
-                    })  # fmt: skip
+                    points.append(
+                        {
+                            "workers": workers,
+                            "hours": round(outcome.seconds / 3600, 4),
+                            "efficiency": round(outcome.efficiency, 3),
+                            "limit": limit([stage], setting, outcome),
+                            "nodes_lost": outcome.nodes_lost,
+                        }
+                    )
                 found.append({"stage": kind, "units": size, "nodes": name, "points": points})
                 print(size, kind, name, [point["efficiency"] for point in points], file=sys.stderr, flush=True)
     return found

@@ -137,8 +137,10 @@ class Reader:
     def __init__(self, variant: str, place: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.snapshots", variant, place],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.ready = self.hear()
 
     def hear(self) -> dict[str, Any]:
@@ -190,12 +192,15 @@ def told(ready: list[Any], took: list[Any], slowest_s: float) -> dict[str, float
     seconds = [one["seconds"] for one in took]
     median = statistics.median(seconds)
     return {
-        "ms_median": round(1e3 * median, 3), "ms_least": round(1e3 * min(seconds), 3),
-        "ms_most": round(1e3 * max(seconds), 3), "times_faster": round(slowest_s / median, 1),
-        "first_pair_MB": megabytes(took[::TURNS], statistics.median), "peak_MB": megabytes(took, max),
+        "ms_median": round(1e3 * median, 3),
+        "ms_least": round(1e3 * min(seconds), 3),
+        "ms_most": round(1e3 * max(seconds), 3),
+        "times_faster": round(slowest_s / median, 1),
+        "first_pair_MB": megabytes(took[::TURNS], statistics.median),
+        "peak_MB": megabytes(took, max),
         "ready_MB": megabytes(ready, statistics.median),
         "ready_ms": round(1e3 * statistics.median(one["seconds"] for one in ready), 1),
-    }  # fmt: skip
+    }
 
 
 def megabytes(found: list[Any], choose: Callable[[Iterable[float]], float]) -> float:
@@ -219,13 +224,16 @@ def main() -> None:
         shutil.rmtree(folder / "root")
     slowest_s = statistics.median(one["seconds"] for one in took["pickle"])
     result = {
-        "command": "python -m tests.benchmarks.snapshots", "machine": about, "server": SERVER,
+        "command": "python -m tests.benchmarks.snapshots",
+        "machine": about,
+        "server": SERVER,
         "data": f"{EXPERTS} experts x {ROWS} x {PARAMETERS} float32; two snapshots are {2 * PARAMETERS * 4} bytes",
-        "pickle_bytes": size, "repeats": PROCESSES * TURNS,
+        "pickle_bytes": size,
+        "repeats": PROCESSES * TURNS,
         "processes": f"{PROCESSES} fresh ones of each variant, {TURNS} pairs each, in turns; page cache warm",
         "memory": "resident, above that of the process once it is ready: imports, client and manifest read (ready_MB)",
         "variants": {variant: told(ready[variant], took[variant], slowest_s) for variant in VARIANTS},
-    }  # fmt: skip
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

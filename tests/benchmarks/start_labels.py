@@ -42,11 +42,12 @@ LAST = ("distill.validation.seeds=0", "compute.threads=1")  # the last iterate c
 _CIFAR10 = ("experts.count=3", "distill.init=real", "evaluation.epochs=150")
 TASKS = {
     "narrow CIFAR-10, IPC 10, init real": (
-        "cifar10-narrow-ipc1", (*_CIFAR10, "distill.ipc=10", "distill.iterations=60"),
+        "cifar10-narrow-ipc1",
+        (*_CIFAR10, "distill.ipc=10", "distill.iterations=60"),
     ),
     "narrow CIFAR-10, IPC 1, init real": ("cifar10-narrow-ipc1", (*_CIFAR10, "distill.iterations=60")),
     "digits, IPC 10, init correct": ("digits-ipc10", ("distill.iterations=150", "evaluation.epochs=150")),
-}  # fmt: skip
+}
 Rule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -82,9 +83,10 @@ def told(logits_EMK: torch.Tensor, labels_M: torch.Tensor) -> dict[str, int]:
     """What a start looks like: its samples, those that no expert gets right, and those that all of them get right."""
     hits_EM = logits_EMK.argmax(dim=2) == labels_M
     return {
-        "samples": len(labels_M), "nobody_right": int((~hits_EM.any(dim=0)).sum()),
+        "samples": len(labels_M),
+        "nobody_right": int((~hits_EM.any(dim=0)).sum()),
         "all_right": int(hits_EM.all(dim=0).sum()),
-    }  # fmt: skip
+    }
 
 
 def distil(root: Path, preset: str, overrides: tuple[str, ...], rule: Rule) -> tuple[dict[str, int], Learned, Context]:
@@ -157,11 +159,17 @@ def table(found: dict[str, Any]) -> dict[str, Any]:
         task, rule, _ = name.split("/")
         tasks.setdefault(task, {}).setdefault(rule, []).append(one)
     return {
-        task: {rule: {"mean": round(statistics.fmean(one["mean"] for one in runs), 4),
-                      "std": round(statistics.stdev(one["mean"] for one in runs), 4) if len(runs) > 1 else None,
-                      "n": len(runs), "distillations": runs} for rule, runs in rules.items()}
+        task: {
+            rule: {
+                "mean": round(statistics.fmean(one["mean"] for one in runs), 4),
+                "std": round(statistics.stdev(one["mean"] for one in runs), 4) if len(runs) > 1 else None,
+                "n": len(runs),
+                "distillations": runs,
+            }
+            for rule, runs in rules.items()
+        }
         for task, rules in tasks.items()
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -173,9 +181,12 @@ def main() -> None:
     kept = asked.folder / "figures.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     missing = [
-        (task, rule, seed) for task in TASKS for seed in range(SEEDS) for rule in RULES
+        (task, rule, seed)
+        for task in TASKS
+        for seed in range(SEEDS)
+        for rule in RULES
         if f"{task}/{rule}/{seed}" not in found
-    ]  # fmt: skip
+    ]
     for task, rule, seed in missing:
         if asked.seconds and time.monotonic() - began > asked.seconds:
             print(f"{len(found)} are there; the same command goes on")
@@ -185,11 +196,12 @@ def main() -> None:
         kept.write_text(json.dumps(found))
         print(task, rule, json.dumps(one), f"after {time.monotonic() - began:.0f} s", flush=True)
     result = {
-        "command": "python -m tests.benchmarks.start_labels FOLDER --data FOLDER", "machine": machine(),
+        "command": "python -m tests.benchmarks.start_labels FOLDER --data FOLDER",
+        "machine": machine(),
         "settings": {task: [preset, *overrides, *LAST] for task, (preset, overrides) in TASKS.items()},
         "accuracy": f"test, in [0, 1]; a distillation's is the mean of {NETWORKS} fresh networks",
         "tasks": table(found),
-    }  # fmt: skip
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

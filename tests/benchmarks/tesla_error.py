@@ -57,9 +57,13 @@ def compare(network: FlatNetwork, learned: Learned, steps: int, start: torch.Ten
     cosine = F.cosine_similarity(tesla.images.flatten(), exact.images.flatten(), dim=0)
     error = (tesla.images - exact.images).norm() / exact.images.norm()
     return {
-        "lr": float(learned.lr), "steps": steps, "loss": float(matched.loss), "cosine": float(cosine),
-        "relative_error": float(error), "lr_gradient_ratio": float(tesla.lr / exact.lr),
-    }  # fmt: skip
+        "lr": float(learned.lr),
+        "steps": steps,
+        "loss": float(matched.loss),
+        "cosine": float(cosine),
+        "relative_error": float(error),
+        "lr_gradient_ratio": float(tesla.lr / exact.lr),
+    }
 
 
 def main() -> None:
@@ -80,14 +84,19 @@ def main() -> None:
             learned = Learned(images[chosen].double(), labels[chosen], torch.tensor(lr, dtype=torch.float64))
             row = compare(network, learned, steps, snapshots[START], snapshots[EPOCHS])
             rows.append({key: round(value, 4) for key, value in row.items()})
-            print(f"{lr:5.2f} {steps:3d} {row['cosine']:9.4f} {row['relative_error']:15.3f} "
-                  f"{row['lr_gradient_ratio']:27.3f}", flush=True)  # fmt: skip
+            print(
+                f"{lr:5.2f} {steps:3d} {row['cosine']:9.4f} {row['relative_error']:15.3f} "
+                f"{row['lr_gradient_ratio']:27.3f}",
+                flush=True,
+            )
     result = {
-        "command": "python -m tests.benchmarks.tesla_error --data FOLDER", "network": "convnet3w32 at 3x32x32",
+        "command": "python -m tests.benchmarks.tesla_error --data FOLDER",
+        "network": "convnet3w32 at 3x32x32",
         "set": "10 random real images of CIFAR-10, hard labels, no augmentation, batch 10",
         "expert": f"{EPOCHS} epochs on 2000 images, matched from epoch {START} to {EPOCHS}",
-        "torch": torch.__version__, "rows": rows,
-    }  # fmt: skip
+        "torch": torch.__version__,
+        "rows": rows,
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -90,9 +90,12 @@ def store(dataset: Dataset, root: Path, *, apart: bool) -> None:
     try:
         folder = Folder(LocalLocation(root), *PLACE)
         plain = datasets.Dataset.of(
-            dataset.images, dataset.labels, dataset.class_names, dataset.splits,
+            dataset.images,
+            dataset.labels,
+            dataset.class_names,
+            dataset.splits,
             whitening.Preprocessing.from_tensors(dataset.preprocessing.meta(), dataset.preprocessing.tensors()),
-        )  # fmt: skip
+        )
         objects = [folder.put(stem, "safetensors", part) for stem, part in stored.encode_dataset(plain).items()]
         told = facts.plain(facts.facts_of(dataset, {}))
         folder.commit(Manifest(PLACE[1], "data", {}, {}, {}, tuple(objects), told))
@@ -113,9 +116,13 @@ def measure(code: Path, root: Path, cache: Path) -> dict[str, Any]:
     try:
         for place in ["", *[str(root)] * WORKERS]:
             worker = subprocess.Popen(
-                [sys.executable, "-c", WORKER, place, *PLACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env=environment, cwd=code,
-            )  # fmt: skip
+                [sys.executable, "-c", WORKER, place, *PLACE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+                cwd=code,
+            )
             running.append(worker)
             assert worker.stdout is not None
             seconds.append([float(text) for text in worker.stdout.readline().split()])
@@ -127,12 +134,13 @@ def measure(code: Path, root: Path, cache: Path) -> dict[str, Any]:
     unique = [one["Private_Clean"] + one["Private_Dirty"] for one in found]
     empty = idle["Private_Clean"] + idle["Private_Dirty"]
     return {
-        "first_s": round(seconds[1][0], 2), "following_s": [round(first, 2) for first, _ in seconds[2:]],
+        "first_s": round(seconds[1][0], 2),
+        "following_s": [round(first, 2) for first, _ in seconds[2:]],
         "validation_again_s": round(statistics.median(again for _, again in seconds[1:]), 3),
         "unique_MB_each": round(statistics.median(unique) / 1e6 - empty / 1e6),
         "unique_MB_sum": round((sum(unique) - WORKERS * empty) / 1e6),
         "sum_MB": round((sum(one["Pss"] for one in found) - WORKERS * idle["Pss"]) / 1e6),
-    }  # fmt: skip
+    }
 
 
 def checkout(commit: str, place: Path) -> Path:
@@ -166,8 +174,10 @@ def main() -> None:
     data = " --data FOLDER" if given.data else ""
     result = {
         "command": f"python -m tests.benchmarks.whitening{data} --before {given.before}",
-        "machine": machine(), "workers": WORKERS, "datasets": found,
-    }  # fmt: skip
+        "machine": machine(),
+        "workers": WORKERS,
+        "datasets": found,
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -17,8 +17,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # the pipes of nodes that Ray's own test cluster ends
 ]
 LONGER = (
-    "experts.count=8", "experts.epochs=40", "distill.iterations=12", "evaluation.seeds=4", "evaluation.epochs=200",
-)  # fmt: skip
+    "experts.count=8",
+    "experts.epochs=40",
+    "distill.iterations=12",
+    "evaluation.seeds=4",
+    "evaluation.epochs=200",
+)
 
 
 @pytest.fixture

@@ -120,11 +120,17 @@ def told(said: Said, code: int, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     "who, bucket, sentence",
-    [((OWNER[0], "not-to-be-told"), BUCKET, "the credentials are refused (SignatureDoesNotMatch); check AWS_ACCESS"),
-     (STRANGER, BUCKET, "it is denied; these credentials need the rights to list, read, write and delete objects the"),
-     (OWNER, "no-such-bucket", "there is no bucket no-such-bucket; create it, or correct its name")],
+    [
+        ((OWNER[0], "not-to-be-told"), BUCKET, "the credentials are refused (SignatureDoesNotMatch); check AWS_ACCESS"),
+        (
+            STRANGER,
+            BUCKET,
+            "it is denied; these credentials need the rights to list, read, write and delete objects the",
+        ),
+        (OWNER, "no-such-bucket", "there is no bucket no-such-bucket; create it, or correct its name"),
+    ],
     ids=["secret", "stranger", "bucket"],
-)  # fmt: skip
+)
 def test_a_command_that_may_not_write_ends_at_once_and_leaves_nothing(
     s3, tiny, run: Run, monkeypatch, who, bucket, sentence
 ):

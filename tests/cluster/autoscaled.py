@@ -17,9 +17,16 @@ from tests.cluster.heads import Head, free_port, started
 _HEAD_ID, _HEAD_TYPE = "f" * 51 + "00000", "ray.head.default"  # the names that the fake provider knows
 _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 _NO_CLOUD = (
-    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
-    "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter",
-)  # fmt: skip
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+    "cluster_synced_files",
+    "rsync_exclude",
+    "rsync_filter",
+)
 _ASK = """
 import json, ray
 from ray.util.state import list_actors
@@ -62,21 +69,37 @@ def autoscaled(home: Path, nodes: int = 3, cpus: int = 1) -> Iterator[Autoscaled
     provider = {"type": "external", "module": _PROVIDER, "gcs_address": address, "head_node_id": _HEAD_ID}
     kinds = {
         _HEAD_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-        "spot": {"resources": {"CPU": cpus, "object_store_memory": 100_000_000}, "node_config": {}, "min_workers": 0,
-                 "max_workers": nodes},
-    }  # fmt: skip
+        "spot": {
+            "resources": {"CPU": cpus, "object_store_memory": 100_000_000},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": nodes,
+        },
+    }
     content = {
-        "cluster_name": "fake", "max_workers": nodes, "upscaling_speed": 9.0, "idle_timeout_minutes": 0.2,
-        "provider": {**provider, "launch_multiple": True}, "available_node_types": kinds, "head_node_type": _HEAD_TYPE,
-        "auth": {}, "docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False,
+        "cluster_name": "fake",
+        "max_workers": nodes,
+        "upscaling_speed": 9.0,
+        "idle_timeout_minutes": 0.2,
+        "provider": {**provider, "launch_multiple": True},
+        "available_node_types": kinds,
+        "head_node_type": _HEAD_TYPE,
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
         **{name: [] for name in _NO_CLOUD},
-    }  # fmt: skip
+    }
     config = home / "ray_bootstrap_config.yaml"
     config.write_text(json.dumps(content))
     variables = {
-        "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
-        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID, "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
-        "RAY_NODE_TYPE_NAME": _HEAD_TYPE, "HOME": str(home),
-    }  # fmt: skip
+        "RAY_FAKE_CLUSTER": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID,
+        "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
+        "RAY_NODE_TYPE_NAME": _HEAD_TYPE,
+        "HOME": str(home),
+    }
     with started(variables, ("--num-cpus=0", f"--autoscaling-config={config}"), port) as head:
         yield Autoscaled(head, {**head.environment, "RAY_ADDRESS": address, "HOME": str(home)})

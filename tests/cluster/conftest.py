@@ -121,8 +121,11 @@ def command(*arguments: object, environment: dict[str, str] | None = None) -> su
     """A padray command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-W", "error::DeprecationWarning:padray", "-m", CLI, *map(str, arguments)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0) -> object:

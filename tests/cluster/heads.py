@@ -84,9 +84,12 @@ def started(more: dict[str, str], options: tuple[str, ...] = ("--num-cpus=2",), 
     line += ["--object-store-memory=200000000", f"--temp-dir={temporary}"]
     line += [f"--dashboard-agent-listen-port={free_port()}"]  # the default one may be another Ray's
     process = subprocess.Popen(
-        list(map(str, line)), env=environment | prompt | more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        list(map(str, line)),
+        env=environment | prompt | more,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     address = f"http://127.0.0.1:{dashboard}"
     try:
         wait_for("the dashboard", lambda: connects(dashboard), 60)

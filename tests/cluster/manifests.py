@@ -94,10 +94,12 @@ def launched(described: dict, available: dict[str, float], gpus: int) -> Counter
     config = AutoscalingConfig(prepared(described), skip_content_hash=True)
     types = {name: node for name, node in config.get_node_type_configs().items() if name != "head"}
     request = SchedulingRequest(
-        disable_launch_config_check=True, node_type_configs=types, max_num_nodes=config.get_max_num_nodes(),
+        disable_launch_config_check=True,
+        node_type_configs=types,
+        max_num_nodes=config.get_max_num_nodes(),
         resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1, "CPU": 1})] * gpus),
         recoverable_resource_availabilities=available,
-    )  # fmt: skip
+    )
     reply = ResourceDemandScheduler(None).schedule(request)
     return Counter({launch.instance_type: launch.count for launch in reply.to_launch})
 

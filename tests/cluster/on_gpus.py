@@ -81,12 +81,16 @@ def chained(settings: Path, root: Path, *overrides: str) -> dict[str, Any]:
 def main(settings: Path, folder: Path) -> None:
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     ray.init(address="local", num_cpus=2, num_gpus=2, object_store_memory=100_000_000, **quiet)
-    print(json.dumps({
-        "chain": chained(settings, folder / "runs"),
-        "beside": chained(settings, folder / "runs", *BESIDE),
-        "none": looked(folder / "none", "auto", ["one"], 0),
-        "shared": looked(folder / "shared", "cpu", ["one", "crowded", "huge"], 0.25),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "chain": chained(settings, folder / "runs"),
+                "beside": chained(settings, folder / "runs", *BESIDE),
+                "none": looked(folder / "none", "auto", ["one"], 0),
+                "shared": looked(folder / "shared", "cpu", ["one", "crowded", "huge"], 0.25),
+            }
+        )
+    )
     ray.shutdown()
 
 

@@ -71,7 +71,7 @@ BREAKS = [
     *[((name,), ["pip install torch"]) for name in ("setup_commands", "head_setup_commands", "worker_setup_commands")],
     *[((f"{kind}_start_ray_commands", place), "true") for kind in ("head", "worker") for place in (0, 1)],
     (("head_start_ray_commands", 1), "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start --head --port=6379"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,13 @@ TOOLS = {
     "apt-get": 'case "$*" in *docker.io) d=docker;; *nfs-common) d=mount.nfs4;; *) exit 0;; esac; cp $BIN/true $BIN/$d',
     "mountpoint": 'test -e "$STATE/mounted"',
     "mount": '! test -e "$STATE/mounted" && echo "$@" > "$STATE/mounted"',
-    "usermod": "true", "true": "true", "mkdir": "true", "chmod": "true", "docker": "true",
+    "usermod": "true",
+    "true": "true",
+    "mkdir": "true",
+    "chmod": "true",
+    "docker": "true",
     "chown": 'echo "$@" >> "$STATE/owners"; case "$*" in *docker.sock) ;; *) test -e "$STATE/mounted";; esac',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("there", [("docker",), ()], ids=["docker is there", "a bare Ubuntu"])

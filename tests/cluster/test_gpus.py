@@ -61,8 +61,10 @@ def test_what_took_a_share_sees_that_gpu_alone(seen):
 def test_what_finds_a_shared_gpu_full_is_made_again_alone_once(seen):
     told, attempts = seen["shared"]["told"], seen["shared"]["attempts"]
     assert {id: [share for share, *_ in tries] for id, tries in attempts.items()} == {
-        "one": [0.25], "crowded": [0.25, 1.0], "huge": [0.25, 1.0],
-    }  # fmt: skip
+        "one": [0.25],
+        "crowded": [0.25, 1.0],
+        "huge": [0.25, 1.0],
+    }
     assert sorted(told) == [["Done", "crowded"], ["Done", "one"], ["Lost", "crowded"], ["Lost", "huge"]]
     assert seen["shared"]["error"] == (
         "GpuFullError: evaluate huge does not fit into the GPU's memory: lower its batch or its network's width; it "
@@ -105,9 +107,15 @@ available_node_types:
 
 @pytest.mark.parametrize(
     "text, expected",
-    [(NODE_TYPES.format(gpus=", GPU: 1"), True), (NODE_TYPES.format(gpus=""), False),
-     (None, None), ("available_node_types: [1]", None), ("{", None), ("nothing", None)],
-)  # fmt: skip
+    [
+        (NODE_TYPES.format(gpus=", GPU: 1"), True),
+        (NODE_TYPES.format(gpus=""), False),
+        (None, None),
+        ("available_node_types: [1]", None),
+        ("{", None),
+        ("nothing", None),
+    ],
+)
 def test_what_an_autoscaler_may_start_is_read_where_ray_up_leaves_it(monkeypatch, tmp_path, text, expected):
     from padray.cluster import gpus, nodes
 
@@ -234,12 +242,15 @@ def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(mon
 
 @pytest.mark.parametrize(
     "error, kind",
-    [(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), GpuFullError),
-     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), GpuFullError),
-     (RuntimeError("CUDA error: out of memory"), GpuFullError),
-     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), InfrastructureError),
-     (MemoryError(), InfrastructureError), (RuntimeError("shapes differ"), RuntimeError)],
-)  # fmt: skip
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), GpuFullError),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), GpuFullError),
+        (RuntimeError("CUDA error: out of memory"), GpuFullError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), InfrastructureError),
+        (MemoryError(), InfrastructureError),
+        (RuntimeError("shapes differ"), RuntimeError),
+    ],
+)
 def test_a_full_gpu_is_told_apart_from_a_full_machine(error, kind):
     with pytest.raises(Exception) as caught, within_memory("expert-0000"):
         raise error

@@ -40,8 +40,11 @@ def manifests(settings, tmp_path, monkeypatch):
 def test_the_workers_numerics_are_recorded(manifests):
     found = manifests(["worker"])
     assert {stage: numerics["machine"] for stage, numerics in found.items() if stage != "data"} == {
-        "scores": "worker", "experts": "worker", "distill": "trainer", "evaluation": "worker",
-    }  # fmt: skip
+        "scores": "worker",
+        "experts": "worker",
+        "distill": "trainer",
+        "evaluation": "worker",
+    }
     assert found["data"]["machine"] not in ("worker", "trainer"), "the driver reads the data itself"
 
 

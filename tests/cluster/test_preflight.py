@@ -141,14 +141,16 @@ NODE = {"NodeID": "ab" * 28, "NodeManagerHostname": "box", "Resources": {"CPU": 
 
 @pytest.mark.parametrize(
     "changes, clock, told",
-    [({"gpus": 1}, 0.0, None),
-     ({"gpus": 1}, -25.0, None),
-     ({"gpus": 0}, 0.0, "Ray was told of 1 GPUs, but PyTorch sees 0; give it a driver"),
-     ({"gpus": 1}, -40.0, "its clock is 40 s behind the driver's"),
-     ({"gpus": 1, "memory": 1 << 29}, 0.0, "0.5 GiB of memory are free"),
-     ({"gpus": 1, "devices": {"cpu": "", "cuda:0 X": "no kernel"}}, 0.0, "PyTorch cannot use cuda:0 X (no kernel)"),
-     ({"gpus": 1, "versions": {"python": "3.11.1", "torch": "1", "ray": "2", "padray": "0"}}, 0.0, "it has python")],
-)  # fmt: skip
+    [
+        ({"gpus": 1}, 0.0, None),
+        ({"gpus": 1}, -25.0, None),
+        ({"gpus": 0}, 0.0, "Ray was told of 1 GPUs, but PyTorch sees 0; give it a driver"),
+        ({"gpus": 1}, -40.0, "its clock is 40 s behind the driver's"),
+        ({"gpus": 1, "memory": 1 << 29}, 0.0, "0.5 GiB of memory are free"),
+        ({"gpus": 1, "devices": {"cpu": "", "cuda:0 X": "no kernel"}}, 0.0, "PyTorch cannot use cuda:0 X (no kernel)"),
+        ({"gpus": 1, "versions": {"python": "3.11.1", "torch": "1", "ray": "2", "padray": "0"}}, 0.0, "it has python"),
+    ],
+)
 def test_what_is_wrong_with_a_node_is_said(changes, clock, told):
     from padray.cluster import preflight as flight
 

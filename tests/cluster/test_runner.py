@@ -58,12 +58,14 @@ def test_more_workers_than_trajectories_is_refused_before_any_work(settings, tmp
 
 @pytest.mark.parametrize(
     "override, told",
-    [("compute.threads=3", "an expert would take 3 CPUs, but Ray on this machine has 2; lower compute.threads"),
-     ("cluster.workers=[3,4]", None),
-     ("cluster.cpus_per_worker=2.5", "a Train worker would take 2.5 CPUs"),
-     ("cluster.cpus_per_worker=0.9 cluster.workers=[3,4]", "3 Train workers would take 0.9 CPUs each"),
-     ("cluster.gpus_per_cell=0.25", "a cell would take 0.25 GPUs, but Ray on this machine has 0")],
-)  # fmt: skip
+    [
+        ("compute.threads=3", "an expert would take 3 CPUs, but Ray on this machine has 2; lower compute.threads"),
+        ("cluster.workers=[3,4]", None),
+        ("cluster.cpus_per_worker=2.5", "a Train worker would take 2.5 CPUs"),
+        ("cluster.cpus_per_worker=0.9 cluster.workers=[3,4]", "3 Train workers would take 0.9 CPUs each"),
+        ("cluster.gpus_per_cell=0.25", "a cell would take 0.25 GPUs, but Ray on this machine has 0"),
+    ],
+)
 def test_what_would_wait_for_ever_is_refused(local_ray, settings, tmp_path, override, told):
     from padray.cluster import nodes, session
 

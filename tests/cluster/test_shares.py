@@ -23,10 +23,19 @@ def taken(settings: Config, gpus: Gpus) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     "device, gpus, expected",
-    [("auto", NONE, (0, 0)), ("auto", SOME, (1, 0.25)), ("auto", COMING, (1, 0.25)), ("auto", UNKNOWN, (0, 0)),
-     ("cpu", NONE, (0, 0)), ("cpu", SOME, (0, 0)), ("cpu", COMING, (0, 0)),
-     ("cuda", NONE, (1, 0.25)), ("cuda", SOME, (1, 0.25)), ("cuda", UNKNOWN, (1, 0.25))],
-)  # fmt: skip
+    [
+        ("auto", NONE, (0, 0)),
+        ("auto", SOME, (1, 0.25)),
+        ("auto", COMING, (1, 0.25)),
+        ("auto", UNKNOWN, (0, 0)),
+        ("cpu", NONE, (0, 0)),
+        ("cpu", SOME, (0, 0)),
+        ("cpu", COMING, (0, 0)),
+        ("cuda", NONE, (1, 0.25)),
+        ("cuda", SOME, (1, 0.25)),
+        ("cuda", UNKNOWN, (1, 0.25)),
+    ],
+)
 def test_auto_asks_for_gpus_where_there_are_some_or_may_be(device, gpus, expected):
     assert taken(config(f"compute.device={device}"), gpus) == expected
 
@@ -91,9 +100,14 @@ def test_gpus_that_nobody_uses_are_mentioned_and_no_others():
     (said,) = shares.remarks(config(), UNKNOWN, told=0, seen=0)
     assert "whether an autoscaler may start some cannot be read" in said and "compute.device=cuda" in said
     quiet = [
-        (config(), SOME), (config(), NONE), (config(), COMING), (unused, NONE), (unused, UNKNOWN),
-        (config("compute.device=cuda"), UNKNOWN), (config("compute.device=cpu", "cluster.gpus_per_cell=0"), SOME),
-    ]  # fmt: skip
+        (config(), SOME),
+        (config(), NONE),
+        (config(), COMING),
+        (unused, NONE),
+        (unused, UNKNOWN),
+        (config("compute.device=cuda"), UNKNOWN),
+        (config("compute.device=cpu", "cluster.gpus_per_cell=0"), SOME),
+    ]
     assert [shares.remarks(settings, gpus, told=8, seen=8) for settings, gpus in quiet] == [[]] * len(quiet)
     assert not shares.remarks(config("compute.device=cpu"), NONE, told=0, seen=2)
 

@@ -46,10 +46,12 @@ def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
         (("evaluate", "some-set", "another"), "evaluate some-set another"),
         (("evaluate", "some-set", "--set", "evaluation.seeds=2"), "evaluate some-set --set=evaluation.seeds=2"),
         (("study", STUDY, "--profile", "small"), "study study/study_iadd_teachers.yaml --profile=small"),
-        (("study", STUDY, "--profile", "small", "--validation", "0.1"),
-         "study study/study_iadd_teachers.yaml --profile=small --validation=0.1"),
+        (
+            ("study", STUDY, "--profile", "small", "--validation", "0.1"),
+            "study study/study_iadd_teachers.yaml --profile=small --validation=0.1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_command_that_computes_is_sent_as_it_is_typed(monkeypatch, words, entrypoint):
     monkeypatch.chdir(Path(__file__).parents[2])
     command, *rest = entrypoint.split()
@@ -112,9 +114,10 @@ def test_the_metadata_say_which_work_it_is(mine, tmp_path):
     assert all(isinstance(value, str) for value in told.values()), "Ray takes nothing else"
     same = sent("run", mine, "--storage", "/s").metadata
     others = [
-        sent(mine, "--storage=/t").metadata, sent(mine, "--storage=/s", variables=("A=b",)).metadata,
+        sent(mine, "--storage=/t").metadata,
+        sent(mine, "--storage=/s", variables=("A=b",)).metadata,
         sent("experts", mine, "--storage=/s").metadata,
-    ]  # fmt: skip
+    ]
     mine.write_text(TINY.replace("iterations: 12", "iterations: 13"))
     others.append(sent(mine, "--storage=/s").metadata)
     digests = [each["digest"] for each in (told, *others)]

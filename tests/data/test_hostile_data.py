@@ -207,11 +207,18 @@ def declare(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[" * 100_000, '{"info": ' * 50_000, '{"info": {"features": [1]}}', '{"info": {"features": {"label": 3}}}',
-        '{"info": {"features": {"label": {"names": "ab"}}}}', '{"info": {"features": {"label": {"names": [[]]}}}}',
-        '{"info": {"features": {"label": {"names": [1e999]}}}}', "9" * 5000, "\\ud800", "null",
+        "[" * 100_000,
+        '{"info": ' * 50_000,
+        '{"info": {"features": [1]}}',
+        '{"info": {"features": {"label": 3}}}',
+        '{"info": {"features": {"label": {"names": "ab"}}}}',
+        '{"info": {"features": {"label": {"names": [[]]}}}}',
+        '{"info": {"features": {"label": {"names": [1e999]}}}}',
+        "9" * 5000,
+        "\\ud800",
+        "null",
     ],
-)  # fmt: skip
+)
 def test_metadata_that_declare_nothing(tmp_path, text):
     table(tmp_path)
     declare(tmp_path, text)

@@ -188,8 +188,12 @@ OWN, OTHER = NetworkSettings(name="convnet", width=4, depth=2), NetworkSettings(
 
 
 def test_a_cells_bytes_do_not_depend_on_which_others_run(work: Work) -> None:
-    cells = [Cell("distilled", OWN, 0), Cell("random", OTHER, 1, 0.1), Cell("distilled", OTHER, 1),
-             Cell("random", OWN, 0, 0.01)]  # fmt: skip
+    cells = [
+        Cell("distilled", OWN, 0),
+        Cell("random", OTHER, 1, 0.1),
+        Cell("distilled", OTHER, 1),
+        Cell("random", OWN, 0, 0.01),
+    ]
     together = results(work(*cells))
     assert len(set(together.values())) == 4
     torch.rand(7)  # nor on what drew before

@@ -17,10 +17,13 @@ def cell(seed: int, test: float = 0.5, lr: float = 0.1, validation: float = 0.5,
 
 def test_the_lr_is_the_best_by_its_mean_on_validation_not_on_test() -> None:
     cells = [
-        cell(0, 0.9, 0.01, validation=0.30), cell(1, 0.9, 0.01, validation=0.40),
-        cell(0, 0.1, 0.03, validation=0.10), cell(1, 0.1, 0.03, validation=0.65),  # one lucky network more than either
-        cell(0, 0.5, 0.10, validation=0.34), cell(1, 0.5, 0.10, validation=0.34),
-    ]  # fmt: skip
+        cell(0, 0.9, 0.01, validation=0.30),
+        cell(1, 0.9, 0.01, validation=0.40),
+        cell(0, 0.1, 0.03, validation=0.10),
+        cell(1, 0.1, 0.03, validation=0.65),  # one lucky network more than either
+        cell(0, 0.5, 0.10, validation=0.34),
+        cell(1, 0.5, 0.10, validation=0.34),
+    ]
     assert table.best_lr(cells) == 0.03
     cells[3] = cell(1, 0.1, 0.03, validation=0.55)
     assert table.best_lr(cells) == 0.01  # the luckiest network is another's, the mean is this one's
@@ -109,8 +112,14 @@ def test_balanced_accuracy_is_shown_where_it_says_more() -> None:
 
 
 def test_hard_label_recovery_is_full_minus_hard_labels_network_by_network() -> None:
-    means = {("a", "full"): 0.9, ("b", "full"): 0.7, ("a", "hard_labels"): 0.6, ("b", "hard_labels"): 0.65,
-             ("a", "distilled"): 0.8, ("c", "hard_labels"): 0.5}  # fmt: skip
+    means = {
+        ("a", "full"): 0.9,
+        ("b", "full"): 0.7,
+        ("a", "hard_labels"): 0.6,
+        ("b", "hard_labels"): 0.65,
+        ("a", "distilled"): 0.8,
+        ("c", "hard_labels"): 0.5,
+    }
     rows = table.with_recovery([table.row(*key, [cell(0, value)]) for key, value in means.items()])
     found = {(row.architecture, row.source): row.hard_label_recovery for row in rows}
     assert found.pop(("a", "hard_labels")) == pytest.approx(0.3)

@@ -59,8 +59,9 @@ def test_one_step_is_adamws_and_decays_only_matrices():
     wanted = probabilities(teacher(IMAGES).detach(), 4.0)
     slope = (probabilities(flat @ weight.T + bias, 4.0) - wanted) / (6 * 4.0)
     for before, after, gradient, decay in (
-        (weight, student[1].weight, slope.T @ flat, 0.5), (bias, student[1].bias, slope.sum(dim=0), 0.0),
-    ):  # fmt: skip
+        (weight, student[1].weight, slope.T @ flat, 0.5),
+        (bias, student[1].bias, slope.sum(dim=0), 0.0),
+    ):
         stepped = before * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 1e-8)
         assert torch.allclose(after, stepped)
 
@@ -90,8 +91,9 @@ def test_a_student_is_a_function_of_its_draws():
     assert not torch.equal(taught(mix="cutmix"), taught(Draws(1, "evaluation", "x"), mix="cutmix"))
 
 
-@pytest.mark.parametrize("own", [{"mix": "cutmix"}, {"mix": "mixup"}, {"temperature": 1.0}, {"lr": 0.02},
-                                 {"weight_decay": 0.3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "own", [{"mix": "cutmix"}, {"mix": "mixup"}, {"temperature": 1.0}, {"lr": 0.02}, {"weight_decay": 0.3}]
+)
 def test_every_option_changes_the_student(own):
     assert not torch.allclose(taught(**own), taught())
 

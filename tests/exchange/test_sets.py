@@ -53,8 +53,11 @@ def test_an_imported_set_holds_the_files_values_and_is_found_evaluated_and_shown
     assert shown["facts"]["provenance"] == "imported" and shown["settings"]["distill"]["ipc"] == 1
     rows = json.loads(run("evaluate", name, "--storage", chain.root, "--runner", "inline", "--json").out)["evaluation"]
     assert [(row["architecture"], row["source"]) for row in rows] == [
-        ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
-    ]  # fmt: skip
+        ("convnet2w4", "distilled"),
+        ("convnet2w4", "random"),
+        ("mlp2w8", "distilled"),
+        ("mlp2w8", "random"),
+    ]
     assert {row["n"] for row in rows} == {2}
 
 

@@ -74,9 +74,11 @@ def test_adamw_has_the_bytes_of_torch_s_and_spares_biases_and_norms(settings, de
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(lambda network: SGD(network.parameters(), 0.05, 0.9, 5e-4), torch_sgd(0.9, 5e-4)),
-     (lambda network: AdamW(network.parameters(), 0.02, 0.1), torch_adamw(0.1))],
-)  # fmt: skip
+    [
+        (lambda network: SGD(network.parameters(), 0.05, 0.9, 5e-4), torch_sgd(0.9, 5e-4)),
+        (lambda network: AdamW(network.parameters(), 0.02, 0.1), torch_adamw(0.1)),
+    ],
+)
 def test_in_float64_too(ours: Make, theirs: Make):
     wide = after_each_step(CONVNET, ours, torch.float64)
     assert wide == after_each_step(CONVNET, theirs, torch.float64)

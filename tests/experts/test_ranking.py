@@ -119,7 +119,7 @@ def zipped() -> bytes:
         (lambda: parquet(sample=[None, *TRAIN[1:]], score=[0.0] * 6), "r.parquet", "without a sample"),
         (lambda: parquet(sample=TRAIN[1:], score=[0.0] * 5), "r.parquet", "ranks 5 of 6"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_rank_the_training_samples_is_refused_in_a_sentence(
     make: Callable[[], bytes], name: str, said: str
 ):

@@ -92,10 +92,14 @@ def test_gradual_removal_is_floored_in_each_class():
 
 @pytest.mark.parametrize(
     ("pruned", "kept"),
-    [({"prune_hardest": 0.3}, (0, 7)), ({"prune_easiest": 0.3}, (3, 10)),
-     ({"prune_hardest": 0.25, "prune_easiest": 0.25}, (2, 8)), ({"prune_hardest": 0.999}, (0, 1)),
-     ({"prune_easiest": 0.999}, (9, 10))],
-)  # fmt: skip
+    [
+        ({"prune_hardest": 0.3}, (0, 7)),
+        ({"prune_easiest": 0.3}, (3, 10)),
+        ({"prune_hardest": 0.25, "prune_easiest": 0.25}, (2, 8)),
+        ({"prune_hardest": 0.999}, (0, 1)),
+        ({"prune_easiest": 0.999}, (9, 10)),
+    ],
+)
 def test_a_fixed_share_is_left_out_of_every_epoch(pruned, kept):
     settings = ScheduleSettings(**pruned)
     assert {kept_range(10, epoch, settings) for epoch in range(100)} == {kept}
@@ -119,9 +123,13 @@ def test_shares_that_add_up_to_nearly_all_leave_one_sample():
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_nothing_ever_empties_a_class(size):
     settings = ScheduleSettings(
-        initial_ratio=0.01, addition_end_epoch=3, easy_removal=((4, 0.99),), removal_end_epoch=6,
-        prune_hardest=0.4999999999, prune_easiest=0.4999999999,
-    )  # fmt: skip
+        initial_ratio=0.01,
+        addition_end_epoch=3,
+        easy_removal=((4, 0.99),),
+        removal_end_epoch=6,
+        prune_hardest=0.4999999999,
+        prune_easiest=0.4999999999,
+    )
     for epoch in range(8):
         start, stop = kept_range(size, epoch, settings)
         assert 0 <= start < stop <= size

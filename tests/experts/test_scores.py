@@ -22,11 +22,13 @@ def seen(probabilities: list[list[float]], labels: list[int], **parts) -> Observ
     """Logits with these probabilities; one epoch, in which all was right with a loss of 1."""
     count = len(labels)
     given = {
-        "logits_NK": torch.tensor(probabilities, dtype=torch.float64).log() + 3.0, "labels_N": torch.tensor(labels),
+        "logits_NK": torch.tensor(probabilities, dtype=torch.float64).log() + 3.0,
+        "labels_N": torch.tensor(labels),
         "feature_squares_N": torch.zeros(count, dtype=torch.float64),
-        "correct_EN": torch.ones(1, count, dtype=torch.bool), "losses_EN": torch.ones(1, count, dtype=torch.float64),
+        "correct_EN": torch.ones(1, count, dtype=torch.bool),
+        "losses_EN": torch.ones(1, count, dtype=torch.float64),
         "lots_N": torch.zeros(count, dtype=torch.float64),
-    }  # fmt: skip
+    }
     return Observed(**{**given, **parts})
 
 

@@ -98,15 +98,62 @@ def write(path: Path, content: bytes) -> None:
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-VALUES = st.sampled_from([
-    None, True, False, -1, 0, 1, 0.5, float("nan"), float("inf"), -1e308, 10**30, 10**400, 1 << 63, "", "x", "\ud800",
-    "a\nb", "../../x", "/etc/passwd", "F64", "I64", "zca", [], {}, [[]], [0], [-1, 3], ["a", "a"], {"kind": []},
-    json.loads("[" * 40 + "]" * 40), "f" * 64, [1, 8, 8], [3, 8, 8], "𝔘" * 300,
-])  # fmt: skip
-TEXTS = st.sampled_from([
-    b"", b"\0", b"{}", b"[]", b"null", b'"\\ud800"', b"[" * 100_000, b'{"a":' * 10_000, b"NaN", b"9" * 5000, b"\xff{",
-    '{"format_version": 1}'.encode("utf-16"), b'{"format_version": 2}', b'{"format_version": 1, "objects": [{}]}',
-])  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        0.5,
+        float("nan"),
+        float("inf"),
+        -1e308,
+        10**30,
+        10**400,
+        1 << 63,
+        "",
+        "x",
+        "\ud800",
+        "a\nb",
+        "../../x",
+        "/etc/passwd",
+        "F64",
+        "I64",
+        "zca",
+        [],
+        {},
+        [[]],
+        [0],
+        [-1, 3],
+        ["a", "a"],
+        {"kind": []},
+        json.loads("[" * 40 + "]" * 40),
+        "f" * 64,
+        [1, 8, 8],
+        [3, 8, 8],
+        "𝔘" * 300,
+    ]
+)
+TEXTS = st.sampled_from(
+    [
+        b"",
+        b"\0",
+        b"{}",
+        b"[]",
+        b"null",
+        b'"\\ud800"',
+        b"[" * 100_000,
+        b'{"a":' * 10_000,
+        b"NaN",
+        b"9" * 5000,
+        b"\xff{",
+        '{"format_version": 1}'.encode("utf-16"),
+        b'{"format_version": 2}',
+        b'{"format_version": 1, "objects": [{}]}',
+    ]
+)
 
 
 def files(root: Path, pattern: str = "*") -> list[Path]:
@@ -234,11 +281,24 @@ def in_headers(root: Path, draw: Draw) -> None:
 def names(root: Path, draw: Draw) -> None:
     """Objects under names that padray never gives."""
     path = draw(st.sampled_from(files(root)))
-    name = draw(st.sampled_from([
-        f"checkpoint-x-{'0' * 12}.safetensors", f"set-{'9' * 80}-{'0' * 12}.safetensors", f"set-x-{'0' * 12}.bin",
-        f"history-{'0' * 12}.parquet", f"cell-{'0' * 12}.json", f"expert--{'0' * 12}.safetensors", "é\n.json", "\udcff",
-        f"{'n' * 230}-{'0' * 12}.json", "deep/deeper/manifest.json", f"-{'0' * 12}.x", "manifest.json",
-    ]))  # fmt: skip
+    name = draw(
+        st.sampled_from(
+            [
+                f"checkpoint-x-{'0' * 12}.safetensors",
+                f"set-{'9' * 80}-{'0' * 12}.safetensors",
+                f"set-x-{'0' * 12}.bin",
+                f"history-{'0' * 12}.parquet",
+                f"cell-{'0' * 12}.json",
+                f"expert--{'0' * 12}.safetensors",
+                "é\n.json",
+                "\udcff",
+                f"{'n' * 230}-{'0' * 12}.json",
+                "deep/deeper/manifest.json",
+                f"-{'0' * 12}.x",
+                "manifest.json",
+            ]
+        )
+    )
     target = path.parent / name
     target.parent.mkdir(parents=True, exist_ok=True)
     write(target, path.read_bytes())
@@ -273,11 +333,13 @@ def command(name: str, root: Path, draw: Draw) -> list[object]:
     folder = draw(st.sampled_from(sorted(rooms)))
     made = draw(st.sampled_from(sorted(path.relative_to(root).as_posix() for path in root.glob("distilled/*"))))
     return {
-        "show": ["show", folder], "rm": ["rm", folder, *["--force"][: draw(st.integers(0, 1))]],
-        "verify": ["verify", *[folder][: draw(st.integers(0, 1))]], "repair": ["verify", "--repair"],
+        "show": ["show", folder],
+        "rm": ["rm", folder, *["--force"][: draw(st.integers(0, 1))]],
+        "verify": ["verify", *[folder][: draw(st.integers(0, 1))]],
+        "repair": ["verify", "--repair"],
         "export": ["export", made, root.parent / "out", "--to", draw(st.sampled_from(LAYOUTS))],
         "evaluate": ["evaluate", made, "--runner", "inline"],
-    }.get(name, [name])  # fmt: skip
+    }.get(name, [name])
 
 
 @cases(0.22)
@@ -298,8 +360,19 @@ def test_whatever_lies_in_a_root(ground: Ground, data: st.DataObject) -> None:
 
 # -- files of others
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.uint8, torch.uint16,
-          torch.uint64, torch.int64, torch.bool, torch.complex64)  # fmt: skip
+DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.float8_e4m3fn,
+    torch.uint8,
+    torch.uint16,
+    torch.uint64,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+)
 
 
 def some_tensor(draw: Draw, shapes: list[tuple[int, ...]]) -> torch.Tensor:
@@ -320,8 +393,11 @@ def some_file(path: Path, draw: Draw) -> None:
         content[at] ^= 1 << draw(st.integers(0, 7))
     if how in ("flip", "cut", "junk"):
         return write(path, {"cut": bytes(content[:at]), "junk": draw(TEXTS)}.get(how, bytes(content)))
-    shapes = {"images": [(10, 1, 8, 8), (10, 64), (0, 1, 8, 8), (20, 1, 8, 8)], "labels": [(10,), (10, 10), (20,), ()],
-              "lr": [(), (1,), (2,), (0,)]}.get(path.name.split("_")[0], [(4, 1, 3, 3), (4,), ()])  # fmt: skip
+    shapes = {
+        "images": [(10, 1, 8, 8), (10, 64), (0, 1, 8, 8), (20, 1, 8, 8)],
+        "labels": [(10,), (10, 10), (20,), ()],
+        "lr": [(), (1,), (2,), (0,)],
+    }.get(path.name.split("_")[0], [(4, 1, 3, 3), (4,), ()])
     made: Any = some_tensor(draw, shapes)
     if path.name.startswith("replay"):
         whole = torch.load(path)

@@ -29,9 +29,16 @@ SHAPE, CLASSES = (1, 8, 8), 3
 
 def problem(**changes) -> TrajectoryMatching:
     given = {
-        "ipc": 1, "student_steps": 2, "trajectories": 2, "batch": 3, "augment": "none", "max_loss": 1e9,
-        "lr_images": 1.0, "validation": {"seeds": 0}, **changes,
-    }  # fmt: skip
+        "ipc": 1,
+        "student_steps": 2,
+        "trajectories": 2,
+        "batch": 3,
+        "augment": "none",
+        "max_loss": 1e9,
+        "lr_images": 1.0,
+        "validation": {"seeds": 0},
+        **changes,
+    }
     mlp = NetworkSettings(name="mlp", width=4, depth=1)
     module = factory.build(mlp, SHAPE, CLASSES, seed=1)
     settings = TrajectorySettings.model_validate(given)
@@ -122,10 +129,13 @@ def said(made: TrajectoryMatching, state: State) -> Contribution:
     learned = state.learned
     images, labels = (torch.rand(part.shape, generator=draw).double() for part in (learned.images, learned.labels))
     return {
-        "loss": torch.tensor(0.5).double(), "grad_images": images, "grad_labels": labels,
-        "grad_lr": torch.tensor(1e-3).double(), "grad_weights": torch.rand(state.own["weights"].shape).double(),
+        "loss": torch.tensor(0.5).double(),
+        "grad_images": images,
+        "grad_labels": labels,
+        "grad_lr": torch.tensor(1e-3).double(),
+        "grad_weights": torch.rand(state.own["weights"].shape).double(),
         "layers": torch.ones(2, 4),
-    }  # fmt: skip
+    }
 
 
 def spoilt(good: Contribution, part: str, value: float) -> Contribution:
@@ -212,9 +222,11 @@ def test_an_lr_that_would_leave_the_positive_stops_the_work_unless_it_is_kept(wa
 
 @pytest.mark.parametrize(
     ("slope", "said"),
-    [(1.0, "the student's lr became 0 in iteration 3: lower distill.lr_student_lr (1e+300)"),
-     (-1.0, "iteration 3 left values that are not finite: lower distill.lr_student_lr")],
-)  # fmt: skip
+    [
+        (1.0, "the student's lr became 0 in iteration 3: lower distill.lr_student_lr (1e+300)"),
+        (-1.0, "iteration 3 left values that are not finite: lower distill.lr_student_lr"),
+    ],
+)
 def test_a_step_that_fails_names_its_iteration_and_only_what_would_help(slope, said):
     made = problem(lr_student_lr=1e300, keep_lr_positive="log")
     state = replace(first(made), iteration=3)

@@ -61,18 +61,36 @@ def weighted(place) -> tuple[str, SyntheticSet]:
 
 @pytest.mark.parametrize(
     "override",
-    ["selection.strategy=layer", "selection.strategy=deep", "selection.strategy=loss", "pruning.rule=ratio",
-     "pruning.rule=abs_error_quantile", "ema_decay=0.9", "keep_lr_positive=log", "init=noise", "gradient=tesla"],
-)  # fmt: skip
+    [
+        "selection.strategy=layer",
+        "selection.strategy=deep",
+        "selection.strategy=loss",
+        "pruning.rule=ratio",
+        "pruning.rule=abs_error_quantile",
+        "ema_decay=0.9",
+        "keep_lr_positive=log",
+        "init=noise",
+        "gradient=tesla",
+    ],
+)
 def test_every_setting_changes_the_set(place, plain, override):
     assert differ(distilled(place, f"distill.{override}")[1], plain[1])
 
 
 @pytest.mark.parametrize(
     "override",
-    ["momentum=0.5", "init=2", "constraint=none", "constraint=l2", "constraint=softmax", "granularity=channel",
-     "granularity=tensor", "weighted_denominator=true", "order=alternate"],
-)  # fmt: skip
+    [
+        "momentum=0.5",
+        "init=2",
+        "constraint=none",
+        "constraint=l2",
+        "constraint=softmax",
+        "granularity=channel",
+        "granularity=tensor",
+        "weighted_denominator=true",
+        "order=alternate",
+    ],
+)
 def test_every_setting_of_the_weights_changes_the_set(place, weighted, override):
     assert differ(distilled(place, *WEIGHTED, f"distill.importance.{override}")[1], weighted[1])
 
@@ -126,9 +144,16 @@ def test_a_start_of_labels_that_are_not_there_is_refused(place, other):
 
 
 def test_a_distillation_goes_on_with_all_that_it_had(place, elsewhere):
-    everything = (*WEIGHTED, "distill.ema_decay=0.9", "distill.importance.momentum=0.9", "distill.trajectories=1",
-                  "distill.importance.order=alternate", "distill.importance.constraint=softmax",
-                  "distill.keep_lr_positive=log", "distill.selection.strategy=loss")  # fmt: skip
+    everything = (
+        *WEIGHTED,
+        "distill.ema_decay=0.9",
+        "distill.importance.momentum=0.9",
+        "distill.trajectories=1",
+        "distill.importance.order=alternate",
+        "distill.importance.constraint=softmax",
+        "distill.keep_lr_positive=log",
+        "distill.selection.strategy=loss",
+    )
     distilled(place, *everything, "distill.iterations=3")
     longer = distilled(place, *everything, "distill.iterations=6")
     assert longer[0] == distilled(elsewhere, *everything, "distill.iterations=6")[0]
@@ -143,8 +168,14 @@ def test_a_clamped_lr_goes_on_where_a_free_one_stops(place):
 
 def test_a_collapse_is_told_while_distilling_and_stays_with_the_set(place):
     settings, root = place
-    collapsing = (*WEIGHTED, "distill.importance.constraint=none", "distill.importance.granularity=tensor",
-                  "distill.selection.ratio=0.98", "distill.max_loss=1e9", "distill.iterations=15")  # fmt: skip
+    collapsing = (
+        *WEIGHTED,
+        "distill.importance.constraint=none",
+        "distill.importance.granularity=tensor",
+        "distill.selection.ratio=0.98",
+        "distill.max_loss=1e9",
+        "distill.iterations=15",
+    )
     context = commands.context(str(settings), commands.Request((*FEW, *collapsing), str(root), "inline"))
     told = []
     context.notify = lambda progress: told.append(progress.text)

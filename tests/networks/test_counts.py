@@ -134,10 +134,20 @@ def test_count_of_the_convnet1d(chosen: dict[str, Any], shape: tuple[int, int, i
 
 @pytest.mark.parametrize(
     ("chosen", "features"),
-    [({}, 2048), ({"name": "lenet"}, 84), ({"name": "alexnet"}, 3072), ({"name": "vgg11"}, 512), ({"name": "mlp"}, 128),
-     ({"name": "resnet18"}, 512), ({"name": "vgg11", "width": 16}, 128), ({"name": "resnet18", "width": 16}, 128),
-     ({"name": "resnet34"}, 512), ({"name": "vit"}, 64), ({"name": "vit", "width": 32, "depth": 1}, 32)],
-)  # fmt: skip
+    [
+        ({}, 2048),
+        ({"name": "lenet"}, 84),
+        ({"name": "alexnet"}, 3072),
+        ({"name": "vgg11"}, 512),
+        ({"name": "mlp"}, 128),
+        ({"name": "resnet18"}, 512),
+        ({"name": "vgg11", "width": 16}, 128),
+        ({"name": "resnet18", "width": 16}, 128),
+        ({"name": "resnet34"}, 512),
+        ({"name": "vit"}, 64),
+        ({"name": "vit", "width": 32, "depth": 1}, 32),
+    ],
+)
 def test_width_of_the_features(chosen: dict[str, Any], features: int) -> None:
     assert build(NetworkSettings(**chosen), CIFAR, 10, seed=0).classifier.in_features == features
 
@@ -149,8 +159,10 @@ def test_instance_and_group_norms_are_what_their_names_say(norm: str) -> None:
     groups = [layer.num_groups for layer in norms if isinstance(layer, nn.GroupNorm)]
     assert groups == {"instance": [8] * 3, "group": [4] * 3}.get(norm, [])
     assert [type(layer) for layer in norms] == {
-        "batch": [nn.BatchNorm2d] * 3, "layer": [nn.LayerNorm] * 3, "none": [],
-    }.get(norm, [nn.GroupNorm] * 3)  # fmt: skip
+        "batch": [nn.BatchNorm2d] * 3,
+        "layer": [nn.LayerNorm] * 3,
+        "none": [],
+    }.get(norm, [nn.GroupNorm] * 3)
     assert (len(list(network.buffers())) > 0) == (norm == "batch")
 
 
@@ -246,9 +258,14 @@ def test_the_width_of_a_vit_is_so_many_heads() -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "label"),
-    [({"name": "resnet34"}, "resnet34"), ({"name": "resnet34", "width": 16, "norm": "batch"}, "resnet34w16-batch"),
-     ({"name": "vit"}, "vit4w64"), ({"name": "vit", "width": 16, "depth": 12}, "vit12w16"),
-     ({"name": "convnet1d"}, "convnet1d3w32"), ({"name": "convnet1d", "pooling": "max"}, "convnet1d3w32-maxpool")],
-)  # fmt: skip
+    [
+        ({"name": "resnet34"}, "resnet34"),
+        ({"name": "resnet34", "width": 16, "norm": "batch"}, "resnet34w16-batch"),
+        ({"name": "vit"}, "vit4w64"),
+        ({"name": "vit", "width": 16, "depth": 12}, "vit12w16"),
+        ({"name": "convnet1d"}, "convnet1d3w32"),
+        ({"name": "convnet1d", "pooling": "max"}, "convnet1d3w32-maxpool"),
+    ],
+)
 def test_labels(chosen: dict[str, Any], label: str) -> None:
     assert NetworkSettings(**chosen).label == label

@@ -13,11 +13,17 @@ from padray.networks.flat import FlatNetwork
 
 SHAPE = (3, 16, 16)
 FAMILIES: list[dict[str, Any]] = [
-    {"width": 8}, {"width": 8, "norm": "batch"}, {"width": 8, "norm": "layer", "pooling": "max"}, {"name": "lenet"},
-    {"name": "mlp", "width": 16}, {"name": "alexnet"}, {"name": "vgg11", "width": 4},
-    {"name": "resnet18", "width": 4, "norm": "batch"}, {"name": "vit", "width": 16, "depth": 2},
+    {"width": 8},
+    {"width": 8, "norm": "batch"},
+    {"width": 8, "norm": "layer", "pooling": "max"},
+    {"name": "lenet"},
+    {"name": "mlp", "width": 16},
+    {"name": "alexnet"},
+    {"name": "vgg11", "width": 4},
+    {"name": "resnet18", "width": 4, "norm": "batch"},
+    {"name": "vit", "width": 16, "depth": 2},
     {"name": "convnet1d", "width": 8},
-]  # fmt: skip
+]
 
 
 def shape_for(chosen: dict[str, Any]) -> tuple[int, int, int]:
@@ -47,13 +53,23 @@ def test_the_vector_is_the_parameters_end_to_end(chosen: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("depth", "pixels", "classes", "size", "starts"),
     [
-        (3, 32, 10, 320_010, {"conv0": (0, 0.0), "conv1": (3_840, 1.2), "conv2": (151_680, 47.4),
-                              "classifier": (299_520, 93.6)}),
+        (
+            3,
+            32,
+            10,
+            320_010,
+            {"conv0": (0, 0.0), "conv1": (3_840, 1.2), "conv2": (151_680, 47.4), "classifier": (299_520, 93.6)},
+        ),
         (3, 32, 100, 504_420, {"conv1": (3_840, 0.8), "conv2": (151_680, 30.1), "classifier": (299_520, 59.4)}),
-        (4, 64, 200, 857_160, {"conv1": (3_840, 0.4), "conv2": (151_680, 17.7), "conv3": (299_520, 34.9),
-                               "classifier": (447_360, 52.2)}),
+        (
+            4,
+            64,
+            200,
+            857_160,
+            {"conv1": (3_840, 0.4), "conv2": (151_680, 17.7), "conv3": (299_520, 34.9), "classifier": (447_360, 52.2)},
+        ),
     ],
-)  # fmt: skip
+)
 def test_offsets_of_the_convnet(
     depth: int, pixels: int, classes: int, size: int, starts: dict[str, tuple[int, float]]
 ) -> None:
@@ -82,11 +98,16 @@ def test_values_and_gradients_are_those_of_the_module(chosen: dict[str, Any], tr
 
 @pytest.mark.parametrize(
     ("chosen", "shape"),
-    [({"width": 4, "depth": 2, "norm": "instance"}, (1, 8, 8)), ({"width": 4, "depth": 2, "norm": "batch"}, (1, 8, 8)),
-     ({"width": 4, "depth": 2, "norm": "layer"}, (1, 8, 8)), ({"name": "vit", "width": 32, "depth": 2}, (1, 5, 4)),
-     ({"name": "convnet1d", "width": 4, "depth": 2}, (2, 1, 9)), ({"name": "mlp", "width": 4}, (3, 1, 1)),
-     ({"name": "resnet34", "width": 4}, (1, 4, 4))],
-)  # fmt: skip
+    [
+        ({"width": 4, "depth": 2, "norm": "instance"}, (1, 8, 8)),
+        ({"width": 4, "depth": 2, "norm": "batch"}, (1, 8, 8)),
+        ({"width": 4, "depth": 2, "norm": "layer"}, (1, 8, 8)),
+        ({"name": "vit", "width": 32, "depth": 2}, (1, 5, 4)),
+        ({"name": "convnet1d", "width": 4, "depth": 2}, (2, 1, 9)),
+        ({"name": "mlp", "width": 4}, (3, 1, 1)),
+        ({"name": "resnet34", "width": 4}, (1, 4, 4)),
+    ],
+)
 def test_second_derivatives(chosen: dict[str, Any], shape: tuple[int, int, int]) -> None:
     flat = flat_network(chosen, shape).to(torch.float64)
     theta_P, images_NCHW = flat.flatten().requires_grad_(), images(shape).double().requires_grad_()

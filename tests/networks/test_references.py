@@ -85,9 +85,21 @@ def test_attention_is_pytorchs() -> None:
     randomise(ours)
     tokens_TND = tokens_NTD.transpose(0, 1)
     theirs_TND, _ = F.multi_head_attention_forward(
-        tokens_TND, tokens_TND, tokens_TND, 48, 3, ours.qkv.weight, ours.qkv.bias, None, None, False, 0.0,
-        ours.out.weight, ours.out.bias, need_weights=False,
-    )  # fmt: skip
+        tokens_TND,
+        tokens_TND,
+        tokens_TND,
+        48,
+        3,
+        ours.qkv.weight,
+        ours.qkv.bias,
+        None,
+        None,
+        False,
+        0.0,
+        ours.out.weight,
+        ours.out.bias,
+        need_weights=False,
+    )
     torch.testing.assert_close(ours(tokens_NTD), theirs_TND.transpose(0, 1))
 
 

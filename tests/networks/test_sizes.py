@@ -11,9 +11,12 @@ from padray.networks.factory import build
 from padray.networks.families import FAMILIES
 
 NARROW: dict[str, dict[str, Any]] = {
-    "convnet": {"width": 16}, "vgg11": {"width": 8}, "resnet18": {"width": 8}, "resnet34": {"width": 4},
+    "convnet": {"width": 16},
+    "vgg11": {"width": 8},
+    "resnet18": {"width": 8},
+    "resnet34": {"width": 4},
     "vit": {"width": 32, "depth": 2},
-}  # fmt: skip
+}
 OF_IMAGES = [name for name in FAMILIES if name != "convnet1d"]
 
 
@@ -84,10 +87,17 @@ def test_the_convnet1d_sees_neighbours_in_time_alone() -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "features"),
-    [({"depth": 3, "width": 8}, 8 * 14 * 14), ({"depth": 4, "width": 8}, 8 * 7 * 7), ({"depth": 5, "width": 8}, 8 * 9),
-     ({"name": "resnet18", "width": 8}, 64), ({"name": "resnet34", "width": 8}, 64), ({"name": "alexnet"}, 192 * 49),
-     ({"name": "vgg11", "width": 8}, 64 * 2 * 2), ({"name": "vit"}, 64)],
-)  # fmt: skip
+    [
+        ({"depth": 3, "width": 8}, 8 * 14 * 14),
+        ({"depth": 4, "width": 8}, 8 * 7 * 7),
+        ({"depth": 5, "width": 8}, 8 * 9),
+        ({"name": "resnet18", "width": 8}, 64),
+        ({"name": "resnet34", "width": 8}, 64),
+        ({"name": "alexnet"}, 192 * 49),
+        ({"name": "vgg11", "width": 8}, 64 * 2 * 2),
+        ({"name": "vit"}, 64),
+    ],
+)
 def test_x_rays(chosen: dict[str, Any], features: int) -> None:
     network = build(NetworkSettings(**chosen), (1, 112, 112), 2, seed=0)
     assert network.classifier.in_features == features

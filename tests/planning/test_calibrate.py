@@ -17,11 +17,13 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize(
     "overrides",
-    [("distill.importance.order=alternate", "evaluation.controls.full=true", "experts.rho=0.01"),
-     ("distill.gradient=unroll", "distill.labels.kind=hard", "network.norm=batch", "distill.init=noise"),
-     ("evaluation.protocol=teacher", "evaluation.teacher.network=lenet", "compute.precision=float64"),
-     ("search.space={distill.lr_images: {type: float, low: 1, high: 2}}", "distill.student_lr=1.0e-6")],
-)  # fmt: skip
+    [
+        ("distill.importance.order=alternate", "evaluation.controls.full=true", "experts.rho=0.01"),
+        ("distill.gradient=unroll", "distill.labels.kind=hard", "network.norm=batch", "distill.init=noise"),
+        ("evaluation.protocol=teacher", "evaluation.teacher.network=lenet", "compute.precision=float64"),
+        ("search.space={distill.lr_images: {type: float, low: 1, high: 2}}", "distill.student_lr=1.0e-6"),
+    ],
+)
 def test_every_kind_of_work_is_measured_and_nothing_is_written(settings, tmp_path, quick, overrides):
     told = plan(settings, tmp_path / "none", *overrides, calibrated=True, price=3.0)
     assert all(line["seconds"] > 0 for line in told["stages"] if line["stage"] != "data")

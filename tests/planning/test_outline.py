@@ -34,10 +34,16 @@ def check(settings: DataSettings) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [DataSettings(), DataSettings(dataset="wine", preprocessing="normalize"), DataSettings(dataset="waves"),
-     DataSettings(limit_per_class=9, validation=0.25), DataSettings(imbalance=20.0), DataSettings(validation=0.0)],
+    [
+        DataSettings(),
+        DataSettings(dataset="wine", preprocessing="normalize"),
+        DataSettings(dataset="waves"),
+        DataSettings(limit_per_class=9, validation=0.25),
+        DataSettings(imbalance=20.0),
+        DataSettings(validation=0.0),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_built_in_datasets_are_known(settings):
     check(settings)
 
@@ -54,9 +60,13 @@ def test_one_colour_image_makes_all_of_them_colour(tmp_path, modes):
 def test_what_is_published_adds_up():
     counts = {name: (sum(train), test) for name, (_, train, test) in PUBLISHED.items()}
     assert counts == {
-        "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "mnist": (60_000, 10_000),
-        "fashionmnist": (60_000, 10_000), "svhn": (73_257, 26_032), "tiny": (100_000, 10_000),
-    }  # fmt: skip
+        "cifar10": (50_000, 10_000),
+        "cifar100": (50_000, 10_000),
+        "mnist": (60_000, 10_000),
+        "fashionmnist": (60_000, 10_000),
+        "svhn": (73_257, 26_032),
+        "tiny": (100_000, 10_000),
+    }
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="CIFAR-10's files are not here")
@@ -64,8 +74,10 @@ def test_cifar10_s_files_hold_what_is_published():
     files = know(DataSettings(dataset="cifar10", path=str(REAL), limit_per_class=700), None)
     published = know(DataSettings(dataset="cifar10", limit_per_class=700), None)
     assert (files.shape, files.train_per_class, files.test) == (
-        published.shape, published.train_per_class, published.test,
-    )  # fmt: skip
+        published.shape,
+        published.train_per_class,
+        published.test,
+    )
     assert files.validation == published.validation == 700
 
 

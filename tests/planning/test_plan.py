@@ -42,11 +42,18 @@ def test_after_the_run_everything_is_there(settings, finished):
 
 @pytest.mark.parametrize(
     "override",
-    ["experts.count=4", "distill.iterations=18", "evaluation.seeds=3", "evaluation.architectures=[lenet]",
-     "distill.seed=1", "schedule.initial_ratio=0.5",
-     "evaluation.controls.full=true", "evaluation.controls.random_soft=true", 
-     "distill.iterations=4"],
-)  # fmt: skip
+    [
+        "experts.count=4",
+        "distill.iterations=18",
+        "evaluation.seeds=3",
+        "evaluation.architectures=[lenet]",
+        "distill.seed=1",
+        "schedule.initial_ratio=0.5",
+        "evaluation.controls.full=true",
+        "evaluation.controls.random_soft=true",
+        "distill.iterations=4",
+    ],
+)
 def test_what_is_to_do_is_what_the_same_command_then_does(settings, copy, override):
     quick = "evaluation.controls.full_epochs=1"
     told, before = plan(settings, copy, override, quick), made(copy)
@@ -65,9 +72,12 @@ def test_where_a_learning_rate_is_still_to_be_chosen_it_says_at_most(settings, c
 
 def test_the_teacher_is_a_unit_too(settings, copy):
     overrides = (
-        "evaluation.protocol=teacher", "evaluation.teacher.epochs=1", "evaluation.teacher.network=lenet",
-        "evaluation.architectures=[]", "evaluation.epochs=2",
-    )  # fmt: skip
+        "evaluation.protocol=teacher",
+        "evaluation.teacher.epochs=1",
+        "evaluation.teacher.network=lenet",
+        "evaluation.architectures=[]",
+        "evaluation.epochs=2",
+    )
     told, before = plan(settings, copy, *overrides), made(copy)
     make(settings, copy, *overrides)
     assert counted(told) == made(copy) - before == {"evaluate": 5}
@@ -95,10 +105,16 @@ def test_the_bytes_of_every_shard_are_exact(settings, tmp_path, overrides):
 
 @pytest.mark.parametrize(
     "override",
-    ["distill.labels.kind=hard", "distill.importance.enabled=false", "distill.ema_decay=0.5",
-     "distill.importance.granularity=channel",
-     "data.preprocessing=zca", "data.preprocessing=zca #large", "distill.validation.seeds=0"],
-)  # fmt: skip
+    [
+        "distill.labels.kind=hard",
+        "distill.importance.enabled=false",
+        "distill.ema_decay=0.5",
+        "distill.importance.granularity=channel",
+        "data.preprocessing=zca",
+        "data.preprocessing=zca #large",
+        "distill.validation.seeds=0",
+    ],
+)
 def test_the_bytes_of_dataset_and_set_are_exact_but_for_what_a_checkpoint_tells_of_iterations(
     settings, tmp_path, monkeypatch, override
 ):
@@ -176,11 +192,14 @@ def test_the_command_prints_a_table_or_one_object(settings, finished, run: Run):
 
 @pytest.mark.parametrize(
     ("override", "sentence"),
-    [("distill.ipc=30", "distill.ipc is 30"), ("network.name=convnet1d", "network: convnet1d needs series"),
-     ("data.validation=0", "distill.validation needs a validation split"),
-     ("data.dataset=xray", "data.path must name its folder"),
-     (f"experts.imported={'a' * 64}", "are not in")],
-)  # fmt: skip
+    [
+        ("distill.ipc=30", "distill.ipc is 30"),
+        ("network.name=convnet1d", "network: convnet1d needs series"),
+        ("data.validation=0", "distill.validation needs a validation split"),
+        ("data.dataset=xray", "data.path must name its folder"),
+        (f"experts.imported={'a' * 64}", "are not in"),
+    ],
+)
 def test_what_the_run_would_refuse_is_refused(settings, tmp_path, override, sentence):
     with pytest.raises(InputError, match=sentence):
         plan(settings, tmp_path, override)

@@ -60,7 +60,7 @@ def test_a_search_is_planned_made_and_then_there(searching, tmp_path):
         ("{experts.epochs: {type: int, low: 2, high: 6}}", 2),
         ("{experts.lr: {type: float, low: 0.1, high: 0.3, step: 0.1}}", 2),
     ],
-)  # fmt: skip
+)
 def test_experts_are_counted_once_for_each_meaning(searching, tmp_path, space, others):
     told = plan(searching, tmp_path, f"search.space={space}", "search.trials=3")
     found = [line["units"] for line in told["stages"] if line["unit"] == "expert convnet2w4, of the trials"]

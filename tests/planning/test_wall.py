@@ -121,10 +121,16 @@ def test_trajectories_are_shared_by_the_workers_of_a_distillation(settings, tmp_
     monkeypatch.setattr("padray.planning.calibrate._Calibrator.pace", lambda self, task: 1.0)
     file, four = table(tmp_path, "one: {cpus: 1, per_hour: 1}"), "distill.trajectories=4"
     took = {
-        asked: stage(rows(plan(settings, tmp_path / "none", four, f"cluster.workers={asked}", calibrated=True,
-                               nodes=4, price=file))["one"], "distill")
+        asked: stage(
+            rows(
+                plan(
+                    settings, tmp_path / "none", four, f"cluster.workers={asked}", calibrated=True, nodes=4, price=file
+                )
+            )["one"],
+            "distill",
+        )
         for asked in ("1", "2", "3", "4", "[1, 4]")
-    }  # fmt: skip
+    }
     shares = [took[asked] / took["1"] for asked in took]
     assert shares == pytest.approx([1, 1 / 2, 1 / 2, 1 / 4, 1 / 4], rel=1e-3)
     with pytest.raises(InputError, match="starts 4 workers together, but 2 nodes have room for 2"):
@@ -200,16 +206,26 @@ def test_the_price_table_that_is_shipped_is_an_example_and_says_so(settings, tmp
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [(f"{BARE}nodes: {{}}", "nodes: dictionary should have at least 1 item"),
-     (f"{BARE}nodes: {{a: {{cpus: 0, per_hour: 1}}}}", r"nodes\.a\.cpus: input should be greater than or equal to 1"),
-     (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: -1}}}}", r"nodes\.a\.per_hour: input should be greater"),
-     (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: .inf}}}}", r"nodes\.a\.per_hour: input should be a finite number"),
-     (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: 1, gpu: 1}}}}", r"nodes\.a\.gpu: extra inputs are not permitted"),
-     (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: 1, hours_to_loss: 3}}}}", r"nodes\.a: hours_to_loss is for spot nodes"),
-     ("nodes: {a: {cpus: 1, per_hour: 1}}", "as_of: field required"),
-     (BARE.replace('"', "") + "nodes: {a: {cpus: 1, per_hour: 1}}", "a text needs quotes"),
-     ("- 1", "must hold sections"), ("{", "prices.yaml"), ("\0", "prices.yaml")],
-)  # fmt: skip
+    [
+        (f"{BARE}nodes: {{}}", "nodes: dictionary should have at least 1 item"),
+        (
+            f"{BARE}nodes: {{a: {{cpus: 0, per_hour: 1}}}}",
+            r"nodes\.a\.cpus: input should be greater than or equal to 1",
+        ),
+        (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: -1}}}}", r"nodes\.a\.per_hour: input should be greater"),
+        (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: .inf}}}}", r"nodes\.a\.per_hour: input should be a finite number"),
+        (f"{BARE}nodes: {{a: {{cpus: 1, per_hour: 1, gpu: 1}}}}", r"nodes\.a\.gpu: extra inputs are not permitted"),
+        (
+            f"{BARE}nodes: {{a: {{cpus: 1, per_hour: 1, hours_to_loss: 3}}}}",
+            r"nodes\.a: hours_to_loss is for spot nodes",
+        ),
+        ("nodes: {a: {cpus: 1, per_hour: 1}}", "as_of: field required"),
+        (BARE.replace('"', "") + "nodes: {a: {cpus: 1, per_hour: 1}}", "a text needs quotes"),
+        ("- 1", "must hold sections"),
+        ("{", "prices.yaml"),
+        ("\0", "prices.yaml"),
+    ],
+)
 def test_a_table_that_is_none_is_refused_in_a_sentence(settings, tmp_path, text, sentence, run: Run):
     path = tmp_path / "prices.yaml"
     path.write_text(text)
@@ -221,11 +237,15 @@ def test_a_table_that_is_none_is_refused_in_a_sentence(settings, tmp_path, text,
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [(("--price", str(ROOT / "prices.yaml")), "a price table is for a number of nodes: add --nodes N"),
-     (("--nodes", "0"), "--nodes is how many nodes there may be"), (("--nodes", "10001"), "(got 10001)"),
-     (("--price", "dear"), "--price is what a device costs"), (("--price", "nan"), "--price is what a device costs"),
-     (("--nodes", "2", "--price", "nowhere.yaml"), "nowhere.yaml")],
-)  # fmt: skip
+    [
+        (("--price", str(ROOT / "prices.yaml")), "a price table is for a number of nodes: add --nodes N"),
+        (("--nodes", "0"), "--nodes is how many nodes there may be"),
+        (("--nodes", "10001"), "(got 10001)"),
+        (("--price", "dear"), "--price is what a device costs"),
+        (("--price", "nan"), "--price is what a device costs"),
+        (("--nodes", "2", "--price", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(settings, tmp_path, run: Run, options, sentence):
     said = run("plan", settings, "--storage", tmp_path / "none", *options)
     assert said.code == 2 and sentence in said.err and "Traceback" not in said.err

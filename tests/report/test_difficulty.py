@@ -22,10 +22,11 @@ def tables(networks: int = 4, train: int = 30, validation: int = 40, seed: int =
     found = []
     for _ in range(networks):
         table: Table = {
-            "sample": list(range(train + validation)), "split": ["train"] * train + ["validation"] * validation,
+            "sample": list(range(train + validation)),
+            "split": ["train"] * train + ["validation"] * validation,
             "label": [k % 2 for k in range(train + validation)],
             "correct": [True] * train + (rng.random(validation) >= hard).tolist(),
-        }  # fmt: skip
+        }
         for method in METHODS:
             table[method] = rng.random(train + validation).tolist()
         table["el2n"][train:] = (hard + 0.01 * rng.random(validation)).tolist()

@@ -88,10 +88,14 @@ def test_loss_marks_the_best_iterate_and_counts_what_was_skipped() -> None:
 
 def test_loss_counts_what_was_not_finite_and_leaves_gaps_where_nothing_was() -> None:
     rows = history(
-        8, loss=[1.0, None, None, None, 1.0, 3.0, 1.0, 1.0], layers=[[1.0, 2.0, None]] * 8,
-        skipped=[0, 2, 2, 2, 1, 0, 0, 0], not_finite=[0, 2, 2, 2, 0, 0, 0, 0],
-        validation_accuracy=[None] * 7 + [0.5], validation_diverged=[None] * 7 + [2],
-    )  # fmt: skip
+        8,
+        loss=[1.0, None, None, None, 1.0, 3.0, 1.0, 1.0],
+        layers=[[1.0, 2.0, None]] * 8,
+        skipped=[0, 2, 2, 2, 1, 0, 0, 0],
+        not_finite=[0, 2, 2, 2, 0, 0, 0, 0],
+        validation_accuracy=[None] * 7 + [0.5],
+        validation_diverged=[None] * 7 + [2],
+    )
     found = info.loss_info(rows, 8, 0.5, GUARD)
     assert np.isnan(found.loss[1:4]).all() and np.isnan(found.median[2]) and not np.isnan(found.median[[0, 4, 7]]).any()
     assert "In 4 of 8 iterations was a trajectory left out" in found.caption
@@ -137,9 +141,13 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "sentence"),
-    [("depth", "FIEM leaves the first 7 of 20"), ("layer", "begin within the first 35 %"),
-     ("deep", "The last 35 % of the parameters"), ("loss", "In every iteration the 35 %")],
-)  # fmt: skip
+    [
+        ("depth", "FIEM leaves the first 7 of 20"),
+        ("layer", "begin within the first 35 %"),
+        ("deep", "The last 35 % of the parameters"),
+        ("loss", "In every iteration the 35 %"),
+    ],
+)
 def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -> None:
     found = trajectory.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
     assert sentence in found.caption and (found.cut is not None) == (strategy == "depth")
@@ -147,9 +155,11 @@ def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -
 
 @pytest.mark.parametrize(
     ("rule", "sentence"),
-    [("ratio", "smaller over larger, have a ratio below 0.1 are left out"),
-     ("abs_error_quantile", "the 10 % with the largest errors are left out")],
-)  # fmt: skip
+    [
+        ("ratio", "smaller over larger, have a ratio below 0.1 are left out"),
+        ("abs_error_quantile", "the 10 % with the largest errors are left out"),
+    ],
+)
 def test_pruning_says_what_it_leaves_out_besides(rule: str, sentence: str) -> None:
     caption = trajectory.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings(rule=rule)).caption
     assert caption.startswith("FIEM leaves none") and sentence in caption

@@ -36,25 +36,40 @@ def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any
 def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
     config = loading.load("digits-ipc1", ("distill.selection.ratio=0.25", "data.path=/home/me/secret/digits")).config
     facts = {
-        "class_names": ["zero", HOSTILE], "dataset": "digits", "iterations": 3, "iteration": 2,
+        "class_names": ["zero", HOSTILE],
+        "dataset": "digits",
+        "iterations": 3,
+        "iteration": 2,
         "validation_accuracy": 0.8,
-    }  # fmt: skip
+    }
     values = {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])}
     learned = Learned(torch.linspace(-1, 1, 32).view(2, 1, 4, 4), torch.eye(2), torch.tensor(0.02))
     history = [
-        {"iteration": i, "loss": 0.5, "skipped": 0, "student_lr": 0.02, "layers": [0.5, 2.0],
-         "validation_accuracy": 0.8 if i == 1 else None}
+        {
+            "iteration": i,
+            "loss": 0.5,
+            "skipped": 0,
+            "student_lr": 0.02,
+            "layers": [0.5, 2.0],
+            "validation_accuracy": 0.8 if i == 1 else None,
+        }
         for i in range(3)
-    ]  # fmt: skip
+    ]
     given = {
-        "name": HOSTILE, "overrides": ("distill.selection.ratio=0.25",), "config": config,
+        "name": HOSTILE,
+        "overrides": ("distill.selection.ratio=0.25",),
+        "config": config,
         "synthetic": SyntheticSet(learned, Preprocessing("normalize", values), facts),
-        "rows": rows or two(0.876, 0.717), "history": history,
+        "rows": rows or two(0.876, 0.717),
+        "history": history,
         "spans": (Span("a.weight", (8,), 0, 8), Span("b.weight", (8,), 8, 16)),
-        "splits": {"train": 1000, "validation": 100, "test": 200}, "experts": (0.9, 0.95),
-        "set_key": "distilled/x/set-000003-abc.safetensors", "set_sha256": "ab" * 32, "set_size": 999,
+        "splits": {"train": 1000, "validation": 100, "test": 200},
+        "experts": (0.9, 0.95),
+        "set_key": "distilled/x/set-000003-abc.safetensors",
+        "set_sha256": "ab" * 32,
+        "set_size": 999,
         "chain": (Link("data", "datasets/digits-0", "0" * 64, {"device": "cpu"}),),
-    }  # fmt: skip
+    }
     return Subject(**{**given, **parts})
 
 
@@ -119,19 +134,31 @@ def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:
     [
         (two(0.9, 0.8), "It beats its control by 10.0 points."),
         (two(0.7, 0.8), "The set does not beat its control: random real images are better by 10.0 points."),
-        (two(0.805, 0.8), "The set does not clearly beat its control: the difference of +0.5 points is within two "
-                          "standard errors (± 1.4)."),
-        (two(0.795, 0.8), "The set does not clearly beat its control: the difference of −0.5 points is within two "
-                          "standard errors (± 1.4)."),
-        (two(0.9, 0.8, n=1, std=0.0), "The difference to the control is +10.0 points, but with one network its "
-                                      "spread is not known."),
+        (
+            two(0.805, 0.8),
+            "The set does not clearly beat its control: the difference of +0.5 points is within two "
+            "standard errors (± 1.4).",
+        ),
+        (
+            two(0.795, 0.8),
+            "The set does not clearly beat its control: the difference of −0.5 points is within two "
+            "standard errors (± 1.4).",
+        ),
+        (
+            two(0.9, 0.8, n=1, std=0.0),
+            "The difference to the control is +10.0 points, but with one network its spread is not known.",
+        ),
         (two(0.9, 0.8)[:1], "No control was run, so nothing says whether the set is better than real images."),
-        (two(0.9, 0.8) + two(0.8, 0.7, "mlp"), "It beats its control by 10.0 points. It beats it on the other network "
-                                               "too."),
-        (two(0.9, 0.8) + two(0.6, 0.7, "mlp") + two(0.9, 0.7, "vgg11"),
-         "It beats its control by 10.0 points. Of 2 other networks it clearly beats it on 1; not on mlp (−10.0)."),
+        (
+            two(0.9, 0.8) + two(0.8, 0.7, "mlp"),
+            "It beats its control by 10.0 points. It beats it on the other network too.",
+        ),
+        (
+            two(0.9, 0.8) + two(0.6, 0.7, "mlp") + two(0.9, 0.7, "vgg11"),
+            "It beats its control by 10.0 points. Of 2 other networks it clearly beats it on 1; not on mlp (−10.0).",
+        ),
     ],
-)  # fmt: skip
+)
 def test_verdict_is_plain(rows: list[dict[str, Any]], said: str) -> None:
     assert words.verdict(rows) == said
 

@@ -46,10 +46,14 @@ def summary(*trials: TrialLine, space: str = SPACE, **parts: Any) -> SearchSumma
     config = loading.with_values(loading.load("digits-ipc1").config, {"search.space": tree}, "here")
     best = max((t for t in trials if t.value is not None), key=lambda t: t.value or 0)
     given = {
-        "identity": Identity("search", "digits", "a" * 64), "default_set": Identity("distill", "digits", "b" * 64),
-        "config": config, "trials": trials, "best": best.number,
-        "importances": {"distill.selection.ratio": 0.25, "distill.lr_images": 0.75}, "default": [row("net", 0.8)],
-    }  # fmt: skip
+        "identity": Identity("search", "digits", "a" * 64),
+        "default_set": Identity("distill", "digits", "b" * 64),
+        "config": config,
+        "trials": trials,
+        "best": best.number,
+        "importances": {"distill.selection.ratio": 0.25, "distill.lr_images": 0.75},
+        "default": [row("net", 0.8)],
+    }
     return SearchSummary(**{**given, **parts})
 
 
@@ -141,16 +145,22 @@ def verdict(best: list[dict[str, Any]], default: list[dict[str, Any]]) -> str:
     ("best", "default", "said"),
     [
         ([0.841], [0.838], "the best settings reach 84.1 ± 1.0 %, the defaults 83.8 ± 1.0 %: no clear difference."),
-        ([0.9], [0.8], "On net the best settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by "
-                         "10.0 points."),
+        (
+            [0.9],
+            [0.8],
+            "On net the best settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points.",
+        ),
         ([0.7], [0.8], "On net the best settings reach 70.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: worse by 10.0 points."),
         ([0.8, 0.8], [0.8, 0.8], ": no clear difference. On mlp there is no clear difference either."),
         ([0.9, 0.8], [0.8, 0.8], ": better by 10.0 points. On mlp there is no clear difference."),
         ([0.8, 0.8, 0.8], [0.8] * 3, "On the 2 other networks there is no clear difference either."),
-        ([0.9, 0.9, 0.7, 0.8], [0.8] * 4, "Elsewhere they are better on mlp (+10.0); worse on vgg11 (−10.0); not "
-                                          "clearly different on lenet."),
+        (
+            [0.9, 0.9, 0.7, 0.8],
+            [0.8] * 4,
+            "Elsewhere they are better on mlp (+10.0); worse on vgg11 (−10.0); not clearly different on lenet.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_verdict_is_plain(best: list[float], default: list[float], said: str) -> None:
     names = ("net", "mlp", "vgg11", "lenet")
     assert verdict(
@@ -215,9 +225,13 @@ def test_meaning_is_all_that_the_page_tells() -> None:
     base, other = summary(), failed(1, "another reason")
     trials = (base.trials[0], other, *base.trials[2:])
     changed = [
-        summary(*trials), summary(best=3), summary(importances={}), summary(default=[row("net", 0.81)]),
-        summary(identity=Identity("search", "digits", "c" * 64)), summary(space=SPACE.replace("20.0", "30.0")),
-    ]  # fmt: skip
+        summary(*trials),
+        summary(best=3),
+        summary(importances={}),
+        summary(default=[row("net", 0.81)]),
+        summary(identity=Identity("search", "digits", "c" * 64)),
+        summary(space=SPACE.replace("20.0", "30.0")),
+    ]
     assert summary().meaning() == base.meaning()
     assert all(one.meaning() != base.meaning() for one in changed)
 

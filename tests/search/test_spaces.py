@@ -56,7 +56,7 @@ def test_a_value_that_its_setting_never_takes_is_refused(space: str, parts: tupl
             ("distill.importance.constraint=softmax, distill.importance.init=", "leave init out"),
         ),
     ],
-)  # fmt: skip
+)
 def test_a_space_of_which_nothing_fits_together_is_refused(space: str, parts: tuple[str, ...]) -> None:
     refused(space, f"none of {fit.MOST_TRIED} combinations", *parts)
 

@@ -106,8 +106,18 @@ def test_what_was_stopped_is_taken_up_when_it_is_among_the_best_third() -> None:
     assert asha(better, stopped, *worse) == 1, "two of six do"
     assert asha(better, replace(stopped, state="running"), *worse) is None, "it does already"
     further = trial(6, 0.6, 0.2, state="stopped")
-    assert asha(better, stopped, *worse, further, trial(7, 0.5, 0.1), trial(8, 0.5, 0.1), *[
-        trial(number, 0.5, 0.1, state="stopped") for number in (9, 10, 11)]) == 6, "the furthest first"  # fmt: skip
+    assert (
+        asha(
+            better,
+            stopped,
+            *worse,
+            further,
+            trial(7, 0.5, 0.1),
+            trial(8, 0.5, 0.1),
+            *[trial(number, 0.5, 0.1, state="stopped") for number in (9, 10, 11)],
+        )
+        == 6
+    ), "the furthest first"
 
 
 def test_what_failed_later_does_not_keep_the_others_from_an_end() -> None:
@@ -186,12 +196,21 @@ def test_a_search_stops_takes_up_and_ends_with_a_full_trial(search: Make, monkey
         told.append((record.number, record.state, record.iterations))
     assert told[:4] == [(0, "running", 0), (0, "running", 3), (0, "running", 6), (0, "finished", 12)]
     assert [(state, at) for number, state, at in told if number == 2] == [
-        ("running", 0), ("stopped", 3), ("running", 3), ("running", 6), ("finished", 12),
-    ], "it waited for enough worse ones"  # fmt: skip
+        ("running", 0),
+        ("stopped", 3),
+        ("running", 3),
+        ("running", 6),
+        ("finished", 12),
+    ], "it waited for enough worse ones"
     _, outcome = made.tune()
     assert {r.number: r.state for r in outcome.records} == {
-        0: "finished", 1: "finished", 2: "finished", 3: "stopped", 4: "stopped", 5: "stopped",
-    }  # fmt: skip
+        0: "finished",
+        1: "finished",
+        2: "finished",
+        3: "stopped",
+        4: "stopped",
+        5: "stopped",
+    }
     assert outcome.best.number == 2 and outcome.best.value == 0.7
     facts = made.folder(outcome).require().facts
     assert facts["iterations"] == 3 * 12 + 6 + 2 * 3 and facts["judges"] == 3 * (3 * 3 + 2 + 2 * 1)

@@ -91,9 +91,14 @@ def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: 
     listed = search.folder(outcome).get(manifest.object("best"))
     assert listed == next(search.root.rglob("best.yaml")).read_bytes()
     assert manifest.facts == {
-        "best": outcome.best.number, "value": outcome.best.value, "finished": 3, "stopped": 0, "failed": 0,
-        "iterations": 36, "judges": 9,
-    }  # fmt: skip
+        "best": outcome.best.number,
+        "value": outcome.best.value,
+        "finished": 3,
+        "stopped": 0,
+        "failed": 0,
+        "iterations": 36,
+        "judges": 9,
+    }
 
 
 def test_the_report_tells_the_search(finished) -> None:
@@ -224,9 +229,14 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     assert outcome.best.number != best and outcome.best.state == "finished"
     assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
     assert asdict(study.summary(context, outcome).trials) == {
-        "finished": 2, "stopped": 0, "failed": 1, "missing": 0, "iterations": 24, "judges": 6,
+        "finished": 2,
+        "stopped": 0,
+        "failed": 1,
+        "missing": 0,
+        "iterations": 24,
+        "judges": 6,
         "reasons": [f"trial {best} had no luck"],
-    }  # fmt: skip
+    }
     html = Path(outcome.tested.report).read_text()
     assert f"Trial {best} failed: trial {best} had no luck." in html and "that takes 3 finished trials" in html
 

@@ -24,9 +24,12 @@ SPACE: dict[str, dict[str, Any]] = {
     "distill.batch": {"type": "int", "low": 2, "high": 6},
     "distill.importance.enabled": {"type": "choice", "choices": [True, False]},
     "distill.importance.lr": {
-        "type": "float", "low": 0.1, "high": 1.0, "when": {"distill.importance.enabled": [True]},
+        "type": "float",
+        "low": 0.1,
+        "high": 1.0,
+        "when": {"distill.importance.enabled": [True]},
     },
-}  # fmt: skip
+}
 
 
 def settings(space: dict[str, Any] | None = None, **parts: Any) -> SearchSettings:
@@ -138,9 +141,17 @@ def test_a_torn_record_is_a_trial_that_was_never_finished(folder: Folder, tmp_pa
 
 
 HOSTILE = [
-    b"[]", b"{}", b"null", b'"x"', b"nonsense", b"\xff\xfe", b"[" * 100_000,
-    b'{"number": 0}', b'{"number": "0; rm", "parameters": {}, "state": "failed"}',
-    b'{"number": 0, "parameters": [], "state": "failed"}', b'{"number": 0, "parameters": {}, "state": "odd"}',
+    b"[]",
+    b"{}",
+    b"null",
+    b'"x"',
+    b"nonsense",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"number": 0}',
+    b'{"number": "0; rm", "parameters": {}, "state": "failed"}',
+    b'{"number": 0, "parameters": [], "state": "failed"}',
+    b'{"number": 0, "parameters": {}, "state": "odd"}',
     b'{"number": 0, "parameters": {}, "state": "finished", "value": "x"}',
     b'{"number": 0, "parameters": {}, "state": "finished", "value": null}',
     b'{"number": 1, "parameters": {}, "state": "failed"}',
@@ -149,7 +160,7 @@ HOSTILE = [
     b'{"number": 0, "parameters": {"distill.lr_images": "x"}, "state": "failed"}',
     b'{"number": 0, "parameters": {"distill.lr_images": [1]}, "state": "failed"}',
     b'{"number": 0, "parameters": {}, "state": "stopped", "value": 0.5}',
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
@@ -266,8 +277,10 @@ def test_what_a_search_starts_from_comes_first_and_then_optunas_own(tmp_path: Pa
     own, earlier, given, preset = start_of(named)
     assert own == {"distill.lr_images": 3.0, "distill.importance.enabled": False}
     assert earlier == {
-        "distill.lr_images": 2.5, "distill.importance.enabled": True, "distill.importance.lr": 0.25,
-    }  # fmt: skip
+        "distill.lr_images": 2.5,
+        "distill.importance.enabled": True,
+        "distill.importance.lr": 0.25,
+    }
     assert given == {"distill.batch": 4} and preset == {"distill.importance.enabled": False}, "twice is once"
     config, made = loaded(named), []
     for number in range(5):

@@ -49,8 +49,10 @@ def test_another_process_sees_the_search_while_it_runs(search: Make, tmp_path: P
     context.notify = notify
     outcome = study.tune(context, "evaluate")
     assert [[(number, state, list(rungs)) for number, state, rungs, _ in trials] for trials in seen] == [
-        [(0, "RUNNING", [])], [(0, "RUNNING", ["3"])], [(0, "RUNNING", ["3", "6"])],
-    ]  # fmt: skip
+        [(0, "RUNNING", [])],
+        [(0, "RUNNING", ["3"])],
+        [(0, "RUNNING", ["3", "6"])],
+    ]
     states = {"finished": "COMPLETE", "stopped": "PRUNED"}
     assert look(outcome.identity.folder, url) == [
         [r.number, states[r.state], {str(rung.iterations): rung.value for rung in r.rungs}, r.parameters]

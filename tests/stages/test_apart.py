@@ -181,8 +181,9 @@ def refusals(one: Made, place: Path) -> list[str]:
     said = []
     for look in (
         lambda: page.pictures(report.gather(one.context, one.outcome.identities, one.outcome.rows, one_set(one))),
-        lambda: exported(one, "imagefolder", place), lambda: exported(one, "pt", place),
-    ):  # fmt: skip
+        lambda: exported(one, "imagefolder", place),
+        lambda: exported(one, "pt", place),
+    ):
         with pytest.raises(InputError) as caught:
             look()
         said.append(str(caught.value))

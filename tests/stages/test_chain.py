@@ -56,16 +56,20 @@ def test_every_stage_leaves_a_manifest_that_names_its_inputs(finished):
             assert (root / item["key"]).stat().st_size == item["size"]
     assert set(found) == {"data", "scores", "experts", "distill", "evaluation"}
     assert found["experts"]["inputs"] == {
-        "data": found["data"]["fingerprint"], "scores": found["scores"]["fingerprint"],
-    }  # fmt: skip
+        "data": found["data"]["fingerprint"],
+        "scores": found["scores"]["fingerprint"],
+    }
     assert outcome.identities["distill"].folder.startswith("distilled/digits-convnet2w4-ipc1-")
 
 
 def test_the_table_has_the_set_s_network_first_and_a_control_beside_each(finished):
     rows = finished[2].rows
     assert [(row.architecture, row.source) for row in rows] == [
-        ("convnet2w4", "distilled"), ("convnet2w4", "random"), ("mlp2w8", "distilled"), ("mlp2w8", "random"),
-    ]  # fmt: skip
+        ("convnet2w4", "distilled"),
+        ("convnet2w4", "random"),
+        ("mlp2w8", "distilled"),
+        ("mlp2w8", "random"),
+    ]
     assert all(row.n == len(row.values) == 2 and 0 <= row.mean <= 1 for row in rows)
 
 
@@ -124,11 +128,21 @@ def test_more_experts_extend_their_folder_and_make_another_set(finished, tmp_pat
 
 @pytest.mark.parametrize(
     "override",
-    ["distill.selection.ratio=0.75", "distill.importance.enabled=false", "distill.labels.kind=hard",
-     "distill.init=real", "distill.trajectories=1", "distill.max_loss=0.5", "distill.augment=none",
-     "schedule.initial_ratio=0.5",
-     "distill.windows.interval=1", "distill.momentum_images=0", "distill.importance.lr=5", "distill.seed=1"],
-)  # fmt: skip
+    [
+        "distill.selection.ratio=0.75",
+        "distill.importance.enabled=false",
+        "distill.labels.kind=hard",
+        "distill.init=real",
+        "distill.trajectories=1",
+        "distill.max_loss=0.5",
+        "distill.augment=none",
+        "schedule.initial_ratio=0.5",
+        "distill.windows.interval=1",
+        "distill.momentum_images=0",
+        "distill.importance.lr=5",
+        "distill.seed=1",
+    ],
+)
 def test_every_mechanism_changes_the_set(finished, tmp_path, override):
     settings, root, outcome = finished
     other = run(settings, tmp_path / "other", override, until="distill")[1]

@@ -204,9 +204,12 @@ def test_a_run_goes_on_from_a_checkpoint_of_format_2_whose_history_is_all_in_par
 
 @pytest.mark.parametrize(
     "facts",
-    [{}, {"fingerprint": "f" * 64, "numerics": {}, "history": [{"key": 1}]},
-     {"fingerprint": "f" * 64, "numerics": {}, "history": [], "recent": [{"loss": 1.0}]}],
-)  # fmt: skip
+    [
+        {},
+        {"fingerprint": "f" * 64, "numerics": {}, "history": [{"key": 1}]},
+        {"fingerprint": "f" * 64, "numerics": {}, "history": [], "recent": [{"loss": 1.0}]},
+    ],
+)
 def test_what_only_looks_like_a_checkpoint_is_refused_by_its_key(tmp_path, facts):
     folder = Folder(LocalLocation(tmp_path), PLACE, "f" * 64)
     item = folder.put("checkpoint-000003", "safetensors", states.encode(state(3), facts))

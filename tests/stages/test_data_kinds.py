@@ -88,10 +88,14 @@ def check(ran: Ran, shape: tuple[int, ...], classes: int) -> None:
 
 def test_a_long_tail_runs_through_and_is_filtered_class_by_class(tmp_path):
     overrides = (
-        "data.imbalance=6", "data.limit_per_class=60", "data.validation=0.1", "schedule.initial_ratio=0.5",
-        "schedule.addition_end_epoch=1", "scores={networks: 1, epochs: 1, batch: 64, augment: none}",
+        "data.imbalance=6",
+        "data.limit_per_class=60",
+        "data.validation=0.1",
+        "schedule.initial_ratio=0.5",
+        "schedule.addition_end_epoch=1",
+        "scores={networks: 1, epochs: 1, batch: 64, augment: none}",
         "scores.network={name: mlp, width: 8}",
-    )  # fmt: skip
+    )
     ran = run(tmp_path, *overrides)
     check(ran, (1, 8, 8), 10)
     kept = [int(60 * 6 ** (-c / 9) + 1e-9) for c in range(10)]
@@ -237,9 +241,12 @@ def test_real_sets_run_through(tmp_path, real):
     if not (SHARED / real.folder).is_dir():
         pytest.skip("../shared is absent")
     ran = run(
-        tmp_path, f"data.dataset={real.folder}", f"data.path={SHARED / real.folder}", "data.validation=0.1",
+        tmp_path,
+        f"data.dataset={real.folder}",
+        f"data.path={SHARED / real.folder}",
+        "data.validation=0.1",
         *real.overrides,
-    )  # fmt: skip
+    )
     check(ran, real.shape, real.classes)
     assert ran.facts["train_per_class"] == [real.train - max(1, real.train // 10)] * real.classes
     assert ran.facts["content"] == "image" and "nan" not in str(ran.outcome.rows)

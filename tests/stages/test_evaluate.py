@@ -163,10 +163,12 @@ def test_another_metric_makes_no_cell_again_and_chooses_by_itself(chain, monkeyp
 # -- the teacher
 
 TEACHER = (
-    "evaluation.protocol=teacher", "evaluation.epochs=5", "evaluation.batch=8",
+    "evaluation.protocol=teacher",
+    "evaluation.epochs=5",
+    "evaluation.batch=8",
     "evaluation.teacher={network: {name: convnet, width: 4, depth: 2, norm: batch}, epochs: 8, teacher_lr: 0.1, "
     "teacher_batch: 32, lr: 0.05}",
-)  # fmt: skip
+)
 
 
 def teacher_file(chain: Chain) -> Path:

@@ -24,9 +24,12 @@ from padray.store import shards
 from padray.store.artifacts import Folder
 
 SMALL = (
-    "data.limit_per_class=12", "schedule.initial_ratio=1.0", "schedule.easy_removal=[]", "experts.count=2",
+    "data.limit_per_class=12",
+    "schedule.initial_ratio=1.0",
+    "schedule.easy_removal=[]",
+    "experts.count=2",
     "distill.validation.seeds=0",
-)  # fmt: skip
+)
 BATCH_NORM = (*SMALL, "network.norm=batch", "experts.epochs=5")
 
 
@@ -197,16 +200,26 @@ def test_steps_follow_the_schedule_of_unequal_classes_with_sharpness(tiny, tmp_p
 
     monkeypatch.setattr(sharpness, "direction", counted)
     shown = (
-        "data.dataset=pets", f"data.path={unequal}", "data.limit_per_class=null", "data.validation=0",
+        "data.dataset=pets",
+        f"data.path={unequal}",
+        "data.limit_per_class=null",
+        "data.validation=0",
         "scores.networks=1",
-        "experts.count=1", "experts.batch=8", "experts.rho=0.01", "schedule.initial_ratio=0.5",
-        "schedule.addition_end_epoch=2", "schedule.easy_removal=[[4, 0.2]]", "distill.validation.seeds=0",
+        "experts.count=1",
+        "experts.batch=8",
+        "experts.rho=0.01",
+        "schedule.initial_ratio=0.5",
+        "schedule.addition_end_epoch=2",
+        "schedule.easy_removal=[[4, 0.2]]",
+        "distill.validation.seeds=0",
         "distill.iterations=2",
-    )  # fmt: skip
+    )
     _, outcome = run(tiny, tmp_path / "runs", *shown, until="distill")
     shares = [0.5, 0.75, 1, 1, 0.8, 0.8]
-    expected = [sum(math.floor(n * p + 1e-9) if p >= 0.5 and e < 4 else n - math.floor(n * 0.2) for n in SIZES.values())
-                for e, p in enumerate(shares)]  # fmt: skip
+    expected = [
+        sum(math.floor(n * p + 1e-9) if p >= 0.5 and e < 4 else n - math.floor(n * 0.2) for n in SIZES.values())
+        for e, p in enumerate(shares)
+    ]
     assert expected == [24, 36, 50, 50, 41, 41]
     assert sizes[-6:] == expected  # after those of the scoring network
     assert turned[-6:] == [math.ceil(n / 8) for n in expected]

@@ -182,9 +182,12 @@ class Toy(Iterative[ToySettings]):
 def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, monkeypatch):
     monkeypatch.setitem(families.FAMILIES, "toy", Family(ToySettings, lambda: Toy))
     toy = tmp_path / "toy.yaml"
-    toy.write_text(DM.replace("family: distribution", "family: toy").replace("  real_batch: 16\n", "")
-                   .replace("iterations: 12", "iterations: 30\n  lr_images: 0.5\n  momentum_images: 0")
-                   .replace("every: 5, seeds: 1, epochs: 5", "seeds: 0"))  # fmt: skip
+    toy.write_text(
+        DM.replace("family: distribution", "family: toy")
+        .replace("  real_batch: 16\n", "")
+        .replace("iterations: 12", "iterations: 30\n  lr_images: 0.5\n  momentum_images: 0")
+        .replace("every: 5, seeds: 1, epochs: 5", "seeds: 0")
+    )
     outcome = run(toy, tmp_path / "runs")
     config = loading.load(str(toy)).config
     context = Context("toy", config, open_location(str(tmp_path / "runs")), InlineRunner())

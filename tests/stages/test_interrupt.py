@@ -98,9 +98,14 @@ def test_a_fault_of_padray_keeps_the_last_state_too(settings, root, monkeypatch)
 
 @pytest.mark.parametrize(
     "error, told",
-    [(DivergedError("too far"), "too far; the state after 5 of 12 iterations is kept, and distill.iterations=5 makes"),
-     (InfrastructureError("lost"), "lost; the state after 5 of 12 iterations is kept, and the same command goes on")],
-)  # fmt: skip
+    [
+        (
+            DivergedError("too far"),
+            "too far; the state after 5 of 12 iterations is kept, and distill.iterations=5 makes",
+        ),
+        (InfrastructureError("lost"), "lost; the state after 5 of 12 iterations is kept, and the same command goes on"),
+    ],
+)
 def test_a_failure_says_what_is_kept_and_whether_trying_again_helps(settings, root, monkeypatch, error, told):
     monkeypatch.setattr(TrajectoryMatching, "step", at(6, TrajectoryMatching.step, error))
     with pytest.raises(type(error)) as caught:

@@ -14,10 +14,14 @@ from tests.fresh import Ended
 # Of what a distillation goes on from, all that the tiny chain leaves out; the last iterate, which used it, is the set.
 EVERYTHING = (
     "distill.validation.seeds=0",
-    "distill.ema_decay=0.9", "distill.keep_lr_positive=log", "distill.lr_student_lr=1",
-    "distill.importance.order=alternate", "distill.importance.momentum=0.9",
-    "distill.importance.constraint=softmax", "distill.importance.granularity=channel",
-)  # fmt: skip
+    "distill.ema_decay=0.9",
+    "distill.keep_lr_positive=log",
+    "distill.lr_student_lr=1",
+    "distill.importance.order=alternate",
+    "distill.importance.momentum=0.9",
+    "distill.importance.constraint=softmax",
+    "distill.importance.granularity=channel",
+)
 
 
 def padray(

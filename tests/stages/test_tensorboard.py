@@ -152,9 +152,15 @@ def test_what_cannot_be_written_is_said_once_and_costs_no_work(tiny, tmp_path, r
     if what == "no tensorboardX":
         monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
     said = run(
-        "distill", tiny, "--storage", tmp_path / "runs", "--runner", "inline", "--set",
+        "distill",
+        tiny,
+        "--storage",
+        tmp_path / "runs",
+        "--runner",
+        "inline",
+        "--set",
         f"storage.tensorboard={tmp_path / 'there'}",
-    )  # fmt: skip
+    )
     told = "no more event files for TensorBoard are written: Not a directory"
     told = "tensorboardX is not installed here, so no event files" if what == "no tensorboardX" else told
     assert said.code == 0 and said.err.count(told) == 1

@@ -47,9 +47,13 @@ def test_snapshots_are_found_by_their_epoch(folder, item):
 
 @pytest.mark.parametrize(
     ("epoch", "sentence"),
-    [(0, "not keep .* epoch 0: .*keep_epochs"), (3, "not keep .* epoch 3: .*keep_epochs"),
-     (6, "ends with epoch 5, .* epoch 6: raise experts.epochs"), (-2, "epoch -2")],
-)  # fmt: skip
+    [
+        (0, "not keep .* epoch 0: .*keep_epochs"),
+        (3, "not keep .* epoch 3: .*keep_epochs"),
+        (6, "ends with epoch 5, .* epoch 6: raise experts.epochs"),
+        (-2, "epoch -2"),
+    ],
+)
 def test_an_epoch_that_was_not_kept_is_refused(folder, item, epoch, sentence):
     for ask in (shards.row_of, lambda item, epoch: shards.read_buffers(folder, item, epoch)):
         with pytest.raises(InputError, match=sentence):
@@ -142,12 +146,23 @@ def test_a_newer_layout_asks_for_an_update(folder, item):
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": [1, 2]}, {"epochs": [2, 1, 5]}, {"epochs": [1, 1, 5]}, {"epochs": [-1, 2, 5]}, {"epochs": ["1", 2, 5]},
-     {"epochs": 3}, {"buffer_checksums": []}, {"buffer_checksums": [1, 2]}, {"buffers": [{}]}, {"buffers": 5},
-     {"buffers": [{"name": "x", "offset": 0, "shape": [-1], "dtype": "F32"}]},
-     {"buffers": [{"name": "x", "offset": "0", "shape": [1], "dtype": "F32"}]},
-     {"buffers": [{"name": "x", "offset": 0, "shape": [1], "dtype": "BF16"}]}, {"layout": "2"}],
-)  # fmt: skip
+    [
+        {"epochs": [1, 2]},
+        {"epochs": [2, 1, 5]},
+        {"epochs": [1, 1, 5]},
+        {"epochs": [-1, 2, 5]},
+        {"epochs": ["1", 2, 5]},
+        {"epochs": 3},
+        {"buffer_checksums": []},
+        {"buffer_checksums": [1, 2]},
+        {"buffers": [{}]},
+        {"buffers": 5},
+        {"buffers": [{"name": "x", "offset": 0, "shape": [-1], "dtype": "F32"}]},
+        {"buffers": [{"name": "x", "offset": "0", "shape": [1], "dtype": "F32"}]},
+        {"buffers": [{"name": "x", "offset": 0, "shape": [1], "dtype": "BF16"}]},
+        {"layout": "2"},
+    ],
+)
 def test_an_index_that_makes_no_sense_is_refused(folder, item, change):
     hostile = replace(item, extra={"rows": {**item.extra["rows"], **change}})
     for ask in (shards.row_of, lambda item, epoch: shards.read_buffers(folder, item, epoch)):

@@ -96,10 +96,14 @@ def module_wait(_: object) -> float:
 
 def environment(endpoint: str) -> dict[str, str]:
     return {
-        "AWS_ENDPOINT_URL_S3": endpoint, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "NO_PROXY": "127.0.0.1,localhost",
-    }  # fmt: skip
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
 
 
 @pytest.fixture
@@ -135,18 +139,29 @@ def test_a_put_is_repeated_whole(scripted):
 
 @pytest.mark.parametrize(
     "answer, told",
-    [(Answer(507, code="InsufficientStorage"), "it is full or over its quota (InsufficientStorage); make room there"),
-     (Answer(507), "it is full or over its quota (507)"),
-     (Answer(413, code="QuotaExceeded"), "it is full or over its quota (QuotaExceeded)"),
-     (Answer(403, code="AccessDenied"), "it is denied; these credentials need the rights to list, read, write and del"),
-     (Answer(403, code="InvalidAccessKeyId"), "the credentials are refused (InvalidAccessKeyId); check AWS_ACCESS_KEY"),
-     (Answer(400, code="ExpiredToken"), "the credentials are refused (ExpiredToken)"),
-     (Answer(404, code="NoSuchBucket"), "there is no bucket bucket; create it, or correct its name"),
-     (Answer(400, code="InvalidBucketName"), "bucket is no bucket's name; correct it"),
-     (Answer(403, code="RequestTimeTooSkewed"), "this machine's clock differs from that of http://127.0.0.1:"),
-     (Answer(400, code="Whatever"), "it fails with Whatever; check the AWS settings of this process"),
-     (Answer(501, code="NotImplemented"), "it fails with NotImplemented")],
-)  # fmt: skip
+    [
+        (
+            Answer(507, code="InsufficientStorage"),
+            "it is full or over its quota (InsufficientStorage); make room there",
+        ),
+        (Answer(507), "it is full or over its quota (507)"),
+        (Answer(413, code="QuotaExceeded"), "it is full or over its quota (QuotaExceeded)"),
+        (
+            Answer(403, code="AccessDenied"),
+            "it is denied; these credentials need the rights to list, read, write and del",
+        ),
+        (
+            Answer(403, code="InvalidAccessKeyId"),
+            "the credentials are refused (InvalidAccessKeyId); check AWS_ACCESS_KEY",
+        ),
+        (Answer(400, code="ExpiredToken"), "the credentials are refused (ExpiredToken)"),
+        (Answer(404, code="NoSuchBucket"), "there is no bucket bucket; create it, or correct its name"),
+        (Answer(400, code="InvalidBucketName"), "bucket is no bucket's name; correct it"),
+        (Answer(403, code="RequestTimeTooSkewed"), "this machine's clock differs from that of http://127.0.0.1:"),
+        (Answer(400, code="Whatever"), "it fails with Whatever; check the AWS settings of this process"),
+        (Answer(501, code="NotImplemented"), "it fails with NotImplemented"),
+    ],
+)
 def test_what_does_not_pass_is_told_at_once_in_our_own_words(scripted, answer, told):
     scripted.answers = [answer]
     full = told.startswith("it is full")
@@ -187,14 +202,18 @@ def test_a_listing_of_several_pages_is_one_list_without_folder_markers(scripted)
 
 @pytest.mark.parametrize(
     "changed, told",
-    [({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:{port}"},
-      r"http://127\.0\.0\.1:\d+ cannot be reached; check AWS_ENDPOINT_URL_S3 and the network"),
-     ({"AWS_ENDPOINT_URL_S3": f"http://key:{SECRET}@127.0.0.1:{{port}}"}, r"http://127\.0\.0\.1:\d+ cannot"),
-     ({"AWS_ENDPOINT_URL_S3": SECRET}, "the endpoint is not a URL; correct AWS_ENDPOINT_URL_S3"),
-     ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "there are no credentials; set AWS_ACCESS_KEY_ID"),
-     ({"AWS_SECRET_ACCESS_KEY": None}, "there are no credentials; set AWS_ACCESS_KEY_ID"),
-     ({"AWS_PROFILE": "nobody"}, "there is no such AWS profile; correct AWS_PROFILE")],
-)  # fmt: skip
+    [
+        (
+            {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:{port}"},
+            r"http://127\.0\.0\.1:\d+ cannot be reached; check AWS_ENDPOINT_URL_S3 and the network",
+        ),
+        ({"AWS_ENDPOINT_URL_S3": f"http://key:{SECRET}@127.0.0.1:{{port}}"}, r"http://127\.0\.0\.1:\d+ cannot"),
+        ({"AWS_ENDPOINT_URL_S3": SECRET}, "the endpoint is not a URL; correct AWS_ENDPOINT_URL_S3"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "there are no credentials; set AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "there are no credentials; set AWS_ACCESS_KEY_ID"),
+        ({"AWS_PROFILE": "nobody"}, "there is no such AWS profile; correct AWS_PROFILE"),
+    ],
+)
 def test_settings_that_reach_no_store_are_told(monkeypatch, nowhere, changed, told):
     point(monkeypatch, environment("http://127.0.0.1:9"))
     for name, value in changed.items():
@@ -300,16 +319,21 @@ def test_a_put_that_fails_half_way_leaves_what_was_there(s3, monkeypatch):
 @pytest.mark.s3
 @pytest.mark.parametrize(
     "who, bucket, told",
-    [((OWNER[0], SECRET), BUCKET, "the credentials are refused (SignatureDoesNotMatch)"),
-     (("test:nobody", SECRET), BUCKET, "the credentials are refused ("),
-     (STRANGER, BUCKET, "it is denied; these credentials need the rights"),
-     (OWNER, "no-such-bucket", "there is no bucket no-such-bucket; create it, or correct its name")],
-)  # fmt: skip
+    [
+        ((OWNER[0], SECRET), BUCKET, "the credentials are refused (SignatureDoesNotMatch)"),
+        (("test:nobody", SECRET), BUCKET, "the credentials are refused ("),
+        (STRANGER, BUCKET, "it is denied; these credentials need the rights"),
+        (OWNER, "no-such-bucket", "there is no bucket no-such-bucket; create it, or correct its name"),
+    ],
+)
 def test_a_real_server_refuses_what_is_not_allowed(s3, monkeypatch, who, bucket, told):
     point(monkeypatch, s3.server.environment(who))
     location = S3Location(f"s3://{bucket}/p")
-    acts = [("list", lambda: location.keys("")), ("write to", lambda: location.put("a", b"x")),
-            ("read a in", lambda: location.get("a"))]  # fmt: skip
+    acts = [
+        ("list", lambda: location.keys("")),
+        ("write to", lambda: location.put("a", b"x")),
+        ("read a in", lambda: location.get("a")),
+    ]
     for doing, act in acts:
         with pytest.raises(InputError) as caught:
             act()

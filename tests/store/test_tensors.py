@@ -97,9 +97,13 @@ def test_damage_is_told_wherever_it_is_and_a_damaged_entry_is_read_again(item, t
 
 def several() -> dict[str, torch.Tensor]:
     return {
-        "b": torch.rand(3, 4).T, "a": torch.rand(2, 5), "lr": torch.tensor(0.1), "labels": torch.arange(7),
-        "exact": torch.rand(3, dtype=torch.float64), "none": torch.zeros(0, 2),
-    }  # fmt: skip
+        "b": torch.rand(3, 4).T,
+        "a": torch.rand(2, 5),
+        "lr": torch.tensor(0.1),
+        "labels": torch.arange(7),
+        "exact": torch.rand(3, dtype=torch.float64),
+        "none": torch.zeros(0, 2),
+    }
 
 
 def test_an_object_in_pieces_has_the_bytes_that_the_library_writes():

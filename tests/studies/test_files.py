@@ -14,15 +14,36 @@ from padray.studies import plan
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
 PROFILES = [(path, profile) for path in FILES for profile in (plan.FULL, *plan.read(str(path)).profiles)]
 TABLES = {  # every table of PAD, and the studies that make it; or why none can
-    "1": ("table1",), "2": ("table2", "table2_tiny"), "3a": ("table3a",), "3b": ("table3b",), "3c": ("table3c",),
-    "4a": ("table4a",), "4b": ("table4b",), "4c": ("table4c",), "5a": ("table5a",), "5b": ("table5b",),
-    "5c": "SRe2L", "6a": "gradient matching", "6b": ("table6b_easiest", "table6b_hardest"), "7a": "gradient matching",
-    "7b": ("table7b",), "8a": ("table8a",), "8b": ("table8b",), "9": ("table9",), "10": "the settings",
-}  # fmt: skip
+    "1": ("table1",),
+    "2": ("table2", "table2_tiny"),
+    "3a": ("table3a",),
+    "3b": ("table3b",),
+    "3c": ("table3c",),
+    "4a": ("table4a",),
+    "4b": ("table4b",),
+    "4c": ("table4c",),
+    "5a": ("table5a",),
+    "5b": ("table5b",),
+    "5c": "SRe2L",
+    "6a": "gradient matching",
+    "6b": ("table6b_easiest", "table6b_hardest"),
+    "7a": "gradient matching",
+    "7b": ("table7b",),
+    "8a": ("table8a",),
+    "8b": ("table8b",),
+    "9": ("table9",),
+    "10": "the settings",
+}
 FIGURES = {
-    "1": "a sketch", "2": ("figure2_easiest", "figure2_hardest"), "3a": "gradient matching",
-    "3b": "distribution matching", "3c": ("figure3c",), "4": ("figure4",), "5": ("figure5",), "6": ("figure6",),
-}  # fmt: skip
+    "1": "a sketch",
+    "2": ("figure2_easiest", "figure2_hardest"),
+    "3a": "gradient matching",
+    "3b": "distribution matching",
+    "3c": ("figure3c",),
+    "4": ("figure4",),
+    "5": ("figure5",),
+    "6": ("figure6",),
+}
 IADD = ("architectures", "pruning", "teachers", "weights")
 PAPER_TABLES = Path(__file__).parents[3] / "shared/paper_tables.json"  # the paper's tables, where they lie beside this
 
@@ -148,8 +169,11 @@ def test_ftd_and_tesla_are_mtt_but_for_what_their_notes_say():
 
 
 def test_random_real_samples_stand_beside_every_size_of_tables_2_and_3a():
-    rows = {"study_table2": {"CIFAR-10, Random", "CIFAR-100, Random"}, "study_table2_tiny": {"Random"},
-            "study_table3a": {"Random"}}  # fmt: skip
+    rows = {
+        "study_table2": {"CIFAR-10, Random", "CIFAR-100, Random"},
+        "study_table2_tiny": {"Random"},
+        "study_table3a": {"Random"},
+    }
     for stem, expected in rows.items():
         cells = cells_of(stem)
         assert {cell.row for cell in cells if cell.source == "random"} == expected

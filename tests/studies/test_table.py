@@ -150,8 +150,9 @@ def test_a_control_that_the_study_has_a_row_for_is_not_told_twice(told):
     base = told(random={"no": 0.2, "yes": 0.3})
     row = [
         replace(r, cell=replace(r.cell, row="Random", source="random"), chains=r.chains[:1], rows=r.rows[:1])
-        for r in base.results if r.cell.row == "no"
-    ]  # fmt: skip
+        for r in base.results
+        if r.cell.row == "no"
+    ]
     found = texts(replace(base, results=[*row, *base.results]))
     assert found["Random", "low"] == "20.0 ± 0.0", "the control of the set beside it"
     assert (f"{table.CONTROL}, no", "low") not in found and (table.CONTROL, "low") not in found
@@ -171,8 +172,13 @@ def test_the_title_names_the_data_that_stand_in_for_the_papers(told):
 
 def test_cells_that_are_evaluated_otherwise_are_evaluated_apart(told):
     config = told().results[0].cell.config
-    chains = [Chain(c, Identity("data", "x", "0" * 64), Identity("distill", "x", "1" * 64)) for c in (
-        config, loading.with_values(config, {"evaluation.seeds": 9}, "test"),
-        loading.with_values(config, {"distill.checkpoint_seconds": 9}, "test"))]  # fmt: skip
+    chains = [
+        Chain(c, Identity("data", "x", "0" * 64), Identity("distill", "x", "1" * 64))
+        for c in (
+            config,
+            loading.with_values(config, {"evaluation.seeds": 9}, "test"),
+            loading.with_values(config, {"distill.checkpoint_seconds": 9}, "test"),
+        )
+    ]
     assert chains[0].id != chains[1].id
     assert chains[0].id == chains[2].id

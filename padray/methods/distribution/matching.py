@@ -114,9 +114,12 @@ class DistributionMatching(Iterative[DistributionSettings]):
         steps.check_barren(stepped, self.contribution, f": {_LOWER}")
         losses = torch.cat([one["loss"] for one in contributions])
         metrics = {
-            "iteration": state.iteration, "loss": float(losses.sum()), "skipped": finite.count(False),
-            "not_finite": finite.count(False), "classes": losses.tolist(),
-        }  # fmt: skip
+            "iteration": state.iteration,
+            "loss": float(losses.sum()),
+            "skipped": finite.count(False),
+            "not_finite": finite.count(False),
+            "classes": losses.tolist(),
+        }
         if not any(finite):
             return stepped, metrics
         moved = steps.descend_images(self.settings, stepped, torch.cat([one["grad_images"] for one in contributions]))
@@ -168,18 +171,23 @@ class DistributionMatching(Iterative[DistributionSettings]):
             torch.autograd.grad(torch.stack([output.sum() for output in outputs]).sum(), fake)
 
         return Costs(
-            looks=0, steps=0, peak_bytes=peak_of(run) + sizes.train * numbers * dtype.itemsize, own_numbers=0,
+            looks=0,
+            steps=0,
+            peak_bytes=peak_of(run) + sizes.train * numbers * dtype.itemsize,
+            own_numbers=0,
             contribution_numbers=at_once * (settings.ipc * numbers + 1),
             metrics_bytes=_METRICS + _CLASS * sizes.classes,
-        )  # fmt: skip
+        )
 
 
 def _distances(wanted: list[list[torch.Tensor]], reached: list[list[torch.Tensor]]) -> torch.Tensor:
     """Squared distances of means by class, summed over outputs (classes,)."""
-    return torch.stack([
-        torch.stack([((a - b) ** 2).sum() for a, b in zip(real, fake, strict=True)])
-        for real, fake in zip(wanted, reached, strict=True)
-    ]).sum(dim=0)  # fmt: skip
+    return torch.stack(
+        [
+            torch.stack([((a - b) ** 2).sum() for a, b in zip(real, fake, strict=True)])
+            for real, fake in zip(wanted, reached, strict=True)
+        ]
+    ).sum(dim=0)
 
 
 def _only(moves_M: torch.Tensor, moved: State, stayed: State) -> State:

@@ -45,8 +45,12 @@ def _deep(ratio: float, spans: Spans) -> torch.Tensor:
 
 # What is known before any student has run; `loss` leaves everything in until then.
 FIXED: dict[str, Callable[[float, Spans], torch.Tensor]] = {
-    "none": _everything, "depth": _depth, "layer": _layer, "deep": _deep, "loss": _everything,
-}  # fmt: skip
+    "none": _everything,
+    "depth": _depth,
+    "layer": _layer,
+    "deep": _deep,
+    "loss": _everything,
+}
 
 
 def without_small_errors(ratio: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
@@ -73,8 +77,9 @@ def alike(threshold: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torc
 
 
 _PRUNING: dict[str, Callable[[float, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "ratio": alike, "abs_error_quantile": without_large_errors,
-}  # fmt: skip
+    "ratio": alike,
+    "abs_error_quantile": without_large_errors,
+}
 
 
 @dataclass(frozen=True)

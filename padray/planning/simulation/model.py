@@ -117,9 +117,18 @@ def simulate(chain: Sequence[Stage], setting: Setting) -> Outcome:
         clock.run(lambda: cluster.is_empty)  # the nodes that have nothing left to do go when they have been idle
     ledger, workers = world.ledger, setting.fleet.workers
     return Outcome(
-        seconds, cluster.paid_s, cluster.paid_s * workers, ledger.useful, ledger.starting, ledger.storage, ledger.lost,
-        tuple(spans), ledger.made, cluster.lost, ledger.lost_units,
-    )  # fmt: skip
+        seconds,
+        cluster.paid_s,
+        cluster.paid_s * workers,
+        ledger.useful,
+        ledger.starting,
+        ledger.storage,
+        ledger.lost,
+        tuple(spans),
+        ledger.made,
+        cluster.lost,
+        ledger.lost_units,
+    )
 
 
 def _check(chain: Sequence[Stage], fleet: Fleet) -> None:

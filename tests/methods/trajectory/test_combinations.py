@@ -41,10 +41,15 @@ def draw(*shape: int, what: str) -> torch.Tensor:
 
 def settings(strategy: str = "none", soft: bool = True, **changes) -> TrajectorySettings:
     given = {
-        "ipc": 2, "student_steps": 3, "batch": 5, "augment": "color_crop_flip_rotate", "student_lr": 0.1,
+        "ipc": 2,
+        "student_steps": 3,
+        "batch": 5,
+        "augment": "color_crop_flip_rotate",
+        "student_lr": 0.1,
         "selection": {"strategy": strategy, "ratio": 0.0 if strategy == "none" else RATIO},
-        "labels": {"kind": "soft" if soft else "hard"}, **changes,
-    }  # fmt: skip
+        "labels": {"kind": "soft" if soft else "hard"},
+        **changes,
+    }
     return TrajectorySettings.model_validate(given)
 
 
@@ -95,8 +100,13 @@ def unrolled(network, chosen, learned, steps, start, target, values):
     values = values.clone().requires_grad_()
     theta = start.clone().requires_grad_()
     for step in steps:
-        parts = dict(zip(names, (p.view(s) for p, s in zip(
-            theta.split([s.numel() for s in shapes]), shapes, strict=True)), strict=True))  # fmt: skip
+        parts = dict(
+            zip(
+                names,
+                (p.view(s) for p, s in zip(theta.split([s.numel() for s in shapes]), shapes, strict=True)),
+                strict=True,
+            )
+        )
         seen = augment.apply(step.augmentation, images[step.indices])
         log_p = F.log_softmax(functional_call(network.module, parts, (seen,)), dim=1)
         wanted = F.softmax(labels[step.indices], 1) if learned.soft else F.one_hot(labels[step.indices], CLASSES)

@@ -26,9 +26,13 @@ def set_at(lr: float = 0.5, soft: bool = True) -> Learned:
 def gradients(count: int, lr: float = 0.1) -> list[Gradient]:
     draw = torch.Generator().manual_seed(2)
     return [
-        Gradient(torch.rand(2, 1, 2, 2, generator=draw).double(), torch.rand(2, 3, generator=draw).double(),
-                 torch.tensor(lr).double()) for _ in range(count)
-    ]  # fmt: skip
+        Gradient(
+            torch.rand(2, 1, 2, 2, generator=draw).double(),
+            torch.rand(2, 3, generator=draw).double(),
+            torch.tensor(lr).double(),
+        )
+        for _ in range(count)
+    ]
 
 
 def test_the_set_descends_as_torch_sgd_does():

@@ -99,8 +99,10 @@ def test_clamp_holds_every_weight_within_its_bounds():
     assert stepped.tolist() == [0.5, 1.2]
 
 
-@pytest.mark.parametrize("settings", [{"constraint": "clamp", "clamp": (2.0, 3.0)}, {"clamp": (2.0, 1.0)},
-                                      {"constraint": "softmax", "init": 2.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [{"constraint": "clamp", "clamp": (2.0, 3.0)}, {"clamp": (2.0, 1.0)}, {"constraint": "softmax", "init": 2.0}],
+)
 def test_starts_that_their_constraint_contradicts_are_refused(settings):
     with pytest.raises(ValidationError, match=r"clamp|softmax"):
         ImportanceSettings(**settings)
