@@ -85,13 +85,13 @@ class DistilledSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         facts: everything that is known of how it was made.
     """
 
-    def __init__(self, uri: str, made: SyntheticSet) -> None:
-        learned = made.learned
+    def __init__(self, uri: str, synthetic: SyntheticSet) -> None:
+        learned = synthetic.learned
         self.uri, self.images, self.lr = uri, learned.images, learned.lr_to_use
         self.labels = learned.labels.softmax(dim=1) if learned.soft else learned.labels
-        self.class_names = tuple(str(name) for name in made.facts["class_names"])
-        self.preprocessing: Preprocessing = made.preprocessing
-        self.facts = dict(made.facts)
+        self.class_names = tuple(str(name) for name in synthetic.facts["class_names"])
+        self.preprocessing: Preprocessing = synthetic.preprocessing
+        self.facts = dict(synthetic.facts)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -108,7 +108,7 @@ def load(uri: str) -> DistilledSet:
     """
     root, key = _split(uri)
     location = open_location(root)
-    folder, iterations = _found(location, key)
+    folder, iterations = _place(location, key)
     uri = f"{location.uri}/{_object(location, folder.path, iterations)}"
     return DistilledSet(uri, stored.load_set(folder, iterations))
 
@@ -124,11 +124,11 @@ def evaluate(uri: str, *overrides: str, runner: str = "inline") -> list[Row]:
     """
     root, key = _split(uri)
     location = open_location(root)
-    folder, iterations = _found(location, key)
-    found = sweep.find(PurePosixPath(folder.path).name, overrides, location)
-    distill = found.config.distill.model_copy(update={"iterations": iterations})  # the manifest has the last one
-    found = replace(found, config=found.config.model_copy(update={"distill": distill}))
-    (rows,) = sweep.run([found], location, _runner(runner, found.config, location), _quiet).values()
+    folder, iterations = _place(location, key)
+    stored_set = sweep.find(PurePosixPath(folder.path).name, overrides, location)
+    distill = stored_set.config.distill.model_copy(update={"iterations": iterations})  # the manifest has the last one
+    stored_set = replace(stored_set, config=stored_set.config.model_copy(update={"distill": distill}))
+    (rows,) = sweep.run([stored_set], location, _runner(runner, stored_set.config, location), _quiet).values()
     return rows
 
 
@@ -148,7 +148,7 @@ def _split(uri: str) -> tuple[str, str]:
     return root, check_key(f"{_ROOM}/{rest.rstrip('/')}")
 
 
-def _found(location: Location, key: str) -> tuple[Folder, int]:
+def _place(location: Location, key: str) -> tuple[Folder, int]:
     """A set's folder, and after how many iterations the set was made."""
     parts = PurePosixPath(key).parts
     path, manifest = sweep.named(parts[1], location)

@@ -118,8 +118,8 @@ class DistillInputs:
         if self.scores is not None:
             own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}
         name = self.experts.name if self.experts else f"{self.data.name}-{config.network.label}-{config.distill.family}"
-        made = fingerprint("distill", own, self._meaning(config))
-        return Identity("distill", f"{name}-ipc{config.distill.ipc}", made)
+        digest = fingerprint("distill", own, self._meaning(config))
+        return Identity("distill", f"{name}-ipc{config.distill.ipc}", digest)
 
     @property
     def needed(self) -> str:
@@ -128,11 +128,11 @@ class DistillInputs:
 
     def _meaning(self, config: Config) -> dict[str, Any]:
         """It means the ids of its experts, since how many there are decides which are drawn."""
-        found = self.experts_used(config) or {"data": self.data.fingerprint}  # experts mean the data already
+        inputs = self.experts_used(config) or {"data": self.data.fingerprint}  # experts mean the data already
         if self.scores is not None:
             networks = 0 if config.scores.method == "file" else config.scores.networks
-            found |= {"scores": self.scores.fingerprint, "scoring_networks": networks}
-        return found
+            inputs |= {"scores": self.scores.fingerprint, "scoring_networks": networks}
+        return inputs
 
     def experts_used(self, config: Config) -> dict[str, Any]:
         """The experts and their ids, where there are any."""

@@ -38,9 +38,9 @@ def _unit_seconds() -> Any:
     return Histogram("padray_unit_seconds", description="Seconds that units took", boundaries=_SECONDS, tag_keys=_TAGS)
 
 
-def of_units(made: Generator[Done | Lost, None, None], run: str) -> Iterator[Done | Lost]:
+def of_units(work: Generator[Done | Lost, None, None], run: str) -> Iterator[Done | Lost]:
     """The same outcomes, counted."""
-    with closing(made) as outcomes:
+    with closing(work) as outcomes:
         for outcome in outcomes:
             _count(outcome, run)
             yield outcome
@@ -57,11 +57,11 @@ def _count(outcome: Done | Lost, run: str) -> None:
         _metric("padray_bytes_written").inc(outcome.object.size, tags)
 
 
-def of_iterations(made: Generator[Metrics, None, None], run: str) -> Generator[Metrics, None, None]:
+def of_iterations(distillation: Generator[Metrics, None, None], run: str) -> Generator[Metrics, None, None]:
     """The same metrics, shown; what is not finite is not."""
     tags = {"stage": "distill", "run": run}
-    with closing(made) as told:  # at once where this is interrupted, which keeps a state
-        for metrics in told:
+    with closing(distillation) as iterations:  # at once where this is interrupted, which keeps a state
+        for metrics in iterations:
             _metric("padray_iterations").inc(1, tags)
             for name, key in (("padray_loss", "loss"), ("padray_validation_accuracy", "validation_accuracy")):
                 if metrics.get(key) is not None:
@@ -69,10 +69,10 @@ def of_iterations(made: Generator[Metrics, None, None], run: str) -> Generator[M
             yield metrics
 
 
-def of_trials(made: Generator[TrialRecord, None, None], run: str) -> Iterator[TrialRecord]:
+def of_trials(search: Generator[TrialRecord, None, None], run: str) -> Iterator[TrialRecord]:
     """A search's records, as they change: trials are counted when they have come to their end."""
     tags = {"stage": "search", "run": run}
-    with closing(made) as records:
+    with closing(search) as records:
         for record in records:
             if record.state in ("finished", "failed"):  # one that was stopped may be taken up again
                 _metric("padray_units_done").inc(1, tags)

@@ -87,15 +87,15 @@ class Owner:
             if config.cluster.most_workers > 1:  # the actor finds the set there, and judges it
                 part = self.work.reaching(trial)
                 pipeline.run(self.work.context(part, self._runner(part)), "distill")
-            made = self._attempt(config, share, trial)
-            if made is None:
+            outcome = self._attempt(config, share, trial)
+            if outcome is None:
                 trial = self._trial(trial.number)  # as far as it was stored
-            elif isinstance(made, TrialRecord):
-                trial = made
-            elif isinstance(made, GpuFullError) and shares.is_shared(share):
+            elif isinstance(outcome, TrialRecord):
+                trial = outcome
+            elif isinstance(outcome, GpuFullError) and shares.is_shared(share):
                 share = shares.WHOLE
             else:
-                raise shares.alone(made)
+                raise shares.alone(outcome)
 
     def _attempt(self, config: Config, share: float, trial: TrialRecord) -> TrialRecord | Failure | None:
         """What one actor makes of a trial, stored; None if it was lost. Raises InfrastructureError if too many were."""
@@ -109,10 +109,10 @@ class Owner:
                 return placed  # type: ignore[no-any-return]
             node = placed
             while not trial.ended:
-                made: TrialRecord | Failure = ray.get(worker.advance.remote(trial))
-                if not isinstance(made, TrialRecord):
-                    return made
-                trial = self._settle(made)
+                advanced: TrialRecord | Failure = ray.get(worker.advance.remote(trial))
+                if not isinstance(advanced, TrialRecord):
+                    return advanced
+                trial = self._settle(advanced)
                 if config.cluster.most_workers > 1:
                     break  # its place is needed for Train
             return trial

@@ -20,7 +20,7 @@ from padray.errors import Failure, GpuFullError, InfrastructureError, InputError
 from padray.stages.base import Done, Lost, Make, Unit, Work
 from padray.stages.progress import Running, Workers
 
-Made = Generator[Done | Lost, None, None]
+Outcomes = Generator[Done | Lost, None, None]
 
 
 def place(device: str, probe: Probe) -> str | Failure:
@@ -92,7 +92,7 @@ class Pool:
     lost: int = 0
     refused: list[Refused] = field(default_factory=list)
 
-    def make(self, units: Sequence[Unit]) -> Made:
+    def make(self, units: Sequence[Unit]) -> Outcomes:
         """Make all units; yield them as they finish, and those that were lost. What was refused is kept.
 
         Raises:
@@ -118,14 +118,14 @@ class Pool:
                     if unit is not None:
                         yield Lost(unit, type(error).__name__)
                     continue
-                made = self._take(actor, result)
+                outcome = self._take(actor, result)
                 if waiting:  # at once, and then the rest of the driver's work
                     self._assign(actor, waiting.popleft())
                 else:
                     ray.kill(actor)
                     self._end(self._idle())  # or an autoscaler would go on finding them places
-                if made is not None:
-                    yield made
+                if outcome is not None:
+                    yield outcome
         finally:
             self._end(list(self.busy))
 
@@ -170,7 +170,7 @@ class Pool:
             ray.kill(actor)
 
 
-def run(work: Work, units: Sequence[Unit], demand: Demand, pools: list[Pool] | None = None) -> Made:
+def run(work: Work, units: Sequence[Unit], demand: Demand, pools: list[Pool] | None = None) -> Outcomes:
     """Make all units on actors; yield them as they finish, and those that were lost.
 
     Units that found a shared GPU full are made again when all others are done, each alone on a GPU.
@@ -184,18 +184,18 @@ def run(work: Work, units: Sequence[Unit], demand: Demand, pools: list[Pool] | N
     """
     losses, pools = Losses(demand.max_losses), [] if pools is None else pools
     first = Pool(work, demand, losses)
-    yield from _made(first, units, pools)
+    yield from _outcomes(first, units, pools)
     refused = first.refused
     if shares.is_shared(demand.gpus) and (crowded := [one for one in refused if isinstance(one.error, GpuFullError)]):
         for one in crowded:
             yield Lost(one.unit, type(one.error).__name__)
         second = Pool(work, replace(demand, gpus=shares.WHOLE), losses, lost=first.lost)
-        yield from _made(second, [one.unit for one in crowded], pools)
+        yield from _outcomes(second, [one.unit for one in crowded], pools)
         refused = [one for one in refused if one not in crowded] + second.refused
     finish([Refused(one.unit, shares.alone(one.error)) for one in refused])
 
 
-def _made(pool: Pool, units: Sequence[Unit], pools: list[Pool]) -> Made:
+def _outcomes(pool: Pool, units: Sequence[Unit], pools: list[Pool]) -> Outcomes:
     pools.append(pool)
     try:
         yield from pool.make(units)

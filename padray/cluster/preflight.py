@@ -43,7 +43,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Found:
+class NodeReport:
     """What a node says of itself.
 
     Attributes:
@@ -68,7 +68,7 @@ class Node:
 
     name: str
     kind: str
-    found: Found | None = None
+    report: NodeReport | None = None
     clock: float = 0.0
     within: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -82,26 +82,26 @@ class Preflight:
     not_up: tuple[str, ...]
 
 
-def summary(found: Preflight, location: Location) -> PreflightResult:
+def summary(checked: Preflight, location: Location) -> PreflightResult:
     """What `--json` prints."""
-    problems = [problem for node in found.nodes for problem in node.problems]
-    lines = [_line(node) for node in found.nodes]
-    return PreflightResult(location.uri, versions(), lines, list(found.not_up), problems)
+    problems = [problem for node in checked.nodes for problem in node.problems]
+    lines = [_line(node) for node in checked.nodes]
+    return PreflightResult(location.uri, versions(), lines, list(checked.not_up), problems)
 
 
 def _line(node: Node) -> NodeLine:
-    found, line = node.found, NodeLine(node.name, node.kind, node.problems)
-    if found is None:
+    report, line = node.report, NodeLine(node.name, node.kind, node.problems)
+    if report is None:
         return line
     answered = AnsweredLine(
         **vars(line),
-        versions=found.versions,
-        devices=found.devices,
-        memory_bytes=found.memory,
+        versions=report.versions,
+        devices=report.devices,
+        memory_bytes=report.memory,
         clock_s=node.clock,
         within_s=node.within,
     )
-    storage = found.storage
+    storage = report.storage
     if storage.problem:
         return answered
     return WorkingLine(**vars(answered), write_mb_s=storage.write, read_mb_s=storage.read)
@@ -127,13 +127,13 @@ class Inspector:
     def now(self) -> float:
         return time.time()
 
-    def look(self, probe: Probe) -> Found:
+    def look(self, probe: Probe) -> NodeReport:
         devices = {"cpu": _tried(torch.device("cpu"))}
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         for index in range(gpus):
             name = f"cuda:{index} {torch.cuda.get_device_name(index)}"
             devices[name] = _tried(torch.device("cuda", index))
-        return Found(versions(), devices, gpus, _try_storage(probe), free_memory())
+        return NodeReport(versions(), devices, gpus, _try_storage(probe), free_memory())
 
 
 def _tried(device: torch.device) -> str:
@@ -187,7 +187,7 @@ def _ask(node: str, probe: Probe) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class _Answer:
-    found: Found | None = None
+    report: NodeReport | None = None
     clock: float = 0.0
     within: float = 0.0
     silence: str = ""
@@ -195,9 +195,9 @@ class _Answer:
 
 def _answer(actor: Any, reference: Any, until: float) -> _Answer:
     try:
-        found = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
+        report = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         clock, within = min((_ping(actor) for _ in range(_PINGS)), key=lambda each: each[1])
-        return _Answer(found, clock, within)
+        return _Answer(report, clock, within)
     except GetTimeoutError:
         return _Answer(silence=f"it did not answer in {_PATIENCE_S:.0f} s")
     except RayError as error:
@@ -218,32 +218,32 @@ def _ping(actor: Any) -> tuple[float, float]:
 def _judged(node: nodes.Node, answer: _Answer) -> Node:
     name, kind = nodes.name_of(node), nodes.kind_of(node)
     problems = list(_problems(node, answer))
-    told = [f"the node {name}: {problem}" for problem in problems]
-    return Node(name, kind, answer.found, answer.clock, answer.within, told)
+    sentences = [f"the node {name}: {problem}" for problem in problems]
+    return Node(name, kind, answer.report, answer.clock, answer.within, sentences)
 
 
 def _problems(node: nodes.Node, answer: _Answer) -> Iterator[str]:
     """What is wrong with a node, and what to do about it."""
-    found = answer.found
-    if found is None:
+    report = answer.report
+    if report is None:
         yield answer.silence
         return
     for what, here in versions().items():
-        if found.versions[what] != here:
-            yield f"it has {what} {found.versions[what]}, and the driver {here}; give all nodes one image"
-    for device, problem in found.devices.items():
+        if report.versions[what] != here:
+            yield f"it has {what} {report.versions[what]}, and the driver {here}; give all nodes one image"
+    for device, problem in report.devices.items():
         if problem:
             yield f"PyTorch cannot use {device} ({problem}); mend its driver, or set compute.device=cpu"
-    told = node["Resources"].get("GPU", 0.0)
-    if told > found.gpus:
+    gpus = node["Resources"].get("GPU", 0.0)
+    if gpus > report.gpus:
         yield (
-            f"Ray was told of {told:g} GPUs, but PyTorch sees {found.gpus}; give it a driver and a PyTorch that fit "
+            f"Ray was told of {gpus:g} GPUs, but PyTorch sees {report.gpus}; give it a driver and a PyTorch that fit "
             f"each other, or set compute.device=cpu"
         )
-    if found.storage.problem:
-        yield found.storage.problem
-    if found.memory is not None and found.memory < _LEAST_MEMORY:
-        yield f"{found.memory / 2**30:.1f} GiB of memory are free, and a worker takes 1; end what else runs there"
+    if report.storage.problem:
+        yield report.storage.problem
+    if report.memory is not None and report.memory < _LEAST_MEMORY:
+        yield f"{report.memory / 2**30:.1f} GiB of memory are free, and a worker takes 1; end what else runs there"
     if abs(answer.clock) > _MOST_CLOCK_S + answer.within:
         side = "ahead of" if answer.clock > 0 else "behind"
         yield f"its clock is {abs(answer.clock):.0f} s {side} the driver's; have both follow a time server"

@@ -40,8 +40,8 @@ class Probe:
             return InfrastructureError(f"{has}; give all nodes one image")
         try:
             location = open_location(self.uri)
-            is_local, found = isinstance(location, LocalLocation), location.get(self.key)
-            seen = "" if found == self.text.encode() else "it holds something else"
+            is_local, content = isinstance(location, LocalLocation), location.get(self.key)
+            seen = "" if content == self.text.encode() else "it holds something else"
         except (InputError, WorkError) as error:
             is_local, seen = "://" not in self.uri, str(error)
         if not seen:

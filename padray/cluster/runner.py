@@ -64,8 +64,8 @@ class RayRunner:
         from padray.cluster import gpus
 
         self.census = gpus.Census(session.is_own())
-        told, seen = gpus.of_this_node(), torch.cuda.device_count()
-        self.said += shares.remarks(self.config, self.census.gpus(), told, seen)
+        known, seen = gpus.of_this_node(), torch.cuda.device_count()
+        self.said += shares.remarks(self.config, self.census.gpus(), known, seen)
 
     def remarks(self) -> list[str]:
         said, self.said = self.said, []

@@ -85,27 +85,27 @@ def alone(error: Failure) -> Failure:
     return GpuFullError(f"{error}; it had a GPU to itself") if isinstance(error, GpuFullError) else error
 
 
-def remarks(config: Config, gpus: Gpus, told: float, seen: int) -> list[str]:
+def remarks(config: Config, gpus: Gpus, known: float, seen: int) -> list[str]:
     """Sentences about GPUs that nobody uses, or that may be there for all that is known.
 
     Args:
-        told: GPUs of this machine, as Ray was told.
+        known: GPUs of this machine, as Ray was told.
         seen: those that PyTorch sees on it.
     """
     if config.compute.device == "cpu":
         return []
-    found, settings = [], {name: getattr(config.cluster, name) for name in _SETTINGS}
+    sentences, settings = [], {name: getattr(config.cluster, name) for name in _SETTINGS}
     if gpus.there and 0 in settings.values():
         unused = " and ".join(f"cluster.{name}=0" for name, share in settings.items() if share == 0)
-        found.append(f"{unused} leaves the cluster's {gpus.there:g} GPUs unused; auto would use them")
-    if seen > told:
-        found.append(
-            f"PyTorch sees {seen} GPUs on this machine, but Ray was told of {told:g}: the others are unused; start "
+        sentences.append(f"{unused} leaves the cluster's {gpus.there:g} GPUs unused; auto would use them")
+    if seen > known:
+        sentences.append(
+            f"PyTorch sees {seen} GPUs on this machine, but Ray was told of {known:g}: the others are unused; start "
             f"Ray here with --num-gpus={seen}"
         )
     if "auto" in settings.values() and gpus.may_come is None and not _wanted(config, gpus):
-        found.append(
+        sentences.append(
             "no node has a GPU, and whether an autoscaler may start some cannot be read here, so the CPUs are used; "
             "compute.device=cuda asks for GPUs all the same, compute.device=cpu ends this remark"
         )
-    return found
+    return sentences

@@ -86,8 +86,8 @@ class Cluster:
             if work.variables:
                 runtime["env_vars"] = work.variables
             try:
-                told = work.metadata
-                return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime, metadata=told))
+                about = work.metadata
+                return str(self.client.submit_job(entrypoint=work.entrypoint, runtime_env=runtime, metadata=about))
             except (OSError, RuntimeError, ValueError) as error:
                 reason = " ".join(str(error).split())[:300]
                 raise InfrastructureError(f"the cluster at {self.address} did not take the job: {reason}") from None
@@ -216,8 +216,8 @@ def _ended(details: Any, log: _Log) -> Ended:
     if code in _OURS:
         said = [line for line in tail if line.startswith(_SAYS)]
         return Ended(status, code, said[-1].removeprefix(_SAYS) if said else "", tail)
-    told = f"its driver ended with exit code {code}, which is none of padray's; is padray installed on the nodes?"
-    return Ended(status, code if code > 0 else 128 - code, told, tail)
+    reason = f"its driver ended with exit code {code}, which is none of padray's; is padray installed on the nodes?"
+    return Ended(status, code if code > 0 else 128 - code, reason, tail)
 
 
 def preflight(address: str, storage: str | None, variables: tuple[str, ...]) -> PreflightResult:

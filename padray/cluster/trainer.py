@@ -115,8 +115,8 @@ def _distil(task: Task) -> Generator[Metrics, None, None]:
         before: int = reached
         error: Exception | None = None
         try:
-            with closing(_fitted(task, buffer)) as told:
-                for metrics in told:
+            with closing(_fitted(task, buffer)) as iterations:
+                for metrics in iterations:
                     reached = max(reached, int(metrics["iteration"]))
                     yield metrics
         except Exception as failed:  # Ray Train's own, or Ray's
@@ -210,7 +210,7 @@ def _worker(config: dict[str, Any]) -> None:
         if not ray.get(buffer.over.remote()):
             raise  # a worker was lost: Ray Train starts the group again, from the last checkpoint
     except Exception as error:  # ours or not, it would only happen again; told, not raised, so nothing is tried again
-        ray.get(buffer.refuse.remote(_told(error)))
+        ray.get(buffer.refuse.remote(_failure(error)))
         group.leave()
 
 
@@ -244,7 +244,7 @@ def _watching(buffer: Any, distiller: Distiller, stop: threading.Event) -> Itera
         thread.join()
 
 
-def _told(error: Exception) -> Failure:
+def _failure(error: Exception) -> Failure:
     """An error as padray tells it; what it does not know comes with its traceback, and is no result."""
     if isinstance(error, Failure):
         return error

@@ -164,9 +164,9 @@ class _Queued(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if time.monotonic() - self.asked < _POLL_S and self.queue.running:
             return None  # it was asked just now, which is a look into the storage
-        if (found := self.queue.next()) is not None:
-            self.numbers[trial_id] = found.number
-            return {"number": found.number}
+        if (trial := self.queue.next()) is not None:
+            self.numbers[trial_id] = trial.number
+            return {"number": trial.number}
         self.asked = time.monotonic()
         return None if self.queue.running else Searcher.FINISHED
 

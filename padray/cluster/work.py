@@ -74,13 +74,13 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
     label, names = _study(line, files) if line.command == "study" else _configured(line, files, options)
     if line.space is not None:
         names = [*names, "--space", _carried(files, "space", line.space)]
-    made = Work(line.command, label, (*names, *options), files, given)
-    if made.size > MOST_BYTES:
+    work = Work(line.command, label, (*names, *options), files, given)
+    if work.size > MOST_BYTES:
         raise InputError(
-            f"the files of this job have {made.size:,} bytes, and no more than {MOST_BYTES:,} travel with a job: "
+            f"the files of this job have {work.size:,} bytes, and no more than {MOST_BYTES:,} travel with a job: "
             f"{', '.join(map(str, files.values()))}"
         )
-    return made
+    return work
 
 
 def _configured(line: Line, files: dict[str, Path], options: list[str]) -> tuple[str, list[str]]:

@@ -109,9 +109,9 @@ def study(
 
     console, changes = Console(as_json), Changes(tuple(overrides or ()), validation)
     request = commands.Request(changes.overrides, storage, runner)
-    made = commands.make_study(Asked(path, profile, changes), request, console)
-    console.study(made)
-    if made.summary.failed:
+    table = commands.make_study(Asked(path, profile, changes), request, console)
+    console.study(table)
+    if table.summary.failed:
         raise typer.Exit(WorkError.exit_code)
 
 

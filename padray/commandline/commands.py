@@ -239,7 +239,7 @@ def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...])
     from padray.data import survey
     from padray.recipe import text as recipe
 
-    surveyed = survey.look(path, recipe.told(overrides))
+    surveyed = survey.look(path, recipe.known(overrides))
     file = recipe.write(surveyed, ipc, to)
     typed = shlex.quote(file)
     return surveyed.summary(file, [f"padray config show {typed}", f"padray run {typed}"])

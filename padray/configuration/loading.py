@@ -89,16 +89,16 @@ def _with_starts(tree: Tree, origins: dict[str, str], source: str) -> Tree:
     if not isinstance(named, list) or not any(isinstance(one, str) for one in named):
         return tree
     space = _check({**tree, "search": {**search, "start": []}}, origins, source).search.space  # type: ignore[dict-item]
-    found: list[Any] = []
+    starts: list[Any] = []
     for one in named:
         if isinstance(one, str):
             known = dict(effective(_check(*_read_start(one))))
-            found.append({key: known[key] for key, spec in space.items() if key in known and spec.holds(known[key])})
-            if not found[-1]:
+            starts.append({key: known[key] for key, spec in space.items() if key in known and spec.holds(known[key])})
+            if not starts[-1]:
                 raise InputError(f"search.start: {shown(one)} has no value that lies in search.space")
         else:
-            found.append(one)
-    return {**tree, "search": {**search, "start": found}}  # type: ignore[dict-item]
+            starts.append(one)
+    return {**tree, "search": {**search, "start": starts}}  # type: ignore[dict-item]
 
 
 def _read_start(name: str) -> tuple[Tree, dict[str, str], str]:
@@ -180,10 +180,12 @@ def _put(tree: Tree, path: list[str], value: Any, source: str) -> None:
 
 
 def _leaves(tree: Tree, prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(f"{prefix}{key}", value)]
-    return found
+        leaves += (
+            _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(f"{prefix}{key}", value)]
+        )
+    return leaves
 
 
 def _check(tree: Tree, origins: dict[str, str], source: str) -> Config:
@@ -227,7 +229,7 @@ def _unfit(error: ValidationError, tree: Tree, origins: dict[str, str], source: 
     """The first of its faults, with the place where the value was set."""
     faults = [(_place(fault, tree), fault) for fault in error.errors()]
     top = faults[0][0]  # of a setting of several kinds each kind has its fault: the deepest is that of the kind meant
-    parts, fault = max((found for found in faults if found[0][: len(top)] == top), key=lambda found: len(found[0]))
+    parts, fault = max((one for one in faults if one[0][: len(top)] == top), key=lambda one: len(one[0]))
     key = ".".join(parts)
     below = (origin for k, origin in origins.items() if not key or k.startswith(f"{key}."))
     mixed = f"{source} with --set" if "--set" in below else source

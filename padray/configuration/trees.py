@@ -110,9 +110,9 @@ class _Reader:
         is_section = isinstance(node, MappingNode)
         if node.tag != f"{_TAG}{'map' if is_section else 'seq'}":
             raise self.refusal(path, f"{_ALLOWED}, not {shown(str(node.tag).removeprefix(_TAG))}")
-        found = self._section(node, path) if is_section else self._list(node, path)
+        value = self._section(node, path) if is_section else self._list(node, path)
         self.open.discard(id(node))
-        return found
+        return value
 
     def _list(self, node: Node, path: tuple[str, ...]) -> list[Any]:
         return [self.plain(inner, (*path, str(place))) for place, inner in enumerate(node.value)]

@@ -91,14 +91,14 @@ def _features(schema: pa.Schema, name: str, label: str) -> tuple[str, ...]:
 
 
 def _pick(schema: pa.Schema, name: str, wanted: str | None, usual: tuple[str, ...], what: str) -> str:
-    found = next((c for c in ((wanted,) if wanted else usual) if c in schema.names), None)
-    if found is None:
+    chosen = next((c for c in ((wanted,) if wanted else usual) if c in schema.names), None)
+    if chosen is None:
         missing = repr(shown(wanted)) if wanted else " or ".join(map(repr, usual))
         known = some([repr(column) for column in schema.names])
         raise InputError(f"{name} has no column {missing}; set data.{what}_column to one of [{known}]")
-    if schema.names.count(found) > 1:
-        raise _two(name, found)
-    return found
+    if schema.names.count(chosen) > 1:
+        raise _two(name, chosen)
+    return chosen
 
 
 def _two(name: str, column: str) -> InputError:

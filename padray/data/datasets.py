@@ -86,15 +86,15 @@ class Dataset:
 
         On CPUs the images' bytes are the same in every process, however many threads it has; they may be mapped.
         """
-        return self._made(self.shelf, name, self.splits[name], dtype, device)
+        return self._of_shelf(self.shelf, name, self.splits[name], dtype, device)
 
     def samples(
         self, rows: Tensor, dtype: torch.dtype = torch.float32, device: torch.device = _CPU
     ) -> tuple[Tensor, Tensor]:
         """The same for any samples, by their rows: no others are preprocessed, and no file is made."""
-        return self._made(Shelf(), "", rows, dtype, device)
+        return self._of_shelf(Shelf(), "", rows, dtype, device)
 
-    def _made(
+    def _of_shelf(
         self, shelf: Shelf, name: str, rows: Tensor, dtype: torch.dtype, device: torch.device
     ) -> tuple[Tensor, Tensor]:
         layout = Layout((len(rows), *self.shape), dtype)
@@ -187,21 +187,21 @@ def to_objects(dataset: Dataset) -> dict[str, dict[str, Tensor]]:
     whole = {"labels": dataset.labels, **{f"splits.{name}": rows for name, rows in dataset.splits.items()}}
     samples = {"images": dataset.images}
     fitted = {f"{_FITTED}{name}": value for name, value in dataset.preprocessing.tensors().items()}
-    found = {"dataset": whole}
+    objects = {"dataset": whole}
     for stem, tensors, large in (
         ("images", samples, dataset.images.nbytes >= whitening.LARGE),
         ("preprocessing", fitted, dataset.preprocessing.is_large),
     ):
-        found.setdefault(stem if large else "dataset", {}).update(tensors)
-    return {stem: {name: value.contiguous() for name, value in part.items()} for stem, part in found.items()}
+        objects.setdefault(stem if large else "dataset", {}).update(tensors)
+    return {stem: {name: value.contiguous() for name, value in part.items()} for stem, part in objects.items()}
 
 
 def meta(dataset: Dataset) -> dict[str, Any]:
     """What `to_objects` leaves out, as plain JSON values, and what is to be known of objects before they are read."""
-    found = {"class_names": list(dataset.class_names), "preprocessing": dataset.preprocessing.meta()}
+    header = {"class_names": list(dataset.class_names), "preprocessing": dataset.preprocessing.meta()}
     if dataset.preprocessing.is_large:
-        found["preprocessing_sha256"] = dataset.preprocessing.digest
-    return found | {"shape": list(dataset.shape)} if dataset.images.nbytes >= whitening.LARGE else found
+        header["preprocessing_sha256"] = dataset.preprocessing.digest
+    return header | {"shape": list(dataset.shape)} if dataset.images.nbytes >= whitening.LARGE else header
 
 
 def from_objects(

@@ -131,8 +131,8 @@ def _svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
         kinds = {kind for name, _, kind in whosmat(io.BytesIO(content)) if name in ("X", "y")}
         if not kinds <= _NUMBERS:  # lists of lists are read by recursion
             raise ValueError(f"X and y are {kinds}")
-        found = loadmat(io.BytesIO(content), variable_names=["X", "y"])
-        pixels, labels = found["X"].transpose(3, 0, 1, 2), found["y"].reshape(-1)
+        arrays = loadmat(io.BytesIO(content), variable_names=["X", "y"])
+        pixels, labels = arrays["X"].transpose(3, 0, 1, 2), arrays["y"].reshape(-1)
         if pixels.dtype != np.uint8 or not np.isin(labels, np.arange(11)).all():
             raise ValueError("X or y has other numbers")
     except MemoryError:

@@ -87,8 +87,8 @@ def _image_files(folder: Path, classes: tuple[str, ...]) -> tuple[Path, ...]:
     if not os.path.isdir(folder):
         return ()
     tops = [folder / name for name in classes] or [folder]
-    found = (path.relative_to(folder).parts for path in _walk([top for top in tops if os.path.isdir(top)]))
-    images = (parts for parts in found if len(parts) > 1 and os.path.splitext(parts[-1])[1].lower() in SUFFIXES)
+    files = (path.relative_to(folder).parts for path in _walk([top for top in tops if os.path.isdir(top)]))
+    images = (parts for parts in files if len(parts) > 1 and os.path.splitext(parts[-1])[1].lower() in SUFFIXES)
     return tuple(folder.joinpath(*parts) for parts in sorted(images))
 
 
@@ -101,12 +101,12 @@ def _walk(tops: list[Path]) -> Iterator[Path]:
     waiting, known = tops, set[tuple[int, int]]()
     while waiting:
         folder = waiting.pop()
-        found = entries(folder)
+        listed = entries(folder)
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in known:
             raise InputError(f"{shown(folder)} is a link to a folder that is read under another name; remove the link")
         known.add((status.st_dev, status.st_ino))
-        for entry in found:
+        for entry in listed:
             if entry.name[0] == ".":
                 continue
             if is_folder(entry):
@@ -121,7 +121,7 @@ def _walk(tops: list[Path]) -> Iterator[Path]:
 def _annotated(source: Source) -> list[str]:
     """The class of every test file. Raises InputError for a table that does not fit the files."""
     table, known = source.tables[0], frozenset(source.classes)
-    place, found = f"{table.parent.name}/{table.name}", dict[str, str]()
+    place, class_of = f"{table.parent.name}/{table.name}", dict[str, str]()
     for number, line in enumerate(_lines(table), start=1):
         if not line.strip():
             continue
@@ -131,17 +131,17 @@ def _annotated(source: Source) -> list[str]:
             raise InputError(f"line {number} of {place} must hold a file's name, a tab and a WordNet id")
         if wnid not in known:
             raise InputError(f"line {number} of {place} names {quoted(wnid)}, which is no class of train/")
-        if name in found:
+        if name in class_of:
             raise InputError(f"line {number} of {place} lists {shown(name)} twice")
-        found[name] = wnid
+        class_of[name] = wnid
     names = [path.name for path in source.test]
-    lost = next(iter(found.keys() - set(names)), None)
+    lost = next(iter(class_of.keys() - set(names)), None)
     if lost is not None:
         raise InputError(f"{place} says the class of {shown(lost)}, but there is no file {shown(lost)} in val/{_FLAT}/")
-    strays = [name for name in names if name not in found]
+    strays = [name for name in names if name not in class_of]
     if strays:
         raise InputError(f"val/{_FLAT}/{shown(strays[0])} has no class in {place}; add its line, or remove the file")
-    return [found[name] for name in names]
+    return [class_of[name] for name in names]
 
 
 def _names(source: Source) -> tuple[str, ...]:

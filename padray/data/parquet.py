@@ -110,8 +110,8 @@ def _opened(path: Path, name: str, dictionaries: tuple[str, ...] = ()) -> Iterat
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         said = reason(error) if isinstance(error, OSError) else str(error)
-        told = shown((said.splitlines() or [type(error).__name__])[0].rstrip("."))
-        raise InputError(f"{name} cannot be read as Parquet ({told}); fetch or write the file again") from error
+        why = shown((said.splitlines() or [type(error).__name__])[0].rstrip("."))
+        raise InputError(f"{name} cannot be read as Parquet ({why}); fetch or write the file again") from error
 
 
 def schema_of(path: Path, name: str) -> pa.Schema:
@@ -128,19 +128,19 @@ def _open(path: Path, source: Source, settings: DataSettings, like: _File | None
     name = shown(path.relative_to(source.root).as_posix())
     schema = schema_of(path, name)
     content = like.content if like else columns.content_of(schema, settings)
-    found = columns.sample_columns(schema, name, content, settings)
+    samples = columns.sample_columns(schema, name, content, settings)
     label = columns.label_column(schema, name, settings)
     if like and content == "table":
-        if set(found) != set(like.columns):
+        if set(samples) != set(like.columns):
             raise InputError(
-                f"{name} and {like.name} have different columns ({some(sorted({*found} ^ {*like.columns}))} "
+                f"{name} and {like.name} have different columns ({some(sorted({*samples} ^ {*like.columns}))} "
                 f"in one of them only); all files of a table need the same"
             )
-        found = like.columns
+        samples = like.columns
     labels, texts = _labels(path, name, label, columns.is_text(schema.field(label).type))
     kind, declared = shown(str(schema.field(label).type)), columns.declared_names(schema, label)
-    coded = (columns.bytes_of(schema, found[0]),) if content == "image" else ()
-    return _File(path, name, content, found, coded, label, kind, labels, texts, declared)
+    coded = (columns.bytes_of(schema, samples[0]),) if content == "image" else ()
+    return _File(path, name, content, samples, coded, label, kind, labels, texts, declared)
 
 
 def _labels(path: Path, name: str, label: str, is_text: bool) -> tuple[np.ndarray, tuple[str, ...] | None]:
@@ -148,15 +148,15 @@ def _labels(path: Path, name: str, label: str, is_text: bool) -> tuple[np.ndarra
     with _opened(path, name, (label,) if is_text else ()) as parquet:
         rows = parquet.metadata.num_rows
         check_memory(_VALUE_BYTES * rows, f"{name} with its {rows:,} labels", "use a machine with more memory")
-        found = parquet.read(columns=[label]).column(label)
-        if found.null_count:
-            row = pc.index(found.is_null(), True).as_py()
+        column = parquet.read(columns=[label]).column(label)
+        if column.null_count:
+            row = pc.index(column.is_null(), True).as_py()
             raise InputError(
                 f"row {row} (from 0) of {name} has no label in column {quoted(label)}; every row needs one"
             )
         if not is_text:
-            return _whole(found.to_numpy()), None
-        whole = found.unify_dictionaries().combine_chunks()
+            return _whole(column.to_numpy()), None
+        whole = column.unify_dictionaries().combine_chunks()
         return whole.indices.to_numpy().astype(np.int64), _texts(whole.dictionary, name, label)
 
 

@@ -175,7 +175,7 @@ def _kept(labels: np.ndarray, settings: DataSettings) -> np.ndarray:
     """Rising rows of the first samples of each class: at most the limit, and of these a long tail's share."""
     classes = int(labels.max()) + 1
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
-    kept = [found[: kept_count(len(found), label, classes, settings)] for label, found in enumerate(by_class)]
+    kept = [rows[: kept_count(len(rows), label, classes, settings)] for label, rows in enumerate(by_class)]
     return np.sort(np.concatenate(kept))
 
 
@@ -212,10 +212,10 @@ def _stack(listing: Listing, rows: np.ndarray) -> np.ndarray:
     return stacked
 
 
-def _check_lengths(found: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
-    if found != expected:
+def _check_lengths(shape: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
+    if shape != expected:
         raise InputError(
-            f"{where} has {found[-1]} steps in {found[0]} channel(s), but {expected[-1]} in {expected[0]} came before; "
+            f"{where} has {shape[-1]} steps in {shape[0]} channel(s), but {expected[-1]} in {expected[0]} came before; "
             f"cut or fill all series to one length"
         )
 
@@ -260,9 +260,9 @@ def _alike(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return train, test
 
 
-def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
-    if found[-2:] != expected[-2:]:
+def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
+    if shape[-2:] != expected[-2:]:
         raise InputError(
-            f"{where} has {found[-1]}x{found[-2]} pixels per image, but {expected[-1]}x{expected[-2]} came before; "
+            f"{where} has {shape[-1]}x{shape[-2]} pixels per image, but {expected[-1]}x{expected[-2]} came before; "
             f"set data.size to bring all images to one size"
         )

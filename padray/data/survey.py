@@ -108,26 +108,26 @@ class SurveySummary:
     next: Sequence[str]
 
 
-def look(path: str, told: DataSettings) -> Survey:
+def look(path: str, known: DataSettings) -> Survey:
     """Find out what lies at `path`.
 
     Args:
-        told: what the user knows of it; the rest is found out.
+        known: what the user knows of it; the rest is found out.
 
     Raises:
         InputError: nothing that padray reads, or not told apart from something else; one class; damaged samples.
         InfrastructureError: more than this machine's memory holds.
     """
     with within_memory(f"the dataset {shown(path)}", sources.REMEDY):
-        return _look(path, told)
+        return _look(path, known)
 
 
-def _look(path: str, told: DataSettings) -> Survey:
+def _look(path: str, known: DataSettings) -> Survey:
     root = Path(os.path.abspath(expanded(path, "PATH")))  # links are kept: they are names that the user chose
     if not is_utf8(str(root)):
         raise InputError(f"PATH {shown(root)} is not UTF-8, as settings are; rename it, or link to it")
-    settings = told.model_copy(update={"path": str(root)})
-    if "dataset" not in told.model_fields_set:
+    settings = known.model_copy(update={"path": str(root)})
+    if "dataset" not in known.model_fields_set:
         settings = settings.model_copy(update={"dataset": _dataset(root, settings)})
     settings = _with_columns(settings)
     train, test, names = sources.listed(settings)
@@ -146,14 +146,14 @@ def _dataset(root: Path, settings: DataSettings) -> str:
     try:
         locate(settings.model_copy(update={"dataset": slug}))
     except InputError:
-        found = [name for name in fetched.FOLDERS if fetched.find(root, name)]
-        if len(found) > 1:
+        names = [name for name in fetched.FOLDERS if fetched.find(root, name)]
+        if len(names) > 1:
             raise InputError(
-                f"{shown(root)} holds {' and '.join(found)}; say which one is meant: --set data.dataset={found[0]}"
+                f"{shown(root)} holds {' and '.join(names)}; say which one is meant: --set data.dataset={names[0]}"
             ) from None
-        if not found:
+        if not names:
             raise
-        return found[0]
+        return names[0]
     return slug
 
 
@@ -167,14 +167,14 @@ def _with_columns(settings: DataSettings) -> DataSettings:
         return settings
     name = shown(source.train[0].name)
     schema = parquet.schema_of(source.train[0], name)
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     known = (*IMAGE_COLUMNS, SERIES_COLUMN)
     if settings.image_column is None and not any(column in schema.names for column in known):
         coded = [field.name for field in schema if columns.is_coded(field.type)]
-        found |= {"image_column": coded[0]} if len(coded) == 1 else {}
+        chosen |= {"image_column": coded[0]} if len(coded) == 1 else {}
     if settings.label_column is None and not any(column in schema.names for column in LABEL_COLUMNS):
-        found["label_column"] = _label_column(schema, name)
-    return settings.model_copy(update=found)
+        chosen["label_column"] = _label_column(schema, name)
+    return settings.model_copy(update=chosen)
 
 
 def _label_column(schema: pa.Schema, name: str) -> str:
@@ -212,10 +212,10 @@ def _sized(
     channels = max(shape[0] for shape in shapes)
     sizes = {shape[1:] for shape in shapes}
     sides = [side for size in sizes for side in size]
-    found = (len(sizes), min(sides), max(sides))
+    counted = (len(sizes), min(sides), max(sides))
     if settings.size is None and len(sizes) == 1 and max(sides) <= MOST_PIXELS:
-        return settings, (channels, *next(iter(sizes))), found
+        return settings, (channels, *next(iter(sizes))), counted
     shorter = sorted(min(shape[1:]) for shape in shapes.elements())
     usual = shorter[len(shorter) // 2]
     size = settings.size or next((side for side in SIDES if usual >= 0.75 * side), 4)
-    return settings.model_copy(update={"size": size}), (channels, size, size), found
+    return settings.model_copy(update={"size": size}), (channels, size, size), counted

@@ -39,10 +39,12 @@ class Deferred(Mapping[str, Tensor]):
 
     @cached_property
     def _tensors(self) -> Mapping[str, Tensor]:
-        found = self._read()
-        if set(found) != set(self._names):
-            raise InputError(f"this object must hold the tensors {self._names} of a preprocessing, not {tuple(found)}")
-        return found
+        tensors = self._read()
+        if set(tensors) != set(self._names):
+            raise InputError(
+                f"this object must hold the tensors {self._names} of a preprocessing, not {tuple(tensors)}"
+            )
+        return tensors
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -104,8 +106,8 @@ class Preprocessing:
 
     def meta(self) -> dict[str, Any]:
         """The kind, for zca eps, and the content unless it is images; plain JSON values."""
-        found = {"kind": self.kind} if self.eps is None else {"kind": self.kind, "eps": self.eps}
-        return found if self.content == "image" else {**found, "content": self.content}
+        header = {"kind": self.kind} if self.eps is None else {"kind": self.kind, "eps": self.eps}
+        return header if self.content == "image" else {**header, "content": self.content}
 
     @property
     def is_large(self) -> bool:
@@ -119,10 +121,10 @@ class Preprocessing:
             return self.known_digest
         named = sorted(self.values.items())
         about = [[name, str(value.dtype), list(value.shape)] for name, value in named]
-        found = hashlib.sha256(json.dumps(about).encode())
+        digest = hashlib.sha256(json.dumps(about).encode())
         for _, value in named:
-            found.update(value.contiguous().numpy().data.cast("B"))
-        return found.hexdigest()
+            digest.update(value.contiguous().numpy().data.cast("B"))
+        return digest.hexdigest()
 
     @classmethod
     def from_tensors(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Preprocessing":

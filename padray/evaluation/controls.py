@@ -30,12 +30,12 @@ def choosing_samples(labels_N: torch.Tensor, classes: int, seed: int) -> torch.T
 
     `CHOOSING` of each class and at least one: as many as `data.validation` would hold out by default.
     """
-    found = []
+    chosen = []
     for label in range(classes):
         ids = (labels_N == label).nonzero().flatten()
         order = torch.randperm(len(ids), generator=generator(seed, "evaluation", "choosing", label))
-        found.append(ids[order[: held_count(len(ids), CHOOSING)]])
-    return torch.cat(found).sort().values
+        chosen.append(ids[order[: held_count(len(ids), CHOOSING)]])
+    return torch.cat(chosen).sort().values
 
 
 def softened(samples: Samples, logits_EMK: torch.Tensor) -> Samples:

@@ -35,8 +35,8 @@ def import_experts(context: Context, source: str) -> ImportedExperts:
     Raises:
         InputError: the files are missing or hostile, or do not fit the network, the dataset or `experts.epochs`.
     """
-    found = sorted((foreign.digest(path), path) for path in foreign.find_buffers(source))
-    digests = {path: digest for digest, path in found}
+    pairs = sorted((foreign.digest(path), path) for path in foreign.find_buffers(source))
+    digests = {path: digest for digest, path in pairs}
     imported = hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()
     config = _as_imported(context.config, imported)
     context = replace(context, config=config)
@@ -70,14 +70,14 @@ def _use(overrides: Sequence[str]) -> str:
 
 def _all_or_none(folder: Folder, given: Iterable[StoredObject]) -> list[StoredObject]:
     """The shards as they are stored; where one of them is refused, none of the new ones stays."""
-    before, made = set(folder.keys()), list[StoredObject]()
+    before, objects = set(folder.keys()), list[StoredObject]()
     try:
-        made += given
+        objects += given
     except InputError:
         for key in set(folder.keys()) - before:
             folder.location.delete(key)
         raise
-    return made
+    return objects
 
 
 def _as_imported(config: Config, imported: str) -> Config:
@@ -108,7 +108,7 @@ class _Importer:
             )
         self.spans = spans_of(network)
         self.dtype = decide(self.config.compute).dtype
-        self.made = 0
+        self.count = 0
 
     def shards(self, place: int, path: Path, digests: dict[Path, str]) -> Iterator[StoredObject]:
         """The experts of one file, each stored as it is asked for."""
@@ -128,8 +128,8 @@ class _Importer:
         self.context.notify(Progress("import", place + 1, len(digests), path.name))
 
     def _put(self, theta_EP: torch.Tensor, origin: dict[str, Any]) -> StoredObject:
-        unit = f"expert-{self.made:04d}"
-        self.made += 1
+        unit = f"expert-{self.count:04d}"
+        self.count += 1
         facts = {
             "network": self.config.network.model_dump(mode="json"),
             "epochs": len(theta_EP) - 1,

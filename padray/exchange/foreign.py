@@ -39,8 +39,8 @@ def find_set(source: str) -> SetFiles:
         InputError: there is none, there are several of which none is the best, or its labels are missing.
     """
     folder, names = _look(source)
-    found = [match for match in map(_IMAGES.match, names) if match]
-    best = [match for match in found if match["which"] == "best"] or found
+    matches = [match for match in map(_IMAGES.match, names) if match]
+    best = [match for match in matches if match["which"] == "best"] or matches
     if len(best) != 1:
         several = f"several ({', '.join(sorted(match[0] for match in best)[:4])}): name one of them"
         raise InputError(
@@ -56,10 +56,10 @@ def find_set(source: str) -> SetFiles:
 def find_buffers(source: str) -> list[Path]:
     """The `replay_buffer_{n}.pt` of a folder, or the one file. Raises InputError if there is none."""
     folder, names = _look(source)
-    found = [folder / name for name in names if _BUFFER.match(name)]
-    if not found:
+    paths = [folder / name for name in names if _BUFFER.match(name)]
+    if not paths:
         raise InputError(f"{shown(source)} holds no replay_buffer_NUMBER.pt")
-    return found
+    return paths
 
 
 def _look(source: str) -> tuple[Path, list[str]]:

@@ -18,8 +18,8 @@ def _of_formats(name: str) -> "Callable[[], Write]":
     def write() -> Write:
         from padray.exchange import formats
 
-        found: Write = getattr(formats, name)
-        return found
+        writer: Write = getattr(formats, name)
+        return writer
 
     return write
 

@@ -27,16 +27,16 @@ class Exported:
     reused: bool
 
 
-def export_set(location: Location, found: tuple[str, Manifest], layout: str, destination: str) -> Exported:
+def export_set(location: Location, artefact: tuple[str, Manifest], layout: str, destination: str) -> Exported:
     """Write a stored set in a layout.
 
     Args:
-        found: the set's folder in the storage, and its manifest.
+        artefact: the set's folder in the storage, and its manifest.
 
     Raises:
         InputError: the layout is unknown, or the destination holds other files or cannot be written.
     """
-    path, manifest = found
+    path, manifest = artefact
     place = _place(destination)
     try:
         iterations = int(manifest.settings["distill"]["iterations"])

@@ -92,10 +92,10 @@ def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Te
     if files.lr is not None:
         content = foreign.load(files.lr)
         number = isinstance(content, float)
-        found = torch.tensor(content, dtype=torch.float64) if number else foreign.tensor(content, files.lr.name)
-        if found.dtype == torch.bool or found.is_complex():
-            raise InputError(f"{files.lr.name} must hold one positive number (got {foreign.type_name(found)})")
-        lr = foreign.converted(found, torch.float64, files.lr.name).reshape(-1)
+        value = torch.tensor(content, dtype=torch.float64) if number else foreign.tensor(content, files.lr.name)
+        if value.dtype == torch.bool or value.is_complex():
+            raise InputError(f"{files.lr.name} must hold one positive number (got {foreign.type_name(value)})")
+        lr = foreign.converted(value, torch.float64, files.lr.name).reshape(-1)
     elif options.lr is not None:
         lr = torch.tensor([options.lr], dtype=torch.float64)
     else:

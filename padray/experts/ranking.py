@@ -72,10 +72,10 @@ def _check_scores(scores_n: np.ndarray, name: str, dataset: Dataset) -> np.ndarr
             f"{name} holds floats of shape {scores_n.shape}, but the dataset has {_files(dataset)} training files "
             f"(after data.limit_per_class and data.imbalance); scores are one float for each of them"
         )
-    found: np.ndarray = scores_n.astype(np.float64)
-    if not np.isfinite(found).all():
-        raise InputError(f"{name} has a score that is not finite, of sample {int(np.argmin(np.isfinite(found)))}")
-    return found
+    scores: np.ndarray = scores_n.astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise InputError(f"{name} has a score that is not finite, of sample {int(np.argmin(np.isfinite(scores)))}")
+    return scores
 
 
 def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
@@ -86,7 +86,7 @@ def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
             f"a class) with a row for each class"
         )
     places = np.broadcast_to(np.arange(order.shape[-1], dtype=np.float64), order.shape)
-    found = _by_id(order.ravel(), places.ravel(), name, dataset)
+    ranks = _by_id(order.ravel(), places.ravel(), name, dataset)
     if order.ndim == 2:
         classes = dataset.labels.numpy()[order]
         wrong = np.argwhere(classes != np.arange(dataset.classes)[:, None])
@@ -96,7 +96,7 @@ def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
                 f"{name}: row {row} lists sample {order[row, column]}, which is of class {classes[row, column]}; "
                 f"row k holds the samples of class k"
             )
-    return found
+    return ranks
 
 
 def _from_parquet(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
@@ -144,6 +144,6 @@ def _by_id(ids: np.ndarray, scores: np.ndarray, name: str, dataset: Dataset) -> 
     twice = np.bincount(ids.astype(np.int64), minlength=known) > 1
     if twice.any():
         raise InputError(f"{name} lists sample {int(np.argmax(twice))} more than once")
-    found = np.full(known, np.nan)
-    found[ids] = scores
-    return found
+    ordered = np.full(known, np.nan)
+    ordered[ids] = scores
+    return ordered

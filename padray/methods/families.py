@@ -53,18 +53,18 @@ def iterative(settings: DistillSettings, materials: "Materials") -> "Iterative[A
     """The method of these settings, from state to state."""
     from padray.methods.method import Iterative
 
-    made = method_of(settings)(settings, materials)
-    assert isinstance(made, Iterative), f"{settings.family} makes its set from units"
-    return made
+    method = method_of(settings)(settings, materials)
+    assert isinstance(method, Iterative), f"{settings.family} makes its set from units"
+    return method
 
 
 def selective(settings: DistillSettings, materials: "Materials") -> "Selective[Any]":
     """The method of these settings, from units."""
     from padray.methods.method import Selective
 
-    made = method_of(settings)(settings, materials)
-    assert isinstance(made, Selective), f"{settings.family} makes its set in iterations"
-    return made
+    method = method_of(settings)(settings, materials)
+    assert isinstance(method, Selective), f"{settings.family} makes its set in iterations"
+    return method
 
 
 def method_of(settings: DistillSettings) -> "type[Method[Any]]":

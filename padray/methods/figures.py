@@ -51,9 +51,9 @@ class WeightsInfo(NamedTuple):
     @property
     def caption(self) -> str:
         """What the weights did, whose choices made them so, and whether they have collapsed."""
-        told = f" {self.warning}." if self.warning else ""
+        warning = f" {self.warning}." if self.warning else ""
         return (
-            f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %.{told} "
+            f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %.{warning} "
             f"{self.choices} and their learning rate are ours, since the paper leaves them open. Right: the share of "
             f"weights in each bin of log10 |w|."
         )

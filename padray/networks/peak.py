@@ -83,6 +83,6 @@ def look_peak(flat: FlatNetwork, shape: Shape, count: int, dtype: torch.dtype) -
         with torch.no_grad():
             flat.module(images)
 
-    found = peak_of(look)
+    peak = peak_of(look)
     flat.module.train()
-    return found
+    return peak

@@ -102,8 +102,8 @@ class Command:
     @property
     def digest(self) -> str:
         """The same for the same command, typed again."""
-        told = json.dumps([self.name, self.run, self.about], sort_keys=True, default=str)
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        text = json.dumps([self.name, self.run, self.about], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -141,9 +141,9 @@ class _Watched:
     began: float = field(default_factory=time.monotonic)
     before: int = 0
 
-    def told(self, now: float) -> Stage:
-        seconds, made = now - self.began, self.last.done - self.before
-        rate = made / seconds if made > 0 and seconds > 0 else None
+    def stage(self, now: float) -> Stage:
+        seconds, units = now - self.began, self.last.done - self.before
+        rate = units / seconds if units > 0 and seconds > 0 else None
         left = None if rate is None else (self.last.total - self.last.done) / rate
         return Stage(self.last.stage, self.last.done, self.last.total, seconds, rate, left, self.last.text)
 
@@ -160,12 +160,12 @@ class _Heart:
 
     def hear(self, progress: Progress) -> None:
         """Note how far a stage is, and pass it on with who works on it."""
-        told = replace(progress, workers=self._workers())
+        current = replace(progress, workers=self._workers())
         if progress.stage != "machines":  # that is a remark, and no stage
-            watched = self.stages.setdefault(progress.stage, _Watched(told, before=progress.done))
-            watched.last = self.current = told
-        self.shown = told.workers.summary()
-        self.notify(told)
+            watched = self.stages.setdefault(progress.stage, _Watched(current, before=progress.done))
+            watched.last = self.current = current
+        self.shown = current.workers.summary()
+        self.notify(current)
 
     def beat(self) -> None:
         """Write for as long as the command goes on, then what is left of it."""
@@ -214,7 +214,7 @@ class _Heart:
 
     def _content(self) -> bytes:
         now, workers = time.monotonic(), self._workers()
-        stages = tuple(watched.told(now) for watched in list(self.stages.values()))
+        stages = tuple(watched.stage(now) for watched in list(self.stages.values()))
         running = tuple(AtWork(each.unit, each.node, each.seconds) for each in workers.running[:_MOST_SHOWN])
         sign = Sign(
             self.command.run,
@@ -252,8 +252,8 @@ def signs(location: Location) -> list[tuple[Sign, float]]:
 
     Raises InputError if somebody else wrote one.
     """
-    found = []
+    read = []
     for key in location.keys(RUNNING):
         with contextlib.suppress(MissingError):  # its command has just come to its end
-            found.append((_read(location, key), max(0.0, location.age(key))))
-    return sorted(found, key=lambda each: each[1])
+            read.append((_read(location, key), max(0.0, location.age(key))))
+    return sorted(read, key=lambda each: each[1])

@@ -87,11 +87,13 @@ def status_of(location: Location) -> Status:
         InputError: the root holds no storage of padray.
     """
     check_root(location)
-    found = folders(location)
-    unfinished = [_unfinished(location, path, keys) for path, keys in found.items() if f"{path}/{MANIFEST}" not in keys]
+    artefacts = folders(location)
+    unfinished = [
+        _unfinished(location, path, keys) for path, keys in artefacts.items() if f"{path}/{MANIFEST}" not in keys
+    ]
     runs = [_run(sign, age) for sign, age in heartbeat.signs(location)]
     waiting = sorted(unfinished, key=lambda line: line.idle_s)
-    return Status(location.uri, runs, len(found) - len(unfinished), waiting, _taken(location))
+    return Status(location.uri, runs, len(artefacts) - len(unfinished), waiting, _taken(location))
 
 
 def _run(sign: Sign, age: float) -> Run:

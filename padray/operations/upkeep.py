@@ -109,15 +109,15 @@ def verify(location: Location, identifier: str | None, older_than: str | None, n
     """
     limit = None if older_than is None else seconds_of(older_than)
     check_root(location)
-    found = folders(location)
-    chosen = list(found) if identifier is None else [_one(location, identifier)[0]]
+    artefacts = folders(location)
+    chosen = list(artefacts) if identifier is None else [_one(location, identifier)[0]]
     audits, judge = [], Judge(_standing, facts.wrong)
     for place, path in enumerate(chosen):
         notify(Progress("verify", place, len(chosen), path))
-        audits.append(audit(location, path, found[path], judge))
+        audits.append(audit(location, path, artefacts[path], judge))
     notify(Progress("verify", len(chosen), len(chosen)))
-    findings = [(made, finding) for made in audits for finding in made.findings]
-    lines = [_line(location, made, finding, limit) for made, finding in findings]
+    findings = [(checked, finding) for checked in audits for finding in checked.findings]
+    lines = [_line(location, checked, finding, limit) for checked, finding in findings]
     lines += _leftovers(location, None if identifier is None else chosen, limit)
     return Inspection(location, audits, lines)
 
@@ -125,11 +125,11 @@ def verify(location: Location, identifier: str | None, older_than: str | None, n
 def _leftovers(location: Location, chosen: list[str] | None, limit: float | None) -> list[Line]:
     """The writes that are under way, or never came to their end: told apart by their age."""
     try:
-        found = location.leftovers()
+        writes = location.leftovers()
     except InputError as error:  # the right to list them is one of its own
         return [Line(Finding("", location.uri, "unreadable", str(error)), "leaves it: look for yourself", acts=False)]
     lines = []
-    for each in found:
+    for each in writes:
         if chosen is not None and each.key.rsplit("/", 1)[0] not in chosen:
             continue
         name = f"{each.key}?uploadId={each.upload}" if each.upload else each.key
@@ -154,13 +154,13 @@ def _standing(manifest: Manifest, stem: str) -> Standing:
     return "unfinished" if stem.startswith(_TAKEN_UP.get(manifest.stage, ("\0",))) else "orphan"
 
 
-def _line(location: Location, made: Audit, finding: Finding, limit: float | None) -> Line:
+def _line(location: Location, checked: Audit, finding: Finding, limit: float | None) -> Line:
     """A finding with its remedy."""
-    if location.leads_out(made.path):
+    if location.leads_out(checked.path):
         return Line(finding, "leaves it: it lies outside the root, behind a link", acts=False)
     if finding.kind in ("damaged", "missing"):
-        assert made.manifest is not None, "only a manifest says that an object is damaged"
-        return Line(finding, _remedy(made.manifest, _lost(made), finding.key), acts=True)
+        assert checked.manifest is not None, "only a manifest says that an object is damaged"
+        return Line(finding, _remedy(checked.manifest, _lost(checked), finding.key), acts=True)
     if finding.kind == "broken":
         return Line(finding, "removes the manifest; the same command takes up the folder's objects", acts=True)
     if finding.kind == "stranger" and finding.removable:
@@ -183,8 +183,8 @@ def _if_old(location: Location, finding: Finding, limit: float | None) -> Line:
     return Line(finding, "leaves it: it is younger" if young else "removes it", acts=not young)
 
 
-def _lost(made: Audit) -> frozenset[str]:
-    return frozenset(found.key for found in made.findings if found.kind in ("damaged", "missing"))
+def _lost(checked: Audit) -> frozenset[str]:
+    return frozenset(finding.key for finding in checked.findings if finding.kind in ("damaged", "missing"))
 
 
 def _starts_anew(manifest: Manifest, lost: frozenset[str]) -> bool:
@@ -215,12 +215,12 @@ def repair(inspection: Inspection) -> None:
     Raises InputError or InfrastructureError for the first thing that could not be done, once all others are.
     """
     refused: list[InputError | InfrastructureError] = []
-    for made in inspection.audits:
-        lines = [line for line in inspection.lines if line.acts and line.finding.folder == made.path]
-        lost = _lost(made) & {line.finding.key for line in lines}
+    for checked in inspection.audits:
+        lines = [line for line in inspection.lines if line.acts and line.finding.folder == checked.path]
+        lost = _lost(checked) & {line.finding.key for line in lines}
         try:
             if lost:
-                _forget(inspection.location, made, lost)
+                _forget(inspection.location, checked, lost)
         except (InputError, InfrastructureError) as error:
             refused.append(error)
             continue
@@ -244,13 +244,13 @@ def _attempt(inspection: Inspection, line: Line, refused: list[InputError | Infr
         refused.append(error)
 
 
-def _forget(location: Location, made: Audit, lost: frozenset[str]) -> None:
+def _forget(location: Location, checked: Audit, lost: frozenset[str]) -> None:
     """Take objects out of their manifest, before they go, so that none is listed that is not there."""
-    assert made.manifest is not None, "only a manifest says that an object is damaged"
-    folder = Folder(location, made.path, made.manifest.fingerprint)
+    assert checked.manifest is not None, "only a manifest says that an object is damaged"
+    folder = Folder(location, checked.path, checked.manifest.fingerprint)
     manifest = folder.present()  # what has gone since is not listed again
     if manifest is None or _starts_anew(manifest, lost):
-        location.delete(f"{made.path}/{MANIFEST}")
+        location.delete(f"{checked.path}/{MANIFEST}")
     else:
         left = tuple(item for item in manifest.objects if item.key not in lost)
         folder.commit(replace(manifest, objects=left))
@@ -313,9 +313,9 @@ def dependants(location: Location, path: str, manifest: Manifest | InputError | 
     """The folders of the artefacts whose manifests name this one, or a set of it, among their inputs."""
     names = {path[-12:]}
     if isinstance(manifest, Manifest):
-        made = Identity("distill", "", manifest.fingerprint)
+        distillation = Identity("distill", "", manifest.fingerprint)
         iterations = {set_iterations(item.stem) for item in manifest.objects}
-        names |= {set_fingerprint(made, count) for count in iterations if count is not None}
+        names |= {set_fingerprint(distillation, count) for count in iterations if count is not None}
 
     def uses(other: Manifest | InputError) -> bool:
         given = other.inputs.values() if isinstance(other, Manifest) else ()

@@ -43,12 +43,12 @@ def measure(config: Config, known: Known, lines: Sequence[Line], notify: Notify)
     asked = dict.fromkeys(part.task for line in lines if line.left for part in line.parts if part.amount)
     numerics = decide(config.compute)
     calibrator = _Calibrator(config, known, numerics.use(config.compute.allocator), numerics)
-    found: dict[Task, float] = {}
+    paces: dict[Task, float] = {}
     for place, task in enumerate(asked):
         notify(Progress("calibrate", place, len(asked), f"{task.kind} {task.network.label}"))
-        found[task] = calibrator.pace(task)
+        paces[task] = calibrator.pace(task)
     notify(Progress("calibrate", len(asked), len(asked)))
-    return found
+    return paces
 
 
 def pace(line: Line, paces: dict[Task, float]) -> Pace | None:
@@ -157,12 +157,13 @@ class _Calibrator:
 
         def contribute() -> list[Contribution]:
             states = [replace(state, iteration=iteration) for iteration in range(_ITERATIONS)]
-            made = [method.contribute(at, 0, rows[0]) for at in states]
-            assert all(float(one["loss"]) >= 0 for one in made)  # asks the device, so the clock stops when it is done
-            return made
+            contributions = [method.contribute(at, 0, rows[0]) for at in states]
+            # Asks the device, so the clock stops when it is done.
+            assert all(float(one["loss"]) >= 0 for one in contributions)
+            return contributions
 
-        made = contribute()
-        step_s = self._median(lambda: method.step(state, made[:1] * method.count))
+        contributions = contribute()
+        step_s = self._median(lambda: method.step(state, contributions[:1] * method.count))
         both_s = self._median(contribute)
         return float(step_s + method.count * both_s / _ITERATIONS * times)
 

@@ -111,11 +111,11 @@ class Chain:
 
     def held(self, samples: int) -> "Held":
         """Of the stored dataset, and of its preprocessed samples: on CPUs what is large is mapped by all workers."""
-        stored, made = self.dataset_bytes, self.sample_bytes(samples)
+        stored, preprocessed = self.dataset_bytes, self.sample_bytes(samples)
         shared = stored if stored >= shelf.LEAST else 0
-        if made >= shelf.LEAST and decide(self.config.compute).device == "cpu":
-            shared += made
-        return Held(stored + made - shared, shared)
+        if preprocessed >= shelf.LEAST and decide(self.config.compute).device == "cpu":
+            shared += preprocessed
+        return Held(stored + preprocessed - shared, shared)
 
     @property
     def dataset_bytes(self) -> int:

@@ -32,15 +32,15 @@ def lines(chain: Chain) -> list[Line]:
         InputError: imported experts are not there.
     """
     config = chain.config
-    found = [data(chain)]
+    parts = [data(chain)]
     if config.needs_scores:
-        found.append(scores(chain))
+        parts.append(scores(chain))
     if config.distill.needs_experts:
-        found.append(experts(chain))
-    found.append(distillation(chain))
+        parts.append(experts(chain))
+    parts.append(distillation(chain))
     if config.evaluation.protocol == "teacher":
-        found.append(teacher(chain))
-    return found + cells(chain, evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts))
+        parts.append(teacher(chain))
+    return parts + cells(chain, evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts))
 
 
 def data(chain: Chain) -> Line:

@@ -91,10 +91,10 @@ def know(settings: DataSettings, stored: DatasetFacts | None) -> Known:
         )
     if _is_published(settings):
         return _published(settings)
-    found = outline(settings)
+    outlined = outline(settings)
     source = "what is built in" if is_built_in(settings) else f"the files in {settings.path}"
-    names, content = found.class_names, found.content
-    return _split(settings, Known(found.shape, names, found.kept, 0, found.test, content, source))
+    names, content = outlined.class_names, outlined.content
+    return _split(settings, Known(outlined.shape, names, outlined.kept, 0, outlined.test, content, source))
 
 
 def _is_published(settings: DataSettings) -> bool:

@@ -132,6 +132,6 @@ def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool
             rehearsed.note,
         ),
     ]
-    found = [text for applies, text in rules if applies]
+    sentences = [text for applies, text in rules if applies]
     shares = config.search.space and config.distill.needs_experts and config.experts.imported is None
-    return [*found, search.note(chain)] if shares else found
+    return [*sentences, search.note(chain)] if shares else sentences

@@ -74,12 +74,12 @@ def _makes_defaults(search: _Search) -> bool:
 
 def _added(search: _Search) -> list[Line]:
     chain = search.chain
-    found = []
+    shared = []
     if any(one.needs_scores for one in search.configs(_possible(chain.config.search.space) or [{}])):
-        found.append(_shared(search, _scores_of, costs.scores))
+        shared.append(_shared(search, _scores_of, costs.scores))
     if chain.config.distill.needs_experts and chain.config.experts.imported is None:
-        found.append(_shared(search, _experts_of, costs.experts))
-    return [line for line in found if line.units] + [_trials(search), *_best(search)]
+        shared.append(_shared(search, _experts_of, costs.experts))
+    return [line for line in shared if line.units] + [_trials(search), *_best(search)]
 
 
 def _scores_of(config: Config, data: Identity) -> Identity | None:

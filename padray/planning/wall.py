@@ -121,9 +121,9 @@ def _line(name: str, run: "_Run", priced: bool) -> NodeLine:
 def _middle(stages: Sequence[Stage], setting: Setting) -> tuple[Outcome, Setting]:
     """The simulation; where nodes are lost, that of several whose time is the median."""
     runs = _RUNS if math.isfinite(setting.fleet.life_s) else 1
-    found = [(simulate(stages, at), at) for at in (replace(setting, seed=seed) for seed in range(runs))]
-    middle = statistics.median(outcome.seconds for outcome, _ in found)
-    return next(one for one in found if one[0].seconds == middle)
+    runs_made = [(simulate(stages, at), at) for at in (replace(setting, seed=seed) for seed in range(runs))]
+    middle = statistics.median(outcome.seconds for outcome, _ in runs_made)
+    return next(one for one in runs_made if one[0].seconds == middle)
 
 
 @dataclass(frozen=True)
@@ -137,17 +137,17 @@ class _Run:
     def stages(self) -> list[Stage]:
         """The stages in the order in which they are made: a search comes before the chain of its defaults."""
         own = [(line, pace) for line, pace in self.lines.chain if line.left and pace]
-        made = {stage: self._made(stage, own) for stage in ("scores", "experts")}
-        first = tuple(one for one in made.values() if one.units)
+        units_of = {stage: self._actors(stage, own) for stage in ("scores", "experts")}
+        first = tuple(one for one in units_of.values() if one.units)
         search = self._search(first)
-        found: list[Stage] = [search] if search else []
+        stages: list[Stage] = [search] if search else []
         if not (search and search.sets == (first,)):
-            found += first
-        found += [self._group(line, pace, "distill") for line, pace in own if line.stage == "distill"]
+            stages += first
+        stages += [self._group(line, pace, "distill") for line, pace in own if line.stage == "distill"]
         cells = [*own, *((line, pace) for line, pace in self.lines.search if line.left and pace)]
         teachers = [one for one in cells if one[0].stage == "evaluate" and one[0].amount("teacher")]
         others = [one for one in cells if one[0].stage == "evaluate" and not one[0].amount("teacher")]
-        return [*found, *(self._made("evaluate", part) for part in (teachers, others) if part)]
+        return [*stages, *(self._actors("evaluate", part) for part in (teachers, others) if part)]
 
     @property
     def _start(self) -> Start:
@@ -162,7 +162,7 @@ class _Run:
                 units += drawn(seconds, math.ceil(line.left), line.unit_bytes, place)
         return tuple(units)
 
-    def _made(self, stage: str, lines: Timed) -> Actors:
+    def _actors(self, stage: str, lines: Timed) -> Actors:
         alike = [one for one in lines if one[0].stage == stage]
         return Actors(stage, self._units(alike), self.chain.config.cluster.max_actors, self._start)
 
@@ -185,12 +185,12 @@ class _Run:
             return None
         (line, pace), config = trials[0], self.chain.config
         sizes = {"scores": config.scores.networks, "experts": config.experts.count}
-        made = {stage: self._made(stage, self.lines.search) for stage in sizes}
-        count = max(math.ceil(len(made[stage].units) / size) for stage, size in sizes.items())
+        units_of = {stage: self._actors(stage, self.lines.search) for stage in sizes}
+        count = max(math.ceil(len(units_of[stage].units) / size) for stage, size in sizes.items())
         sets = [
             tuple(
                 replace(one, name=f"{stage} {k}", units=one.units[k * size : (k + 1) * size])
-                for (stage, size), one in zip(sizes.items(), made.values(), strict=True)
+                for (stage, size), one in zip(sizes.items(), units_of.values(), strict=True)
                 if one.units[k * size : (k + 1) * size]
             )
             for k in range(count)

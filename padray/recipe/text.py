@@ -22,7 +22,7 @@ UNEVEN = 1.5  # largest over smallest class from which balanced accuracy decides
 Line = tuple[str, Any, str]  # setting, value, what it means
 
 
-def told(overrides: tuple[str, ...]) -> DataSettings:
+def known(overrides: tuple[str, ...]) -> DataSettings:
     """What the user says of the data. Raises InputError for anything else."""
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -213,13 +213,13 @@ def _evaluation(plan: Plan) -> list[Line]:
 def _filters(plan: Plan) -> str:
     scores = {"networks": 3, "epochs": 8, "lr": plan.lr, "batch": plan.batch, "augment": plan.augment}
     schedule = {"initial_ratio": 0.75, "addition_end_epoch": plan.epochs // 3}
-    told = _comment(
+    comment = _comment(
         "PAD's first filter: the experts begin with the easier three quarters of each class, as scoring networks rank "
         "them. The second one leaves shallow parameters out: `selection: {strategy: depth, ratio: 0.25}` in distill."
     )
     lines = ["schedule: " + _yaml(schedule), "scores:", f"  network: {_yaml(plan.architecture)}"]
     lines += [f"  {key}: {_yaml(value)}" for key, value in scores.items()]
-    return told + "".join(f"# {line}\n" for line in lines)
+    return comment + "".join(f"# {line}\n" for line in lines)
 
 
 # -- YAML

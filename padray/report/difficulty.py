@@ -51,10 +51,10 @@ class ScheduleInfo(NamedTuple):
     @property
     def caption(self) -> str:
         """The counts where the schedule turns, and what ranked the samples."""
-        told = ", ".join(f"{self.counts[epoch]:,.0f} in epoch {epoch}" for epoch in self.turns)
+        counts = ", ".join(f"{self.counts[epoch]:,.0f} in epoch {epoch}" for epoch in self.turns)
         by = f"{self.method} over {self.networks} network{'s' * (self.networks > 1)}"
         ranked = "a ranking from a file" if self.method == "file" else by
-        return f"Of {self.total:,} training samples, ranked within each class by {ranked}: {told}."
+        return f"Of {self.total:,} training samples, ranked within each class by {ranked}: {counts}."
 
 
 def schedule_info(difficulty: Difficulty) -> ScheduleInfo:
@@ -149,8 +149,8 @@ def correlation(values_DN: Floats) -> Floats:
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     lengths = np.sqrt((centred**2).sum(axis=1, keepdims=True))
     unit = np.divide(centred, lengths, out=np.full_like(centred, np.nan), where=lengths > 0)
-    found: Floats = unit @ unit.T
-    return found
+    matrix_DD: Floats = unit @ unit.T
+    return matrix_DD
 
 
 def _within_classes(scores_DN: Floats, labels_N: Floats) -> Floats:
@@ -158,9 +158,9 @@ def _within_classes(scores_DN: Floats, labels_N: Floats) -> Floats:
     total, weight = np.zeros((len(scores_DN), len(scores_DN))), np.zeros((len(scores_DN), len(scores_DN)))
     for label in np.unique(labels_N):
         members = labels_N == label
-        found = correlation(scores_DN[:, members])
-        total += np.nan_to_num(found) * members.sum()
-        weight += np.isfinite(found) * members.sum()
+        matrix_DD = correlation(scores_DN[:, members])
+        total += np.nan_to_num(matrix_DD) * members.sum()
+        weight += np.isfinite(matrix_DD) * members.sum()
     return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
 
 
@@ -169,10 +169,10 @@ def _agreement(part: _Part) -> Floats | None:
     half = len(part.scores_SDN) // 2
     if not half or not len(part.labels_N):
         return None
-    found = []
+    rows = []
     for judges, failing in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
         share_N = part.wrong_SN[failing].mean(axis=0)
         if share_N.min() < share_N.max():
             scores_DN = part.scores_SDN[judges].mean(axis=0)
-            found.append(correlation(np.vstack([scores_DN, share_N]))[-1, :-1])
-    return np.mean(found, axis=0) if found else None
+            rows.append(correlation(np.vstack([scores_DN, share_N]))[-1, :-1])
+    return np.mean(rows, axis=0) if rows else None

@@ -68,8 +68,8 @@ def images_info(synthetic: SyntheticSet) -> ImagesInfo:
         mean = learned.labels.double().softmax(dim=1).view(len(names), ipc, -1).mean(dim=1)
         labels = mean[:classes].numpy()
     if content != "image":
-        found, rule = values.shown_values(synthetic)
-        shown = found.reshape(len(names), ipc, *found.shape[1:])[:classes, :MAX_IMAGES]
+        pixels, rule = values.shown_values(synthetic)
+        shown = pixels.reshape(len(names), ipc, *pixels.shape[1:])[:classes, :MAX_IMAGES]
         return ImagesInfo(shown, labels, names[:classes], names, ipc, 0.0, rule, content)
     shown, at_bounds = _pixels(synthetic, classes)
     return ImagesInfo(shown, labels, names[:classes], names, ipc, at_bounds, _SPACES[synthetic.preprocessing.kind])
@@ -161,9 +161,9 @@ def running_median(values: Floats, window: int) -> Floats:
     half = window // 2
     padded = np.pad(values, half, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, window)
-    found, there = np.full(len(values), np.nan), ~np.isnan(around).all(axis=1)
-    found[there] = np.nanmedian(around[there], axis=1)
-    return found
+    medians, there = np.full(len(values), np.nan), ~np.isnan(around).all(axis=1)
+    medians[there] = np.nanmedian(around[there], axis=1)
+    return medians
 
 
 class Point(NamedTuple):

@@ -101,32 +101,32 @@ def pictures(subject: Subject) -> dict[str, Picture]:
     def both(stem: str, alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
         return Picture(stem, alt, caption, draw(LIGHT), draw(DARK))
 
-    found = [
+    drawn = [
         both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
         both("images", f"The distilled {subject.noun}s", images.caption, partial(figures.draw_images, images)),
     ]
     if history:  # a set that was put together from units has none
         left_out = method_of(distill).left_out(distill)
         loss = info.loss_info(history, facts["iteration"], facts["validation_accuracy"], left_out, metric)
-        found.append(both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)))
+        drawn.append(both("loss", "Loss and accuracy over iterations", loss.caption, partial(figures.draw_loss, loss)))
     for figure in subject.own_figures:
         draw = partial(figures.DRAWINGS[type(figure.info)], figure.info)
-        found.append(both(figure.stem, figure.alt, figure.info.caption, draw))
+        drawn.append(both(figure.stem, figure.alt, figure.info.caption, draw))
     if subject.search is not None:
         trials, shares = search.history_info(subject.search), search.importance_info(subject.search)
         draw = partial(search_figures.draw_history, trials)
-        found.append(both("trials", "Validation accuracy of every trial", trials.caption, draw))
+        drawn.append(both("trials", "Validation accuracy of every trial", trials.caption, draw))
         if shares is not None:
             draw = partial(search_figures.draw_importances, shares)
-            found.append(both("importances", "How much each parameter matters", shares.caption, draw))
+            drawn.append(both("importances", "How much each parameter matters", shares.caption, draw))
     if subject.difficulty is not None:
         seen, scored = difficulty.schedule_info(subject.difficulty), difficulty.agreement_info(subject.difficulty)
         draw = partial(difficulty_figures.draw_schedule, seen)
-        found.append(both("schedule", "Training samples in each epoch", seen.caption, draw))
+        drawn.append(both("schedule", "Training samples in each epoch", seen.caption, draw))
         if scored is not None:
             draw = partial(difficulty_figures.draw_agreement, scored)
-            found.append(both("difficulty", "Agreement of the difficulty scores", scored.caption, draw))
-    return {picture.stem: picture for picture in found}
+            drawn.append(both("difficulty", "Agreement of the difficulty scores", scored.caption, draw))
+    return {picture.stem: picture for picture in drawn}
 
 
 def render(subject: Subject, drawn: dict[str, Picture]) -> str:
@@ -239,11 +239,11 @@ def _shown(row: Row, balanced: bool) -> _Shown:
 
 def _experts(subject: Subject) -> str:
     """What the experts know that the set was matched with."""
-    found = [100 * value for value in subject.experts]
-    if not found:
+    percents = [100 * value for value in subject.experts]
+    if not percents:
         return ""
-    middle = f"between {min(found):.1f} and {max(found):.1f} %" if len(found) > 1 else f"{found[0]:.1f} %"
-    return f"The {len(found)} experts it was matched with reach {middle} on the validation split."
+    middle = f"between {min(percents):.1f} and {max(percents):.1f} %" if len(percents) > 1 else f"{percents[0]:.1f} %"
+    return f"The {len(percents)} experts it was matched with reach {middle} on the validation split."
 
 
 def _sizes(subject: Subject) -> list[tuple[str, str, int]]:

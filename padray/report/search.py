@@ -119,11 +119,12 @@ def history_info(summary: SearchSummary) -> HistoryInfo:
 
 def _history_caption(summary: SearchSummary) -> str:
     n = summary.config.search.seeds
-    told = f"Each dot: a trial's mean over {n} networks, its bar their standard deviation. The line: the best so far. "
+    caption = f"Each dot: a trial's mean over {n} networks, its bar their standard deviation. "
+    caption += "The line: the best so far. "
     if counts(summary.trials)["stopped"]:
-        told += "Hollow dots: trials that were stopped early, at their last value. "
+        caption += "Hollow dots: trials that were stopped early, at their last value. "
     failed = failures(summary.trials)
-    return told + (" ".join(failed) if failed else "No trial failed.")
+    return caption + (" ".join(failed) if failed else "No trial failed.")
 
 
 def failures(trials: Sequence[TrialLine]) -> list[str]:
@@ -132,11 +133,11 @@ def failures(trials: Sequence[TrialLine]) -> list[str]:
     for trial in trials:
         if trial.state == "failed":
             by_reason.setdefault(shareable(trial.reason) or "no reason was recorded", []).append(trial.number)
-    found = [f"Trial{'s' * (len(n) > 1)} {listed(n)} failed: {why.rstrip('.')}." for why, n in by_reason.items()]
-    if len(found) <= _MOST_REASONS:
-        return found
+    sentences = [f"Trial{'s' * (len(n) > 1)} {listed(n)} failed: {why.rstrip('.')}." for why, n in by_reason.items()]
+    if len(sentences) <= _MOST_REASONS:
+        return sentences
     rest = sum(map(len, list(by_reason.values())[_MOST_REASONS:]))
-    return [*found[:_MOST_REASONS], f"{rest} more failed for other reasons; the table tells."]
+    return [*sentences[:_MOST_REASONS], f"{rest} more failed for other reasons; the table tells."]
 
 
 def shareable(text: str) -> str:
@@ -221,21 +222,21 @@ class Comparison(NamedTuple):
 
 def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]:
     """Network by network, where both were evaluated."""
-    found = []
+    pairs = []
     for name in dict.fromkeys(row.architecture for row in best):
         own, other = words.find(best, name, "distilled"), words.find(default, name, "distilled")
         if own is not None and other is not None:
-            found.append(Comparison(name, own, other, words.between(own, other)))
-    return found
+            pairs.append(Comparison(name, own, other, words.between(own, other)))
+    return pairs
 
 
-def verdict(found: Sequence[Comparison], summary: SearchSummary) -> str:
+def verdict(pairs: Sequence[Comparison], summary: SearchSummary) -> str:
     """Whether the search was worth it, plainly: on the network that it searched with, then on the others."""
-    if not found:
+    if not pairs:
         return "No network was trained on both sets, so nothing says what the search was worth."
     if summary.winner.parameters == {name: summary.defaults[name] for name in summary.winner.parameters}:
         return "The best trial's settings are the defaults: the search found nothing better."
-    first, *others = found
+    first, *others = pairs
     return (
         f"On {first.architecture} the best settings reach {words.accuracy(first.best)}, the defaults "
         f"{words.accuracy(first.default)}: {_outcome(first.difference)}. "

@@ -79,10 +79,10 @@ def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "imag
 def verdict(rows: Sequence[Row], noun: str = "image") -> str:
     """Whether the set beats its control, plainly; on its own network and then on the others."""
     names = list(dict.fromkeys(row.architecture for row in rows))
-    found = [d for d in (difference(rows, name) for name in names) if d is not None]
-    if not found:
+    differences = [d for d in (difference(rows, name) for name in names) if d is not None]
+    if not differences:
         return f"No control was run, so nothing says whether the set is better than real {noun}s."
-    first, *others = found
+    first, *others = differences
     if not first.known:
         says = f"The difference to the control is {first.text} points, but with one network its spread is not known."
     elif not first.clear:
@@ -185,12 +185,12 @@ def _taught(config: Config, has_validation: bool) -> str:
 def settings(config: Config) -> list[tuple[str, str, str]]:
     """Every setting as (key, value, default); where the storage is, is not a setting of the result."""
     defaults = dict(loading.effective(Config()))
-    found = []
+    lines = []
     for key, value in loading.effective(config):
         if not key.startswith("storage."):
             default = json.dumps(defaults[key]) if key in defaults else "none"
-            found.append((key, _shown(config, key, value), default))
-    return found
+            lines.append((key, _shown(config, key, value), default))
+    return lines
 
 
 def _shown(config: Config, key: str, value: Any) -> str:

@@ -35,7 +35,7 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
         execution_of(decide(config.compute), bf16=False),
     )  # fmt: skip
     accuracies = validation_accuracies(learned, config.network, dataset, judging)
-    values = tuple(found or 0.0 for found in accuracies)  # no set is worse than one on which networks diverge
+    values = tuple(accuracy or 0.0 for accuracy in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)
     reason = f"{lost} of {len(values)} networks diverged on its set, which counts as 0 %" if lost else ""
     sha256 = stored.set_object(folder.require(), iterations).sha256

@@ -68,34 +68,34 @@ def sampler(settings: SearchSettings, seed: int, so_far: int) -> optuna.samplers
 
 def study(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -> optuna.Study:
     """The study of these trials, in memory."""
-    made = optuna.create_study(direction="maximize", sampler=sampler(settings, seed, len(records)))
+    optuna_study = optuna.create_study(direction="maximize", sampler=sampler(settings, seed, len(records)))
     for record in sorted(records, key=lambda record: record.number):
-        made.add_trial(frozen(record, settings.space))
-    return made
+        optuna_study.add_trial(frozen(record, settings.space))
+    return optuna_study
 
 
 def starts(config: Config) -> list[Parameters]:
     """What the first trials try: the configuration itself, as far as it lies in the space, then `search.start`."""
     known, space = dict(loading.effective(config)), config.search.space
     own = {name: known[name] for name, spec in space.items() if name in known and spec.holds(known[name])}
-    found: list[Parameters] = []
+    starting: list[Parameters] = []
     for given in (own, *config.search.start):
         chosen: Parameters = {}
         for name, spec in space.items():
             if name in given and spec.applies(chosen):
                 chosen[name] = float(given[name]) if spec.type == "float" else given[name]
-        if chosen not in found:
-            found.append(chosen)
-    return found
+        if chosen not in starting:
+            starting.append(chosen)
+    return starting
 
 
 def parameters_of(config: Config, number: int, records: Sequence[TrialRecord]) -> Parameters:
     """What trial `number` tries, where `records` are all those before it."""
     settings, first = config.search, starts(config)
-    made = study(settings, records, config.seed_of("search"))
+    asked = study(settings, records, config.seed_of("search"))
     if number < len(first):
-        made.enqueue_trial(first[number], user_attrs={_GIVEN: list(first[number])})
-    return suggest(made.ask(), settings.space)
+        asked.enqueue_trial(first[number], user_attrs={_GIVEN: list(first[number])})
+    return suggest(asked.ask(), settings.space)
 
 
 def suggest(trial: optuna.Trial, space: dict[str, ParameterSpec]) -> Parameters:

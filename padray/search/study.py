@@ -45,11 +45,11 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     config = context.config
     check(config)
     began = time.monotonic()
-    found = data.make(context)
-    identity = fingerprint.search_identity(config, found)
+    dataset = data.make(context)
+    identity = fingerprint.search_identity(config, dataset)
     context.forget(identity)
     context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
-    work = SearchWork(context.name, config, Inputs(context.location, found), identity)
+    work = SearchWork(context.name, config, Inputs(context.location, dataset), identity)
     before = work.records()
     _search(context, work)
     records = [record for number, record in work.records().items() if number < config.search.trials]
@@ -60,12 +60,12 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     _commit(context, work, records, best, best_config)
     context.finished(identity, began, reused=len(before) >= config.search.trials)
     default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
-    told = _told(config, identity, records, default) if until == "report" else None
-    tested = pipeline.run(replace(context, config=best_config), until, told)
+    summary_of_search = _for_report(config, identity, records, default) if until == "report" else None
+    tested = pipeline.run(replace(context, config=best_config), until, summary_of_search)
     return SearchOutcome(identity, records, best, best_config, tested, default)
 
 
-def _told(config: Config, identity: Identity, records: list[TrialRecord], default: Outcome) -> SearchSummary:
+def _for_report(config: Config, identity: Identity, records: list[TrialRecord], default: Outcome) -> SearchSummary:
     """The search as the report tells it; shares are rounded, for they come from a forest of floats."""
     best = trials.best(records)
     assert best is not None, "tune stops where no trial finished"
@@ -104,12 +104,12 @@ def _search(context: Context, work: SearchWork) -> None:
     total, shown = settings.trials, view.View(settings, work.identity.folder)
     context.notify(Progress("search", _done(records, total), total))
     shown.show(records.values())  # also: a bad address is told before any work
-    made = context.runner.search(work, context)
+    changed = context.runner.search(work, context)
     context.pass_on()
-    for record in made:
+    for record in changed:
         records[record.number] = record
         shown.show(records.values())
-        context.notify(Progress("search", _done(records, total), total, _told_of(record, records)))
+        context.notify(Progress("search", _done(records, total), total, _outcome_of(record, records)))
     shown.show(records.values(), over=True)
     if (done := _done(records, total)) < total:
         text = f"search.hours={settings.hours:g} are over after {done} of {total} trials; the same command goes on"
@@ -120,12 +120,12 @@ def _done(records: dict[int, TrialRecord], total: int) -> int:
     return total - len(trials.missing(records, total))
 
 
-def _told_of(record: TrialRecord, records: dict[int, TrialRecord]) -> str:
+def _outcome_of(record: TrialRecord, records: dict[int, TrialRecord]) -> str:
     """What became of a trial, and how the best one stands."""
     best = trials.best(list(records.values()))
-    told = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
-    told += f" after {record.iterations} iterations" if record.rungs and record.state != "finished" else ""
-    return told + (f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else "")
+    sentence = f"trial {record.number} {record.state}" + (f" at {100 * record.value:.1f} %" if record.value else "")
+    sentence += f" after {record.iterations} iterations" if record.rungs and record.state != "finished" else ""
+    return sentence + (f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else "")
 
 
 def _commit(

@@ -88,16 +88,16 @@ def read(folder: Folder, check: Check, known: dict[str, TrialRecord] | None = No
     for _ in range(2):  # a record may be replaced after it was listed: then the other one is there
         keys = folder.keys("trial-")
         _learn(folder, keys, check, known)
-        told = {_digits(key) for key in keys if key in known}
-        keys += [key for key in folder.keys("begun-") if _digits(key) not in told]
+        ended = {_digits(key) for key in keys if key in known}
+        keys += [key for key in folder.keys("begun-") if _digits(key) not in ended]
         _learn(folder, keys, check, known)
         if all(key in known for key in keys):
             break
-    found: dict[int, TrialRecord] = {}
+    trials: dict[int, TrialRecord] = {}
     for record in (known[key] for key in keys if key in known):
-        if record.number not in found or found[record.number].rank < record.rank:
-            found[record.number] = record
-    return dict(sorted(found.items()))
+        if record.number not in trials or trials[record.number].rank < record.rank:
+            trials[record.number] = record
+    return dict(sorted(trials.items()))
 
 
 def _digits(key: str) -> str:

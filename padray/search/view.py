@@ -31,7 +31,7 @@ class View:
 
     def __init__(self, settings: SearchSettings, name: str) -> None:
         self.settings, self.name = settings, name
-        self.told: dict[int, TrialRecord] = {}
+        self.written: dict[int, TrialRecord] = {}
         self.storage: BaseStorage | None = None
         if url := os.environ.get(STUDY_URL):
             with _usable():
@@ -57,11 +57,11 @@ class View:
             optuna.delete_study(study_name=self.name, storage=storage)
             optuna.create_study(study_name=self.name, storage=storage, direction="maximize")
             study, shown = storage.get_study_id_from_name(self.name), {}
-            self.told.clear()
+            self.written.clear()
         for number, record in sorted(records.items()):
-            if over or self.told.get(number) != record:
+            if over or self.written.get(number) != record:
                 self._tell(storage, study, shown.get(number), record, over)
-                self.told[number] = record
+                self.written[number] = record
 
     def _tell(
         self, storage: BaseStorage, study: int, shown: FrozenTrial | None, record: TrialRecord, over: bool

@@ -76,8 +76,8 @@ class SearchWork:
             return failed(trial, error)
         try:
             prepare(config)
-            made = pipeline.run(self.context(config, InlineRunner()), "distill").identities["distill"]
-            return objective.judge(config, self.inputs, made, trial, self.config.distill.iterations)
+            distilled = pipeline.run(self.context(config, InlineRunner()), "distill").identities["distill"]
+            return objective.judge(config, self.inputs, distilled, trial, self.config.distill.iterations)
         except DivergedError as error:
             return failed(trial, error)
 

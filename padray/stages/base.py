@@ -268,7 +268,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Made:
+class StageObjects:
     """The objects of all units in the units' order, and the numerics of those that were made now."""
 
     objects: list[StoredObject]
@@ -277,15 +277,15 @@ class Made:
 
 def make_missing(
     context: Context, work: Work, units: Sequence[Unit], have: dict[str, StoredObject], later: int = 0
-) -> Made:
+) -> StageObjects:
     """The objects of all units: those that are there, and those that the runner makes now.
 
     Args:
         have: the objects that are there, by their unit's id.
         later: how many units of this stage are to come after these, for the progress line.
     """
-    found = dict(have)
-    missing = [unit for unit in units if unit.id not in found]
+    objects = dict(have)
+    missing = [unit for unit in units if unit.id not in objects]
     record = Recorder(context.location, units[0].stage)
     numerics: dict[str, Record] = {}
     stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
@@ -299,12 +299,12 @@ def make_missing(
                 context.notify(Progress(stage, done, total, f"{outcome.unit.id} was lost and is made again"))
                 continue
             done += 1
-            found[outcome.unit.id] = outcome.object
+            objects[outcome.unit.id] = outcome.object
             numerics[outcome.unit.id] = outcome.numerics
             context.notify(Progress(stage, done, total, outcome.unit.id))
     finally:
         record.flush()
-    return Made([found[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
+    return StageObjects([objects[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))
 
 
 def _joined(records: list[Record]) -> Record | None:

@@ -81,29 +81,29 @@ def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
 
     What the manifest tells is not read. An older one does not tell, and what was made before a kill is in none.
     """
-    told = {item.key: item for item in (manifest.objects if manifest else ()) if _said(item)}
-    found = []
+    listed = {item.key: item for item in (manifest.objects if manifest else ()) if _said(item)}
+    cells = []
     for key in folder.keys("cell-"):
-        if key in told:
-            found.append(told[key])
+        if key in listed:
+            cells.append(listed[key])
         elif taken := folder.take(key, MOST_RECORD):
             item, content = taken
             with suppress(ValidationError):
                 item = replace(item, extra={_SAID: asdict(_STORED.validate_json(content))})
-            found.append(item)
-    return found
+            cells.append(item)
+    return cells
 
 
 def result_of(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResult:
     """What a cell says. Raises InputError if it is none, or another one."""
-    found = _said(item)
-    if found is None:
+    result = _said(item)
+    if result is None:
         raise refusal(folder, item)
-    asked = (cell.source, cell.network.label, cell.seed, found.lr if cell.lr is None else cell.lr)
-    judged = None not in (found.validation, found.validation_balanced)
-    if (found.source, found.architecture, found.seed, found.lr) != asked or (cell.lr is not None and not judged):
+    asked = (cell.source, cell.network.label, cell.seed, result.lr if cell.lr is None else cell.lr)
+    judged = None not in (result.validation, result.validation_balanced)
+    if (result.source, result.architecture, result.seed, result.lr) != asked or (cell.lr is not None and not judged):
         raise refusal(folder, item)
-    return found
+    return result
 
 
 def _said(item: StoredObject) -> table.CellResult | None:

@@ -66,8 +66,8 @@ def newest(folder: Folder, until: int) -> Checkpoint | None:
         InputError: an object has a checkpoint's name and hash, but is none, or none of this distillation.
     """
     for key in reversed(_keys(folder, until)):
-        if found := _read(folder, key):
-            return found
+        if stored := _read(folder, key):
+            return stored
     return None
 
 
@@ -76,7 +76,7 @@ def reached(folder: Folder, until: int) -> int:
     return max((_iterations(key) for key in _keys(folder, until)), default=0)
 
 
-def told(folder: Folder, until: int) -> str:
+def kept_state(folder: Folder, until: int) -> str:
     """What an interrupted distillation has left, in a sentence."""
     if kept := reached(folder, until):
         return (
@@ -109,8 +109,8 @@ def _read(folder: Folder, key: str) -> Checkpoint | None:
 
 def _iterations(name: str) -> int:
     """The iterations of a checkpoint by its name or key; -1 for what is none."""
-    found = _NAME.fullmatch(split_key(name)[0])
-    return int(found[1]) if found else -1
+    match = _NAME.fullmatch(split_key(name)[0])
+    return int(match[1]) if match else -1
 
 
 def _keys(folder: Folder, until: int) -> list[str]:

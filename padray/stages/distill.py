@@ -43,11 +43,11 @@ def _distil(context: Context, work: DistillWork) -> None:
     began, identity = time.monotonic(), work.identity
     try:
         waited_s, done = _carry_out(context, work)
-        made = _commit(context, identity, work.source.read)
+        item = _commit(context, identity, work.source.read)
     except KeyboardInterrupt:
-        raise Interrupted(checkpoints.told(context.folder(identity), context.config.distill.iterations)) from None
-    unit = Unit("distill", made.stem, identity.fingerprint)
-    started, finished = events_of(Done(unit, made, time.monotonic() - began, socket.gethostname(), {}))
+        raise Interrupted(checkpoints.kept_state(context.folder(identity), context.config.distill.iterations)) from None
+    unit = Unit("distill", item.stem, identity.fingerprint)
+    started, finished = events_of(Done(unit, item, time.monotonic() - began, socket.gethostname(), {}))
     events.record(context.location, "distill", [started, {**finished, "waited_s": waited_s, "iterations": done}])
 
 
@@ -90,17 +90,17 @@ def _commit(context: Context, identity: Identity, read: DistillInputs) -> Stored
     last = checkpoints.newest(folder, iterations)
     if last is None or last.state.iteration < iterations:
         last = checkpoints.newest(folder, sys.maxsize)
-    found = folder.loose(set_name(iterations))
-    if last is None or last.state.iteration < iterations or not found:
+    sets = folder.loose(set_name(iterations))
+    if last is None or last.state.iteration < iterations or not sets:
         raise InfrastructureError(f"{folder.path} was removed while it was made; the same command makes it again")
-    before, made = folder.present(), found[-1]
+    before, last_set = folder.present(), sets[-1]
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     history = [*last.parts, *checkpoints.put_tail(folder, last, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
-    by_key = {item.key: item for item in (*others, *history, made, *own)}
+    by_key = {item.key: item for item in (*others, *history, last_set, *own)}
     objects = [by_key[key] for key in sorted(by_key)]  # whatever of it was there before
     inputs = read.for_manifest(context.config)
     numerics = last.numerics  # of the workers, which may have another device than this process
     folder.commit(context.manifest(identity, objects, inputs=inputs, numerics=numerics))
     checkpoints.prune(folder, iterations, keep=0)  # the one that is listed has just been read whole
-    return made
+    return last_set

@@ -41,19 +41,19 @@ def identities(config: Config, data: Identity, distilled: Identity, experts: Ide
     def place(source: Source, name: str, inputs: dict[str, Any]) -> Identity:
         return fingerprint.evaluation_identity(config, source, name, inputs)
 
-    found: Places = {
+    places: Places = {
         "distilled": place("distilled", distilled.name, of_set),
         "random": place("random", f"{data.name}-ipc{ipc}", per_class),
     }
     if controls.random_soft:
         asked = experts or fingerprint.experts_identity(config, data)
         by = {"experts": asked.fingerprint, "expert_ids": list(range(config.experts.count))}
-        found["random_soft"] = place("random_soft", f"{asked.name}-ipc{ipc}", per_class | by)
+        places["random_soft"] = place("random_soft", f"{asked.name}-ipc{ipc}", per_class | by)
     if controls.hard_labels:
-        found["hard_labels"] = place("hard_labels", distilled.name, of_set)
+        places["hard_labels"] = place("hard_labels", distilled.name, of_set)
     if controls.full:
-        found["full"] = place("full", data.name, {"data": data.fingerprint})
-    return found
+        places["full"] = place("full", data.name, {"data": data.fingerprint})
+    return places
 
 
 def _experts_of(context: Context, distilled: Identity) -> Identity | None:
@@ -119,18 +119,18 @@ def foresee(context: Context, data: Identity, distilled: Identity, experts: Iden
 def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foreseen:
     """A learning rate is known once all cells that choose it are there."""
     first = [cell for cell in grid.first_cells([source]) if cell.network == network]
-    found = [cell for cell in first if f"{source}/{cell.id}" in grid.have]
+    there_first = [cell for cell in first if f"{source}/{cell.id}" in grid.have]
     evaluation = grid.context.config.evaluation
     if grid.brings_lr(source) or evaluation.seeds <= evaluation.controls.tuning_seeds:
-        return Foreseen(source, network, len(first), len(found))
+        return Foreseen(source, network, len(first), len(there_first))
     later = range(evaluation.controls.tuning_seeds, evaluation.seeds)
-    if len(found) < len(first):
+    if len(there_first) < len(first):
         names = tuple(f"{source}/cell-{network.label}-seed{seed}-lr" for seed in later)
         some = any(id.startswith(names) for id in grid.have)
-        return Foreseen(source, network, len(first) + len(later), len(found), at_least=some)
+        return Foreseen(source, network, len(first) + len(later), len(there_first), at_least=some)
     lr = table.best_lr([grid.result(cell) for cell in first], evaluation.metric)
     there = sum(f"{source}/{cell.id}" in grid.have for cell in grid.control_cells({(source, network): lr}))
-    return Foreseen(source, network, len(first) + len(later), len(found) + there)
+    return Foreseen(source, network, len(first) + len(later), len(there_first) + there)
 
 
 @dataclass
@@ -160,14 +160,14 @@ class _Grid:
         """All cells whose learning rate is known, and those that choose the other ones."""
         evaluation = self.context.config.evaluation
         controls = evaluation.controls
-        found = []
+        cells = []
         for network in architectures(self.context.config):
             for source in sources:
                 if self.brings_lr(source):
-                    found += [Cell(source, network, seed) for seed in range(evaluation.seeds)]
+                    cells += [Cell(source, network, seed) for seed in range(evaluation.seeds)]
                 else:
-                    found += [Cell(source, network, k, lr) for lr in controls.lrs for k in range(controls.tuning_seeds)]
-        return found
+                    cells += [Cell(source, network, k, lr) for lr in controls.lrs for k in range(controls.tuning_seeds)]
+        return cells
 
     def later(self, sources: Collection[Source]) -> int:
         """How many cells are to come once the controls' learning rates are chosen."""
@@ -187,9 +187,9 @@ class _Grid:
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
         units = [Unit("evaluate", id, self.work.places[cell.source].fingerprint) for id, cell in by_id.items()]
         self.made_now += sum(unit.id not in self.have for unit in units)
-        made = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
-        self.numerics = self.numerics or made.numerics
-        self.have |= {unit.id: item for unit, item in zip(units, made.objects, strict=True)}
+        stored_cells = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
+        self.numerics = self.numerics or stored_cells.numerics
+        self.have |= {unit.id: item for unit, item in zip(units, stored_cells.objects, strict=True)}
         return {cell: self.result(cell) for cell in cells}
 
     def result(self, cell: Cell) -> table.CellResult:
@@ -210,19 +210,19 @@ def _open(context: Context, data: Identity, distilled: Identity, experts: Identi
     have: dict[str, StoredObject] = {}
     for source, place in places.items():
         context.forget(place)
-        found = cells_in(context.folder(place), context.folder(place).present())
-        have |= {f"{source}/{item.stem}": item for item in found}
+        cells = cells_in(context.folder(place), context.folder(place).present())
+        have |= {f"{source}/{item.stem}": item for item in cells}
     inputs = Inputs(context.location, data)
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
 
 
 def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[table.CellResult]]:
     """The cells that choose a learning rate, by control and network."""
-    found: dict[tuple[Source, NetworkSettings], list[table.CellResult]] = {}
+    tries: dict[tuple[Source, NetworkSettings], list[table.CellResult]] = {}
     for cell, result in results.items():
         if cell.lr is not None:
-            found.setdefault((cell.source, cell.network), []).append(result)
-    return found
+            tries.setdefault((cell.source, cell.network), []).append(result)
+    return tries
 
 
 def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]) -> None:

@@ -155,8 +155,8 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     if not reused:
         have = by_stem(_with_rows(folder, folder.loose("expert-", {unit.id for unit in units})))
         work = ExpertWork(context.config, Inputs(context.location, data), scores, identity)
-        made = make_missing(context, work, units, have)
+        shards_of_units = make_missing(context, work, units, have)
         inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
-        context.extend(identity, made.objects, inputs, made.numerics)
+        context.extend(identity, shards_of_units.objects, inputs, shards_of_units.numerics)
     context.finished(identity, began, reused)
     return identity

@@ -75,8 +75,8 @@ _DATASET = TypeAdapter(DatasetFacts)
 
 def plain(facts: DatasetFacts) -> dict[str, Any]:
     """Facts as a manifest holds them."""
-    found: dict[str, Any] = _DATASET.dump_python(facts, mode="json")
-    return found
+    tree: dict[str, Any] = _DATASET.dump_python(facts, mode="json")
+    return tree
 
 
 def dataset_facts(folder: Folder, manifest: Manifest | None = None) -> DatasetFacts:
@@ -95,10 +95,10 @@ def compare(folder: Folder, dataset: Dataset) -> None:
         raise folder.lost(f"{folder.path}/{MANIFEST}", f"is wrong ({error})") from None
 
 
-def _compare(said: DatasetFacts, found: DatasetFacts) -> None:
+def _compare(said: DatasetFacts, measured: DatasetFacts) -> None:
     """Raises ValueError for the first fact that is not so."""
     for name in ("class_names", "shape", "splits", "train_per_class", "content"):
-        if getattr(said, name) != getattr(found, name):
+        if getattr(said, name) != getattr(measured, name):
             raise ValueError(f"facts.{name} is not that of its dataset")
 
 
@@ -112,9 +112,9 @@ def _validated(model: TypeAdapter[T], content: Any, what: str) -> T:
     try:
         return model.validate_python(content)
     except ValidationError as error:
-        found = error.errors()[0]
-        key = ".".join(map(str, (what, *found["loc"])))
-        message = found["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+        fault = error.errors()[0]
+        key = ".".join(map(str, (what, *fault["loc"])))
+        message = fault["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         raise ValueError(f"{key}: {message}") from None
 
 
@@ -157,17 +157,17 @@ class _SetFacts:
 _SET = TypeAdapter(_SetFacts)
 
 
-def check_set(made: SyntheticSet) -> None:
+def check_set(synthetic: SyntheticSet) -> None:
     """Raises ValueError if a set's header is not what is written there, or its tensors do not fit it."""
-    _validated(_SET, made.facts, "header")
-    learned, shape = made.learned, tuple(made.facts["shape"])
+    _validated(_SET, synthetic.facts, "header")
+    learned, shape = synthetic.learned, tuple(synthetic.facts["shape"])
     images, labels, count = learned.images, learned.labels, len(learned.images)
     _check(images.ndim == 4 and tuple(images.shape[1:]) == shape and _are_numbers(images), "images")
-    _check(count > 0 and count % made.classes == 0, "images")
-    soft = labels.shape == (count, made.classes) and _are_numbers(labels)
-    _check(soft or (labels.shape == (count,) and _are_indices(labels, made.classes)), "labels")
+    _check(count > 0 and count % synthetic.classes == 0, "images")
+    soft = labels.shape == (count, synthetic.classes) and _are_numbers(labels)
+    _check(soft or (labels.shape == (count,) and _are_indices(labels, synthetic.classes)), "labels")
     _check(learned.lr is None or (learned.lr.shape == () and _are_numbers(learned.lr)), "lr")
-    _check_preprocessing(made.preprocessing, made.facts["shape"])
+    _check_preprocessing(synthetic.preprocessing, synthetic.facts["shape"])
 
 
 def _check_preprocessing(preprocessing: Preprocessing, shape: Shape) -> None:
@@ -207,7 +207,7 @@ def wrong(folder: Folder, manifest: Manifest, whole: bool) -> str:
     """Why a manifest cannot be true; empty if it can. Where all its objects are right, it is held against them."""
     try:
         if manifest.stage == "data" and whole:
-            _compare(_parsed(manifest), _told_by_object(folder, manifest))
+            _compare(_parsed(manifest), _facts_of_object(folder, manifest))
         for item in manifest.objects if manifest.stage == "experts" else ():
             rows_of(item)
     except (InputError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -215,7 +215,7 @@ def wrong(folder: Folder, manifest: Manifest, whole: bool) -> str:
     return ""
 
 
-def _told_by_object(folder: Folder, manifest: Manifest) -> DatasetFacts:
+def _facts_of_object(folder: Folder, manifest: Manifest) -> DatasetFacts:
     """The facts of a dataset by the header, the labels and the training split of its object, which may be large."""
     item = manifest.object("dataset")
     parts, about = read_outline(folder, item)

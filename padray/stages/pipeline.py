@@ -40,19 +40,19 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     check(context.config)
     check_writable(context.location)
     wanted = STAGES[: STAGES.index(until) + 1]
-    found = {"data": data.make(context)}
-    outcome = Outcome(found, [])
+    identities = {"data": data.make(context)}
+    outcome = Outcome(identities, [])
     if "scores" in wanted and (context.config.needs_scores or until == "scores"):
-        found["scores"] = scores.make(context, found["data"])
+        identities["scores"] = scores.make(context, identities["data"])
     if "experts" in wanted and context.config.distill.needs_experts:
-        found["experts"] = experts.make(context, found["data"], found.get("scores"))
+        identities["experts"] = experts.make(context, identities["data"], identities.get("scores"))
     if "distill" in wanted:
-        found["distill"] = distill.make(context, distill_inputs(context.config, found["data"]))
+        identities["distill"] = distill.make(context, distill_inputs(context.config, identities["data"]))
         _describe_set(context, outcome)
     if "evaluate" in wanted:
-        outcome.rows = evaluate.make(context, found["data"], found["distill"])
+        outcome.rows = evaluate.make(context, identities["data"], identities["distill"])
     if "report" in wanted:
-        outcome.report = report.make(context, found, outcome.rows, search)
+        outcome.report = report.make(context, identities, outcome.rows, search)
     return outcome
 
 
@@ -85,7 +85,7 @@ def _describe_set(context: Context, outcome: Outcome) -> None:
 
 def summary(context: Context, outcome: Outcome) -> RunResult:
     """A chain's end."""
-    made = SetDigest(outcome.set_digest, outcome.set_bytes)
+    digest = SetDigest(outcome.set_digest, outcome.set_bytes)
     return RunResult(
-        context.name, context.artifacts, context.seconds, context.reused, made, outcome.rows, outcome.report
+        context.name, context.artifacts, context.seconds, context.reused, digest, outcome.rows, outcome.report
     )

@@ -39,8 +39,8 @@ def report_identity(
     }
     if search is not None:
         shown["search"] = search.meaning()
-    made = fingerprint.set_fingerprint(distilled, config.distill.iterations)
-    inputs = {"set": made, "set_sha256": set_sha256}
+    of_set = fingerprint.set_fingerprint(distilled, config.distill.iterations)
+    inputs = {"set": of_set, "set_sha256": set_sha256}
     return Identity("report", distilled.name, fingerprint.fingerprint("report", shown, inputs))
 
 
@@ -128,14 +128,14 @@ def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ..
     """The stages with their fingerprints and numerics, the set itself, and the evaluations of each source."""
     from padray.report.page import Link
 
-    found = [_link(context, stage, identity) for stage, identity in identities.items()]
-    made = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
-    found.append(Link("set", fingerprint.set_name(context.config.distill.iterations), made, {}))
+    links = [_link(context, stage, identity) for stage, identity in identities.items()]
+    of_set = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
+    links.append(Link("set", fingerprint.set_name(context.config.distill.iterations), of_set, {}))
     sources = evaluate.identities(context.config, identities["data"], identities["distill"])
     proofs = {str(source): identity for source, identity in sources.items()}
     if context.config.evaluation.protocol == "teacher":
         proofs["teacher"] = fingerprint.teacher_identity(context.config, identities["data"])
-    return (*found, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
+    return (*links, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
 
 
 def _searched(context: Context, search: SearchSummary | None) -> "tuple[Link, ...]":

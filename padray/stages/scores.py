@@ -90,10 +90,10 @@ def _columns(dataset: Dataset, seen: Observed, unit: str, lr: float) -> dict[str
         "correct": seen.correct_EN[-1].tolist(),
     }
     for method, score in SCORES.items():
-        found = score(seen)
-        if not bool(found.isfinite().all()):
+        scores_N = score(seen)
+        if not bool(scores_N.isfinite().all()):
             raise DivergedError(f"the {method} scores of {unit} are not finite: lower scores.lr ({lr:g})")
-        columns[method] = found.tolist()
+        columns[method] = scores_N.tolist()
     return columns
 
 
@@ -134,12 +134,12 @@ def _hold(context: Context, identity: Identity, present: Manifest | None, units:
 def _train(context: Context, data: Identity, identity: Identity, units: Sequence[Unit]) -> None:
     """Make the tables that are not there, or lack the method, and list them instead of those."""
     folder, method = context.folder(identity), context.config.scores.method
-    found = [_described(folder, item) for item in folder.loose("network-")]
-    have = by_stem([item for item in found if method in item.extra["methods"]])
-    older = {stem: item for stem, item in by_stem(found).items() if stem not in have}
+    tables = [_described(folder, item) for item in folder.loose("network-")]
+    have = by_stem([item for item in tables if method in item.extra["methods"]])
+    older = {stem: item for stem, item in by_stem(tables).items() if stem not in have}
     work = ScoreWork(context.config, Inputs(context.location, data), identity, older)
-    made = make_missing(context, work, units, have)
-    context.extend(identity, made.objects, {"data": data.fingerprint}, made.numerics)
+    stored_tables = make_missing(context, work, units, have)
+    context.extend(identity, stored_tables.objects, {"data": data.fingerprint}, stored_tables.numerics)
     for unit in units:
         if unit.id in older:
             context.location.delete(older[unit.id].key)

@@ -33,9 +33,9 @@ class SelectWork:
 
         def make(unit: Unit) -> StoredObject:
             number = int(unit.id.removeprefix("unit-"))
-            made = {name: part.detach().cpu().contiguous() for name, part in method.make(number).items()}
+            tensors = {name: part.detach().cpu().contiguous() for name, part in method.make(number).items()}
             crash_point("distill", "before-put", number)
-            return folder.put(unit.id, "safetensors", safetensors.torch.save(made))
+            return folder.put(unit.id, "safetensors", safetensors.torch.save(tensors))
 
         return make
 
@@ -44,13 +44,13 @@ def make(context: Context, work: SelectWork, count: int) -> StoredObject:
     """The set, stored and listed with its units, of which those that lie there are not made again."""
     folder = context.folder(work.identity)
     units = [Unit("distill", f"unit-{number:06d}", work.identity.fingerprint) for number in range(count)]
-    made = make_missing(context, work, units, by_stem(folder.loose("unit-")))
-    parts = [safetensors.torch.load(folder.get(item)) for item in made.objects]
+    units_made = make_missing(context, work, units, by_stem(folder.loose("unit-")))
+    parts = [safetensors.torch.load(folder.get(item)) for item in units_made.objects]
     numerics, dataset = decide(work.config.compute), work.source.dataset()
     materials = StoredMaterials(work.source, dataset, numerics.use(), numerics)
     learned = selective(work.config.distill, materials).assemble(parts)
     iterations = work.config.distill.iterations
     item = put_set(work.source, work.identity, dataset, learned, About(iterations, iterations))
     inputs = work.source.read.for_manifest(work.config)
-    context.extend(work.identity, [*made.objects, item], inputs, made.numerics)
+    context.extend(work.identity, [*units_made.objects, item], inputs, units_made.numerics)
     return item

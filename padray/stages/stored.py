@@ -58,13 +58,13 @@ def load_dataset(folder: Folder) -> Dataset:
             raise _no_dataset(folder, error) from None
         return tensors
 
-    found, cache = read("dataset"), cache_of(folder.location)
+    whole, cache = read("dataset"), cache_of(folder.location)
     shelf = Shelf(cache.entries if cache else None, [item.sha256 for item in manifest.objects])
     try:
-        dataset = from_objects(found.tensors, found.facts, apart, shelf)
+        dataset = from_objects(whole.tensors, whole.facts, apart, shelf)
         facts.check_dataset(dataset)
-        if "images" in found.tensors:
-            facts.check_part("images", found.tensors, dataset)
+        if "images" in whole.tensors:
+            facts.check_part("images", whole.tensors, dataset)
     except _NOT_OURS as error:
         raise _no_dataset(folder, error) from None
     facts.compare(folder, dataset)
@@ -127,13 +127,13 @@ def load_set(folder: Folder, iterations: int) -> SyntheticSet:
     """
     item = set_object(folder.require(), iterations)
     try:
-        made = sets.decode(folder.get(item), lambda about, digest: _preprocessing(folder.location, about, digest))
-        facts.check_set(made)
+        synthetic = sets.decode(folder.get(item), lambda about, digest: _preprocessing(folder.location, about, digest))
+        facts.check_set(synthetic)
     except InputError as error:
         raise InputError(f"{item.key}: {error}") from None
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{item.key} is no distilled set that padray wrote ({_why(error)})") from None
-    return made
+    return synthetic
 
 
 def _preprocessing(location: Location, about: Mapping[str, Any], digest: str) -> Mapping[str, torch.Tensor]:
@@ -162,10 +162,10 @@ def fitted_object(manifest: Manifest) -> StoredObject:
 
 def _dataset_of(about: Mapping[str, Any]) -> Identity:
     """The dataset that a set's header names. Raises InputError if it does not."""
-    name, made = about.get("dataset"), about.get("dataset_fingerprint")
-    if not isinstance(name, str) or not isinstance(made, str):
+    name, digest = about.get("dataset"), about.get("dataset_fingerprint")
+    if not isinstance(name, str) or not isinstance(digest, str):
         raise InputError("this set does not say which dataset it was made from")
-    return Identity("data", name, made)
+    return Identity("data", name, digest)
 
 
 def set_object(manifest: Manifest, iterations: int) -> StoredObject:

@@ -52,7 +52,7 @@ def find(name: str, overrides: tuple[str, ...], location: Location) -> StoredSet
             changeable = "evaluation, compute, cluster and the cache"
             raise InputError(f"--set {override}: of a stored set only {changeable} can be changed")
     config = loading.from_settings(settings, overrides, folder)
-    by_fingerprint = {found.fingerprint: (path, found) for path, found in all_manifests(location)}
+    by_fingerprint = {each.fingerprint: (path, each) for path, each in all_manifests(location)}
     experts = by_fingerprint.get(manifest.inputs.get("experts", ""))
     makers = experts[1].inputs if experts else manifest.inputs  # an imported set has no experts
     data = by_fingerprint.get(makers.get("data", ""))
@@ -128,11 +128,12 @@ def run(sets: Sequence[StoredSet], location: Location, runner: Runner, notify: N
 def _check_set(context: Context, stored: StoredSet) -> None:
     """Refuse a set that does not say of itself what its dataset and settings say. Raises InputError."""
     distill, facts = stored.config.distill, dataset_facts(context.folder(stored.data))
-    made = load_set(context.folder(stored.distilled), distill.iterations)
-    if (tuple(made.facts["shape"]), made.classes, made.ipc) != (facts.shape, facts.classes, distill.ipc):
+    synthetic = load_set(context.folder(stored.distilled), distill.iterations)
+    shape = synthetic.facts["shape"]
+    if (tuple(shape), synthetic.classes, synthetic.ipc) != (facts.shape, facts.classes, distill.ipc):
         raise InputError(
-            f"{stored.distilled.folder} holds {made.ipc} samples of the shape {list(made.facts['shape'])} for each of "
-            f"{made.classes} classes, but its settings ask for {distill.ipc}, and its dataset has {facts.classes} "
+            f"{stored.distilled.folder} holds {synthetic.ipc} samples of the shape {list(shape)} for each of "
+            f"{synthetic.classes} classes, but its settings ask for {distill.ipc}, and its dataset has {facts.classes} "
             f"classes of the shape {list(facts.shape)}: distil it again, or import it again"
         )
 

@@ -69,12 +69,12 @@ def show_evaluation(context: Context, distilled: Identity, rows: list[Row], cell
     if folder is None:
         return
     file = _File(context, folder / "evaluation", 0)
-    found: dict[int, dict[str, float | None]] = {}
+    by_seed: dict[int, dict[str, float | None]] = {}
     for cell, result in cells.items():
         if cell.lr is None or cell.lr == _chosen(rows, cell):
-            found.setdefault(cell.seed, {})[f"cells/{cell.source}/{cell.network.label}"] = result.test
-    for seed in sorted(found):
-        file.write(found[seed], seed)
+            by_seed.setdefault(cell.seed, {})[f"cells/{cell.source}/{cell.network.label}"] = result.test
+    for seed in sorted(by_seed):
+        file.write(by_seed[seed], seed)
     means = {f"evaluation/{row.source}/{row.architecture}": row.mean for row in rows}
     file.write(means, context.config.distill.iterations)
     file.close()

@@ -150,13 +150,13 @@ class Folder:
         sizes, manifest = self.location.sizes(self.path), self.manifest()
         gone = self.gone(manifest, sizes) if manifest else set()
         listed = [item for item in manifest.objects if item.key not in gone] if manifest else []
-        found = {item.key: item for item in listed if item.stem.startswith(prefix)}
-        known = {item.stem for item in found.values()}
+        objects = {item.key: item for item in listed if item.stem.startswith(prefix)}
+        known = {item.stem for item in objects.values()}
         for key, size in _named(sizes, prefix).items():
             stem = split_key(key)[0]
             if stem not in known and (among is None or stem in among) and (item := self._proven(key, size)):
-                found[key] = item
-        return [found[key] for key in sorted(found) if among is None or found[key].stem in among]
+                objects[key] = item
+        return [objects[key] for key in sorted(objects) if among is None or objects[key].stem in among]
 
     def _proven(self, key: str, size: int) -> StoredObject | None:
         """An object whose bytes are those of its name, without holding them; None for any other."""

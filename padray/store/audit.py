@@ -80,8 +80,8 @@ def audit(location: Location, path: str, keys: Collection[str], judge: Judge) ->
         keys: those of the folder.
     """
     key = f"{path}/{MANIFEST}"
-    strange = {found.key: found for found in location.strangers(path) if split_key(found.key)[1] or found.key == key}
-    strangers = tuple(_strange(path, found, "stranger") for found in strange.values())
+    strange = {each.key: each for each in location.strangers(path) if split_key(each.key)[1] or each.key == key}
+    strangers = tuple(_strange(path, each, "stranger") for each in strange.values())
     if key in strange:
         return Audit(path, None, strangers)
     try:
@@ -93,18 +93,18 @@ def audit(location: Location, path: str, keys: Collection[str], judge: Judge) ->
         kind: Kind = "broken" if isinstance(error, NotAManifestError) else "foreign"
         return Audit(path, None, (*strangers, Finding(path, key, kind, str(error))))
     folder = Folder(location, path, manifest.fingerprint)
-    listed = tuple(found for item in manifest.objects if (found := _listed(folder, item, strange.get(item.key))))
+    listed = tuple(finding for item in manifest.objects if (finding := _listed(folder, item, strange.get(item.key))))
     if wrong := judge.wrong(folder, manifest, not listed):
         return Audit(path, None, (*strangers, Finding(path, key, "broken", wrong)))
     known = {item.key for item in manifest.objects}
     others = [_unlisted(folder, manifest, key, judge) for key in keys if key not in known and split_key(key)[1]]
-    lost = {found.key for found in listed}
-    apart = tuple(found for found in strangers if found.key not in lost)
-    return Audit(path, manifest, (*apart, *listed, *(found for found in others if found)))
+    lost = {finding.key for finding in listed}
+    apart = tuple(finding for finding in strangers if finding.key not in lost)
+    return Audit(path, manifest, (*apart, *listed, *(finding for finding in others if finding)))
 
 
-def _strange(path: str, found: Stranger, kind: Kind) -> Finding:
-    return Finding(path, found.key, kind, f"is {found.what}, no file", found.removable)
+def _strange(path: str, stranger: Stranger, kind: Kind) -> Finding:
+    return Finding(path, stranger.key, kind, f"is {stranger.what}, no file", stranger.removable)
 
 
 def _listed(folder: Folder, item: StoredObject, strange: Stranger | None) -> Finding | None:

@@ -118,9 +118,9 @@ class Entries:
 
     def _reduce(self, most: int) -> int:
         """Remove the least recently used entries until `most` bytes are left; how many there are then."""
-        found = sorted(self._list())
-        total = sum(size for _, size, _ in found)
-        for _, size, path in found:
+        entries = sorted(self._list())
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
             if total <= most:
                 break
             path.unlink(missing_ok=True)
@@ -130,15 +130,15 @@ class Entries:
 
     def _list(self) -> list[tuple[int, int, Path]]:
         """When each entry was last used, its size and its path. What killed processes left unfinished is removed."""
-        found = []
+        entries = []
         for file in self.folder.iterdir():
             with suppress(FileNotFoundError):
                 about = file.lstat()
                 if _ENTRY.fullmatch(file.name):
-                    found.append((about.st_mtime_ns, about.st_size, file))
+                    entries.append((about.st_mtime_ns, about.st_size, file))
                 elif _UNFINISHED.fullmatch(file.name) and time.time() - about.st_mtime > STALE_S:
                     file.unlink()
-        return found
+        return entries
 
 
 class CachedLocation:
@@ -238,6 +238,6 @@ def cached(location: Location, folder: str, gigabytes: float) -> CachedLocation:
         path = Path(folder).expanduser().resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"storage.cache {folder!r} cannot be used: {error}") from None
-    made = CachedLocation(location, path, int(gigabytes * 1e9))
-    made.entries.check()
-    return made
+    location_with_cache = CachedLocation(location, path, int(gigabytes * 1e9))
+    location_with_cache.entries.check()
+    return location_with_cache

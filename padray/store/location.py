@@ -195,14 +195,14 @@ class LocalLocation:
     def size(self, key: str) -> int | None:
         """Bytes of an object, None if it is not there."""
         try:
-            found = self._path(key).stat()
+            about = self._path(key).stat()
         except (FileNotFoundError, NotADirectoryError):  # it may go while it is looked at
             return None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
                 return None
             raise self._unread(key, error) from None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def keys(self, prefix: str) -> list[str]:
         """The keys below a folder, sorted; unfinished puts are not objects, nor is what is no regular file."""
@@ -210,17 +210,17 @@ class LocalLocation:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """The same with each object's bytes, by one look at the folder."""
-        found = {}
+        sizes = {}
         for key, entry in self._below(prefix):
             with suppress(OSError):  # it may go while it is looked at, or be a link to nowhere
                 about = entry.stat()
                 if stat.S_ISREG(about.st_mode):
-                    found[key] = about.st_size
-        return dict(sorted(found.items()))
+                    sizes[key] = about.st_size
+        return dict(sorted(sizes.items()))
 
     def strangers(self, prefix: str) -> list[Stranger]:
         """What stands below a folder and is no object, sorted; folders are among it."""
-        found = []
+        strangers = []
         for key, entry in self._below(prefix):
             try:
                 mode = entry.stat().st_mode
@@ -230,8 +230,8 @@ class LocalLocation:
                 kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
                 linked = entry.is_symlink() and mode != stat.S_IFLNK
                 full = stat.S_ISDIR(mode) and not linked and bool(_entries(self._path(key)))
-                found.append(Stranger(key, f"a link to {kind}" if linked else kind, removable=not full))
-        return sorted(found, key=lambda stranger: stranger.key)
+                strangers.append(Stranger(key, f"a link to {kind}" if linked else kind, removable=not full))
+        return sorted(strangers, key=lambda stranger: stranger.key)
 
     def _below(self, prefix: str, unfinished: bool = False) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         """What is below a folder by its key, or the unfinished puts there; links to folders are not followed."""
@@ -277,11 +277,11 @@ class LocalLocation:
 
     def leftovers(self) -> list[Leftover]:
         """The puts that are not finished, sorted."""
-        found = []
+        leftovers = []
         for key, entry in self._below("", unfinished=True):
             with suppress(FileNotFoundError):  # finished just now
-                found.append(Leftover(key, time.time() - entry.stat(follow_symlinks=False).st_mtime))
-        return sorted(found, key=lambda leftover: leftover.key)
+                leftovers.append(Leftover(key, time.time() - entry.stat(follow_symlinks=False).st_mtime))
+        return sorted(leftovers, key=lambda leftover: leftover.key)
 
     def discard(self, leftover: Leftover) -> None:
         """Remove what an unfinished put holds."""
@@ -313,8 +313,8 @@ class LocalLocation:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder; nothing where there is none, or none that may be looked into."""
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        with os.scandir(folder) as entries:
+            return list(entries)
     except OSError:
         return []
 

@@ -41,8 +41,8 @@ def read_events(location: Location, model: TypeAdapter[T]) -> Iterator[T]:
     """The events table, oldest first. Raises InputError if somebody else wrote into it."""
     folder = Folder(location, EVENTS, "")
     for key in sorted(folder.keys(), key=lambda key: split_key(key)[0].rsplit("-", 1)[-1]):
-        if found := folder.take(key, MOST_EVENTS):
-            item, content = found
+        if taken := folder.take(key, MOST_EVENTS):
+            item, content = taken
             try:
                 yield from [_parsed(line, model) for line in content.splitlines()]
             except ValueError:

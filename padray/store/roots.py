@@ -23,12 +23,12 @@ def folders(location: Location) -> dict[str, dict[str, int]]:
 
     What neither has a manifest nor a name that ends in a fingerprint is somebody else's.
     """
-    found: dict[str, dict[str, int]] = {}
+    artefacts: dict[str, dict[str, int]] = {}
     for key, size in ((key, size) for room in ROOMS for key, size in location.sizes(room).items()):
         parts = key.split("/")
         if len(parts) > 2:
-            found.setdefault("/".join(parts[:2]), {})[key] = size
-    return {path: keys for path, keys in found.items() if _FOLDER.match(path) or f"{path}/{MANIFEST}" in keys}
+            artefacts.setdefault("/".join(parts[:2]), {})[key] = size
+    return {path: keys for path, keys in artefacts.items() if _FOLDER.match(path) or f"{path}/{MANIFEST}" in keys}
 
 
 def check_root(location: Location) -> None:
@@ -45,8 +45,8 @@ def _holds_others(location: LocalLocation) -> bool:
     Rooms without an object are those of a run that has only just begun.
     """
     try:
-        with os.scandir(location.root) as found:
-            return any(entry.name not in (*ROOMS, *ASIDE) or bool(location.sizes(entry.name)) for entry in found)
+        with os.scandir(location.root) as entries:
+            return any(entry.name not in (*ROOMS, *ASIDE) or bool(location.sizes(entry.name)) for entry in entries)
     except FileNotFoundError:
         return False
     except NotADirectoryError:
@@ -57,17 +57,17 @@ def _holds_others(location: LocalLocation) -> bool:
 
 def read_manifests(location: Location) -> list[tuple[str, Manifest | InputError]]:
     """Every artefact with a manifest below a storage root; where that cannot be read, the error in its place."""
-    found: list[tuple[str, Manifest | InputError]] = []
+    manifests: list[tuple[str, Manifest | InputError]] = []
     for path, keys in folders(location).items():
         key = f"{path}/{MANIFEST}"
         if key in keys:
             try:
-                found.append((path, read_manifest(location, key)))
+                manifests.append((path, read_manifest(location, key)))
             except MissingError:  # removed just now
                 continue
             except InputError as error:
-                found.append((path, error))
-    return found
+                manifests.append((path, error))
+    return manifests
 
 
 def all_manifests(location: Location) -> list[tuple[str, Manifest]]:

@@ -130,8 +130,8 @@ class S3Location:
             return [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
 
         below = len(self.prefix) + 1 if self.prefix else 0
-        found = [(name[below:], size) for name, size in self._persist("list", act)]
-        return dict(sorted((key, size) for key, size in found if is_key(key)))
+        listed = [(name[below:], size) for name, size in self._persist("list", act)]
+        return dict(sorted((key, size) for key, size in listed if is_key(key)))
 
     def strangers(self, prefix: str) -> list[Stranger]:
         """Nothing: under a key there is an object or none."""
@@ -163,7 +163,9 @@ class S3Location:
                 for item in page.get("Uploads", ())
             ]
 
-        return sorted(self._persist("list the unfinished uploads of", act), key=lambda found: (found.key, found.upload))
+        return sorted(
+            self._persist("list the unfinished uploads of", act), key=lambda upload: (upload.key, upload.upload)
+        )
 
     def discard(self, leftover: Leftover) -> None:
         """Remove the parts of an unfinished upload; one that is not there is no error."""

@@ -128,12 +128,12 @@ def describe(content: bytes) -> dict[str, Any]:
 
 
 def _described_buffers(header: dict[str, Any], begin: int) -> list[dict[str, Any]]:
-    found = []
+    buffers = []
     for key in sorted(key for key in header if key.startswith(_PREFIX)):
         offset, shape = begin + header[key]["data_offsets"][0], header[key]["shape"][1:]
         name, dtype = key.removeprefix(_PREFIX), header[key]["dtype"]
-        found.append({"name": name, "offset": offset, "shape": shape, "dtype": dtype})
-    return found
+        buffers.append({"name": name, "offset": offset, "shape": shape, "dtype": dtype})
+    return buffers
 
 
 def _parse(index: dict[str, Any], what: str) -> Rows:
@@ -211,13 +211,13 @@ def read_rows(folder: Folder, item: StoredObject, wanted: Sequence[int]) -> list
     numbers = [row % rows.count for row in wanted]
     places = [(rows.offset + row * rows.row_bytes, rows.row_bytes) for row in numbers]
     checks = [partial(_is_right, checksum=rows.checksums[row]) for row in numbers]
-    found = []
+    tensors = []
     for row, part in zip(numbers, _read_checked(folder, item, places, checks), strict=True):
         if part is None:
             raise folder.lost(f"row {row} of {item.key}", "is damaged")
         own = isinstance(part, memoryview) and not part.readonly  # read for us alone, so there is nothing to copy
-        found.append(torch.frombuffer(part if own else bytearray(part), dtype=_DTYPES[rows.dtype][1]))
-    return found
+        tensors.append(torch.frombuffer(part if own else bytearray(part), dtype=_DTYPES[rows.dtype][1]))
+    return tensors
 
 
 def _is_right(part: Bytes | memoryview, checksum: int) -> bool:

@@ -91,10 +91,10 @@ class Shelf:
 
     def tensor(self, name: str, layout: Layout, prepare: Prepare) -> Tensor:
         """The tensor of that name: mapped from its file, which is made if it is not there, or made for this process."""
-        found = None
+        mapped = None
         if self.entries is not None and layout.size >= LEAST:
-            found = self._found_or_made(self.entries, self._entry(name, layout), layout, prepare)
-        return _made(layout, prepare()) if found is None else found
+            mapped = self._mapped_or_written(self.entries, self._entry(name, layout), layout, prepare)
+        return _filled(layout, prepare()) if mapped is None else mapped
 
     def _entry(self, name: str, layout: Layout) -> str:
         """It also means what the last bit of a product may depend on."""
@@ -102,14 +102,14 @@ class Shelf:
         about = [_FORMAT, _PART, self.content, name, layout.shape, str(layout.dtype), kind]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
-    def _found_or_made(self, entries: Entries, entry: str, layout: Layout, prepare: Prepare) -> Tensor | None:
-        if (found := _mapped(entries.use(entry), layout)) is not None:
-            return found
+    def _mapped_or_written(self, entries: Entries, entry: str, layout: Layout, prepare: Prepare) -> Tensor | None:
+        if (mapped := _mapped(entries.use(entry), layout)) is not None:
+            return mapped
         with suppress(OSError), _turn(entries.folder / f".lock-{entry}") as going:
-            if (found := _mapped(entries.use(entry), layout)) is None:  # nobody has made it meanwhile
+            if (mapped := _mapped(entries.use(entry), layout)) is None:  # nobody has made it meanwhile
                 entries.make(entry, layout.file_size, lambda path: _write(path, layout, prepare, going))
-                found = _mapped(entries.use(entry), layout, checked=True)
-        return found
+                mapped = _mapped(entries.use(entry), layout, checked=True)
+        return mapped
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _turn(lock: Path) -> Iterator[Callable[[], None]]:
         turn.release()
 
 
-def _made(layout: Layout, make: Make) -> Tensor:
+def _filled(layout: Layout, make: Make) -> Tensor:
     """The tensor in this process's own memory."""
     rows = torch.empty(layout.shape, dtype=layout.dtype)
 

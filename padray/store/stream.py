@@ -44,7 +44,7 @@ def stream(
 
 
 def _read(folder: Folder, group: tuple[Request, ...]) -> tuple[torch.Tensor, ...]:
-    found: list[torch.Tensor] = []
+    rows: list[torch.Tensor] = []
     for item, part in groupby(group, key=itemgetter(0)):  # a start and its target lie in one shard
-        found += read_rows(folder, item, [row_of(item, epoch) for _, epoch in part])
-    return tuple(found)
+        rows += read_rows(folder, item, [row_of(item, epoch) for _, epoch in part])
+    return tuple(rows)

@@ -14,33 +14,33 @@ from padray.studies.table import CONTROL, Entry
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 
 
-def draw_table(found: Sequence[Entry], heading: str, axis: str, measure: str, theme: Theme = LIGHT) -> bytes:
+def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, theme: Theme = LIGHT) -> bytes:
     """Ours on the left, what the paper prints on the right (another dataset or size has another scale).
 
     Args:
         measure: what ours are, e.g. accuracy.
     """
-    printed = [entry for entry in found if _number(entry.printed) is not None]
+    printed = [entry for entry in entries if _number(entry.printed) is not None]
     panels = 2 if printed else 1
     with sheet(3.4, theme) as figure:
         figure.suptitle(shorten(heading, 100), fontsize=9, color=theme.ink)
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        _panel(axes[0], found, [(e.mean * 100, e.std * 100) if e.values else None for e in found], theme)
+        _panel(axes[0], entries, [(e.mean * 100, e.std * 100) if e.values else None for e in entries], theme)
         axes[0].set(xlabel=axis, ylabel=f"test {measure} in %, padray")
         if printed:
-            values = [_number(entry.printed) for entry in found]
-            _panel(axes[1], found, [None if v is None else (v, 0.0) for v in values], theme)
+            values = [_number(entry.printed) for entry in entries]
+            _panel(axes[1], entries, [None if v is None else (v, 0.0) for v in values], theme)
             axes[1].set(xlabel=axis, ylabel="as printed")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return png(figure)
 
 
-def _panel(axes: Axes, found: Sequence[Entry], points: Sequence[tuple[float, float] | None], theme: Theme) -> None:
-    columns = list(dict.fromkeys(entry.column for entry in found))
-    rows = list(dict.fromkeys(entry.row for entry in found))
+def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, float] | None], theme: Theme) -> None:
+    columns = list(dict.fromkeys(entry.column for entry in entries))
+    rows = list(dict.fromkeys(entry.row for entry in entries))
     step = min(0.12, 0.7 / max(1, len(rows)))
     for place, row in enumerate(rows):
-        shown = [(e, p) for e, p in zip(found, points, strict=True) if e.row == row and p is not None]
+        shown = [(e, p) for e, p in zip(entries, points, strict=True) if e.row == row and p is not None]
         if not shown:
             continue
         of = rows.index(row.removeprefix(f"{CONTROL}, ")) if row != CONTROL else place  # a row's own control

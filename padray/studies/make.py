@@ -86,7 +86,7 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class Made:
+class StudyCells:
     """A study's identity, its cells' results in the order of the plan, and the objects that say how each set came."""
 
     identity: Identity
@@ -102,7 +102,7 @@ def identify(name: str, study: Study, planned: list[tuple[Cell, list[Chain]]]) -
     return Identity("study", name, fingerprint.fingerprint("study", {"file": content, "seeds": seeds}, {"grid": grid}))
 
 
-def make(context: Context, study: Study, cells: list[Cell]) -> Made:
+def make(context: Context, study: Study, cells: list[Cell]) -> StudyCells:
     """Make what the cells need and do not have; their results.
 
     Raises:
@@ -111,7 +111,7 @@ def make(context: Context, study: Study, cells: list[Cell]) -> Made:
     """
     planned = [(cell, _chains(context, cell, study.distillations)) for cell in cells]
     identity = identify(context.name, study, planned)
-    chains = {chain.id: chain for _, found in planned for chain in found}
+    chains = {chain.id: chain for _, own in planned for chain in own}
     without = _make_experts(context, chains)
     chains = {id: chain for id, chain in chains.items() if id not in without}
     units, outcomes = _distil(context, identity, chains)
@@ -122,7 +122,7 @@ def make(context: Context, study: Study, cells: list[Cell]) -> Made:
     ]
     tables, reasons = _evaluate(context, sets)
     outcomes |= {id: {"failed": reason} for id, reason in (without | reasons).items()}
-    return Made(identity, [_result(cell, found, outcomes, tables) for cell, found in planned], units)
+    return StudyCells(identity, [_result(cell, own, outcomes, tables) for cell, own in planned], units)
 
 
 def _evaluate(context: Context, sets: list[StoredSet]) -> tuple[dict[str, list[Row]], dict[str, str]]:
@@ -139,11 +139,11 @@ def _chains(context: Context, cell: Cell, distillations: int) -> list[Chain]:
     """The chains of a cell's distillations, with the dataset stored and all settings checked against it."""
     if cell.config is None:
         return []
-    found = []
+    chains = []
     for config in cell.distillations(distillations):
         data = pipeline.run(_quiet(context, config), "data").identities["data"]
-        found.append(Chain(config, data, fingerprint.distill_inputs(config, data).identity(config)))
-    return found
+        chains.append(Chain(config, data, fingerprint.distill_inputs(config, data).identity(config)))
+    return chains
 
 
 def _quiet(context: Context, config: Config) -> Context:
@@ -200,20 +200,20 @@ def _distil(
 def _settled(context: Context, identity: Identity, chains: dict[str, Chain]) -> dict[str, tuple[StoredObject, Outcome]]:
     """The distillations that need not be tried again: those that diverged, and those whose sets are there."""
     folder = context.folder(identity)
-    found = {item.stem: (item, read_record(folder, item, _OUTCOME)) for item in folder.loose("cell-")}
-    return {id: found[id] for id in chains if id in found and _is_kept(context, chains[id], found[id][1])}
+    records = {item.stem: (item, read_record(folder, item, _OUTCOME)) for item in folder.loose("cell-")}
+    return {id: records[id] for id in chains if id in records and _is_kept(context, chains[id], records[id][1])}
 
 
-def _is_kept(context: Context, chain: Chain, told: Outcome) -> bool:
-    if "set" not in told:
-        return "diverged" in told
+def _is_kept(context: Context, chain: Chain, record: Outcome) -> bool:
+    if "set" not in record:
+        return "diverged" in record
     manifest = context.folder(chain.distilled).present()
     name = set_name(chain.config.distill.iterations)
     return manifest is not None and name in by_stem(manifest.objects)
 
 
 def _result(cell: Cell, chains: list[Chain], outcomes: dict[str, Outcome], tables: dict[str, list[Row]]) -> CellResult:
-    failed = [told for chain in chains for kind, told in outcomes[chain.id].items() if kind != "set"]
+    failed = [reason for chain in chains for kind, reason in outcomes[chain.id].items() if kind != "set"]
     evaluated = tuple(chain for chain in chains if chain.id in tables)
     rows = tuple(tables[chain.id] for chain in evaluated)
     return CellResult(cell, tuple(chains), evaluated, rows, failed[0] if failed else "")

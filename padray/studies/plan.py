@@ -139,13 +139,13 @@ class Study(Section):
 
 def _replaced(cases: Cases, changes: Cases, preset: str | None) -> Cases:
     """The cases with a profile's own values and preset; those that the profile sets to null are left out."""
-    found: Cases = {}
+    replaced: Cases = {}
     for name, case in (cases | changes).items():
         if case is None or name in changes:
-            found |= {} if name in changes and case is None else {name: case}
+            replaced |= {} if name in changes and case is None else {name: case}
         else:
-            found[name] = {key: value for key, value in case.items() if preset is None or key != "preset"}
-    return found
+            replaced[name] = {key: value for key, value in case.items() if preset is None or key != "preset"}
+    return replaced
 
 
 def labelled(architectures: Networks | tuple[NetworkSettings, ...]) -> Networks:
@@ -261,14 +261,14 @@ def _held(config: Config, share: float, where: str) -> Config:
     return loading.with_values(config, values, where)
 
 
-def differences(full: Study, made: Sequence[Cell]) -> Differences:
+def differences(full: Study, planned: Sequence[Cell]) -> Differences:
     """Every setting in which cells that are made differ from those of the full study, with all pairs of values.
 
     Whatever changed them: a profile, or `--set`. Where the columns are networks, all of a row have the same settings.
     """
-    found: dict[str, list[tuple[Any, Any]]] = {}
+    pairs: dict[str, list[tuple[Any, Any]]] = {}
     originals = {(cell.row, cell.column if cell.network is None else ""): cell.config for cell in cells(full)}
-    for cell in made:
+    for cell in planned:
         original, config = originals.get((cell.row, cell.column if cell.network is None else "")), cell.config
         if original is None or config is None:
             continue
@@ -277,6 +277,6 @@ def differences(full: Study, made: Sequence[Cell]) -> Differences:
             if key.startswith(_BESIDE):
                 continue
             pair = (before.get(key), after.get(key))
-            if pair[0] != pair[1] and pair not in found.setdefault(key, []):
-                found[key].append(pair)
-    return [(key, values) for key, values in found.items() if values]
+            if pair[0] != pair[1] and pair not in pairs.setdefault(key, []):
+                pairs[key].append(pair)
+    return [(key, values) for key, values in pairs.items() if values]

@@ -16,7 +16,7 @@ from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
 from padray.studies import drawing, plan, table
-from padray.studies.make import CellResult, Chain, Made, make
+from padray.studies.make import CellResult, Chain, StudyCells, make
 from padray.studies.plan import FULL, UNCHANGED, Changes, Study
 
 PAGE = "table.md"
@@ -83,33 +83,34 @@ def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cel
     """Make the study's table and store it."""
     original, study, cells = parts
     context = replace(context, name=asked.name)
-    made = make(context, study, cells)
-    told = table.StudyResult(study, asked.profile, plan.differences(original, cells), made.results)
-    uri = _write(context, told, made)
-    columns, body = table.lines_for_console(made.results)
-    cells_of_table, failed = table.lines_of(table.entries(made.results)), sum(bool(one.failed) for one in made.results)
-    title, sample = table.heading(told), table.sample(told)
-    summary = StudySummary(asked.name, title, study.source, sample, cells_of_table, failed, uri)
+    outcomes = make(context, study, cells)
+    result = table.StudyResult(study, asked.profile, plan.differences(original, cells), outcomes.results)
+    uri = _write(context, result, outcomes)
+    columns, body = table.lines_for_console(outcomes.results)
+    lines, failed = table.lines_of(table.entries(outcomes.results)), sum(bool(one.failed) for one in outcomes.results)
+    title, sample = table.heading(result), table.sample(result)
+    summary = StudySummary(asked.name, title, study.source, sample, lines, failed, uri)
     return StudyTable(summary, [study.rows.title, *columns], body)
 
 
-def _write(context: Context, told: table.StudyResult, made: Made) -> str:
+def _write(context: Context, study_result: table.StudyResult, outcomes: StudyCells) -> str:
     """Draw, store, and commit last; the pictures and the page also under plain names, to be opened together."""
-    folder, found = context.folder(made.identity), table.entries(made.results)
-    heading, axis = f"{table.heading(told)} - {told.study.source}", told.study.columns.title
-    drawn = {"table.png": drawing.draw_table(found, heading, axis, table.measure(made.results))}
-    shown = _of_cells(context, told.study.kind, made.results)
-    page = table.markdown(told, {"table.png": "The table", **{name: shown[name].caption for name in shown}}).encode()
+    folder, entries = context.folder(outcomes.identity), table.entries(outcomes.results)
+    heading, axis = f"{table.heading(study_result)} - {study_result.study.source}", study_result.study.columns.title
+    drawn = {"table.png": drawing.draw_table(entries, heading, axis, table.measure(outcomes.results))}
+    shown = _of_cells(context, study_result.study.kind, outcomes.results)
+    captions = {"table.png": "The table", **{name: picture.caption for name, picture in shown.items()}}
+    page = table.markdown(study_result, captions).encode()
     drawn |= {name: picture.content for name, picture in shown.items()}
-    columns = stored.columns_of(table.CellLine, table.lines_of(found))
+    columns = stored.columns_of(table.CellLine, table.lines_of(entries))
     files = {PAGE: page, "table.parquet": stored.encode_table(columns), **drawn}
-    objects = [*made.units]
+    objects = [*outcomes.units]
     for name, content in files.items():
         stem, suffix = name.rsplit(".", 1)
         objects.append(folder.put(stem, suffix, content))
         context.location.put(f"{folder.path}/{name}", content)
-    sets = sorted({chain.set_fingerprint for result in made.results for chain in result.chains})
-    folder.commit(context.manifest(made.identity, _once(objects), inputs={"sets": sets}))
+    sets = sorted({chain.set_fingerprint for result in outcomes.results for chain in result.chains})
+    folder.commit(context.manifest(outcomes.identity, _once(objects), inputs={"sets": sets}))
     return f"{folder.uri}/{PAGE}"
 
 
@@ -131,10 +132,10 @@ def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[st
         if kind == "table" or not result.rows:
             continue
         chain = result.evaluated[0]
-        found = _pictures(context, context.folder(chain.distilled), chain, kind)
+        pictures = _pictures(context, context.folder(chain.distilled), chain, kind)
         drawn |= {
             f"{name}-{place:02d}.png": Picture(f"{result.cell.row} / {result.cell.column}{caption}", content)
-            for name, (caption, content) in found.items()
+            for name, (caption, content) in pictures.items()
         }
     return drawn
 
@@ -150,9 +151,9 @@ def _pictures(context: Context, folder: Folder, chain: Chain, kind: str) -> dict
     drawn = {stem: figures.DRAWINGS[type(one)](one) for stem, one in own.items()}
     if kind == "weights":
         return {kind: Picture("", drawn[kind])} if kind in drawn else {}
-    found = {}
+    pictures = {}
     if "layers" in drawn:
-        found = {f"{kind}-relative": Picture(": errors relative to the expert's own way", drawn["layers"])}
+        pictures = {f"{kind}-relative": Picture(": errors relative to the expert's own way", drawn["layers"])}
     if absolute := layer_errors.errors_info(history, spans):
-        found[f"{kind}-absolute"] = Picture(f": {absolute.caption}", layer_errors.draw_errors(absolute))
-    return found
+        pictures[f"{kind}-absolute"] = Picture(f": {absolute.caption}", layer_errors.draw_errors(absolute))
+    return pictures

@@ -70,12 +70,12 @@ class Entry:
     @property
     def text(self) -> str:
         """`46.1 ± 0.6 (paper 46.2)`, or why there is no number; then what the number is without, and what diverged."""
-        told = self.missing
+        text = self.missing
         if self.values:
             notes = [f"n = {len(self.values)}; {self.missing}"] if self.missing else []
             notes += [self.ours.divergence] if self.ours.diverged else []
-            told = _spread(self.values) + f" ({'; '.join(notes)})" * bool(notes)
-        return told if self.printed is None else f"{told} (paper {self.printed})"
+            text = _spread(self.values) + f" ({'; '.join(notes)})" * bool(notes)
+        return text if self.printed is None else f"{text} (paper {self.printed})"
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,18 @@ def entries(results: Sequence[CellResult]) -> list[Entry]:
 
     Controls that the study has a row for are not told twice.
     """
-    found, controls = [_entry(result) for result in results], list[Entry]()
+    own, controls = [_entry(result) for result in results], list[Entry]()
     for column in dict.fromkeys(result.cell.column for result in results):
-        made = [r for r in results if r.cell.column == column and r.rows]
-        told = [_ours(r, "random") for r in made if r.cell.source == "random"]
-        sets = {r.cell.row: _ours(r, "random") for r in made if r.cell.source == "distilled"}
-        here = {row: ours for row, ours in sets.items() if ours not in told}
-        shared = not told and len(set(here.values())) == 1
+        with_rows = [r for r in results if r.cell.column == column and r.rows]
+        asked_for = [_ours(r, "random") for r in with_rows if r.cell.source == "random"]
+        sets = {r.cell.row: _ours(r, "random") for r in with_rows if r.cell.source == "distilled"}
+        here = {row: ours for row, ours in sets.items() if ours not in asked_for}
+        shared = not asked_for and len(set(here.values())) == 1
         controls += [
             Entry(CONTROL if shared else f"{CONTROL}, {row}", column, ours, None)
             for row, ours in list(here.items())[: 1 if shared else None]
         ]
-    return found + controls
+    return own + controls
 
 
 def _entry(result: CellResult) -> Entry:
@@ -143,31 +143,31 @@ def measure(results: Sequence[CellResult]) -> str:
     return "balanced accuracy" if kinds and kinds[0] else "accuracy"
 
 
-def heading(told: StudyResult) -> str:
+def heading(result: StudyResult) -> str:
     """The title, which says so where the data or the size are not the paper's, or settings are not the file's."""
-    others = dict(told.changed).get("data.dataset", [])
+    others = dict(result.changed).get("data.dataset", [])
     on = f" on {', '.join(dict.fromkeys(str(after) for _, after in others))}" if others else ""
-    size = f" ({told.profile} profile{on}, not the paper's size)"
-    if told.profile == FULL:
-        size = " (with other settings than the study's file)" if told.changed else ""
-    return f"{told.study.title}{size}"
+    size = f" ({result.profile} profile{on}, not the paper's size)"
+    if result.profile == FULL:
+        size = " (with other settings than the study's file)" if result.changed else ""
+    return f"{result.study.title}{size}"
 
 
-def sample(told: StudyResult) -> str:
+def sample(study_result: StudyResult) -> str:
     """What n counts, and by which protocol the networks are trained where it is not the standard one."""
-    configs = [result.cell.config for result in told.results if result.rows and result.cell.config]
+    configs = [result.cell.config for result in study_result.results if result.rows and result.cell.config]
     if not configs:
         return "No cell has a number."
     counts = sorted({config.evaluation.seeds for config in configs})
     networks = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    if told.study.distillations > 1:
-        ours = f"n = {told.study.distillations} distillations, each the mean of {networks} fresh networks"
+    if study_result.study.distillations > 1:
+        ours = f"n = {study_result.study.distillations} distillations, each the mean of {networks} fresh networks"
         shared = " A cell's distillations share their experts."
     else:
         ours, shared = f"n = {networks} fresh networks trained on one distilled set", ""
-    what = f"Test {measure(told.results)} in %, mean ± sample standard deviation"
+    what = f"Test {measure(study_result.results)} in %, mean ± sample standard deviation"
     counted = f"{what}: {ours}; the control's n = {networks} networks.{shared}"
-    return f"{counted}{_teachers(configs)} {_chosen(configs, bool(told.study.printed))}"
+    return f"{counted}{_teachers(configs)} {_chosen(configs, bool(study_result.study.printed))}"
 
 
 def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
@@ -213,9 +213,9 @@ class CellLine:
     missing: str
 
 
-def lines_of(found: Sequence[Entry]) -> list[CellLine]:
+def lines_of(cells: Sequence[Entry]) -> list[CellLine]:
     """The table, a line for each cell."""
-    return [_line(entry) for entry in found]
+    return [_line(entry) for entry in cells]
 
 
 def _line(entry: Entry) -> CellLine:
@@ -236,15 +236,15 @@ def _line(entry: Entry) -> CellLine:
     )
 
 
-def markdown(told: StudyResult, pictures: dict[str, str]) -> str:
+def markdown(result: StudyResult, pictures: dict[str, str]) -> str:
     """The whole table as a page of Markdown; `pictures` says of each file what it shows."""
-    study, found = told.study, entries(told.results)
-    columns = list(dict.fromkeys(entry.column for entry in found))
-    lines = [f"# {heading(told)}", "", f"Beside {study.source}. {sample(told)}", ""]
-    lines += _grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(found, columns))
-    if told.changed:
+    study, cells = result.study, entries(result.results)
+    columns = list(dict.fromkeys(entry.column for entry in cells))
+    lines = [f"# {heading(result)}", "", f"Beside {study.source}. {sample(result)}", ""]
+    lines += _grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(cells, columns))
+    if result.changed:
         lines += ["", "## Settings that differ from the full study", ""]
-        lines += _grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in told.changed])
+        lines += _grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in result.changed])
     if study.notes:
         lines += ["", "## What settings cannot show", "", *(f"- {note}" for note in study.notes)]
     if pictures:
@@ -252,9 +252,9 @@ def markdown(told: StudyResult, pictures: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _body(found: Sequence[Entry], columns: list[str]) -> list[list[str]]:
-    texts = {(entry.row, entry.column): entry.text for entry in found}
-    return [[row, *(texts.get((row, c), "") for c in columns)] for row in dict.fromkeys(e.row for e in found)]
+def _body(cells: Sequence[Entry], columns: list[str]) -> list[list[str]]:
+    texts = {(entry.row, entry.column): entry.text for entry in cells}
+    return [[row, *(texts.get((row, c), "") for c in columns)] for row in dict.fromkeys(e.row for e in cells)]
 
 
 def _grid(head: list[str], body: list[list[str]]) -> list[str]:
@@ -275,6 +275,6 @@ def _short(value: Any) -> str:
 
 def lines_for_console(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
     """The columns' names and the rows of texts, for a terminal."""
-    found = entries(results)
-    columns = list(dict.fromkeys(entry.column for entry in found))
-    return columns, _body(found, columns)
+    cells = entries(results)
+    columns = list(dict.fromkeys(entry.column for entry in cells))
+    return columns, _body(cells, columns)

@@ -106,14 +106,14 @@ def searched(task: Task, seed: int, stopping: str, full: int, budget: float | No
     best = trials.best(records)
     assert best is not None, "trial 0 finishes"
     outcome = pipeline.run(replace(context, config=work.config_of(best.parameters), artifacts={}), "evaluate")
-    row = next(row for row in outcome.rows if row["source"] == "distilled")
+    row = next(row for row in outcome.rows if row.source == "distilled")
     return {
         **study.counts(records),
         **spent,
         "cpu_s": round(seconds, 1) if fresh else None,
         "best": best.number,
         "validation": best.value,
-        "test": row["mean"],
+        "test": row.mean,
         "defaults_validation": records[0].value,
     }
 
@@ -135,7 +135,7 @@ def summary(seeds: dict[str, Any]) -> dict[str, Any]:
 
 def defaults_test(task: Task) -> float:
     outcome = pipeline.run(task.context(), "evaluate")
-    return float(next(row for row in outcome.rows if row["source"] == "distilled")["mean"])
+    return float(next(row for row in outcome.rows if row.source == "distilled").mean)
 
 
 def main() -> None:

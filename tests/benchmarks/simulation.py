@@ -148,15 +148,15 @@ def constants() -> dict[str, Any]:
     """Seconds and bytes of units as they were measured on this machine, and what is assumed beside them."""
     recorded = json.loads((RESULTS / f"{RECIPE}.json").read_text())["seconds"]
     context = base.Context(RECIPE, loading.load(RECIPE).config, open_location("./runs"), base.InlineRunner())
-    lines = {line["stage"]: line for line in plan(context, Asked())["stages"]}
+    lines = {line.stage: line for line in plan(context, Asked()).stages}
     experts, cells = lines["experts"], lines["evaluate"]
     return {
         "from": f"results/{RECIPE}.json: seconds of a stage by its units; units and bytes as `padray plan` counts them",
-        "expert_s": recorded["experts"] / experts["units"],
-        "expert_bytes": experts["bytes"] / experts["to_do"],
-        "cell_s": recorded["evaluation"] / cells["units"],
+        "expert_s": recorded["experts"] / experts.units,
+        "expert_bytes": experts.bytes / experts.to_do,
+        "cell_s": recorded["evaluation"] / cells.units,
         "trial_s": recorded["distill"],
-        "dataset_bytes": lines["data"]["bytes"],
+        "dataset_bytes": lines["data"].bytes,
         "worker_start_s": WORKER_START_S,
         "driver_s": DRIVER_S,
         "assumed": {

@@ -266,5 +266,5 @@ def test_controls_are_chosen_on_validation_and_the_same_for_all_sets(
     rows = pipeline.run(context(settings, root), "evaluate").rows
     other = pipeline.run(context(settings, root, "distill.seed=1"), "evaluate")
     assert other.identities["distill"] != identities["distill"]
-    assert [row for row in other.rows if row["source"] == "random"] == [r for r in rows if r["source"] == "random"]
-    assert [row for row in other.rows if row["source"] != "random"] != [r for r in rows if r["source"] != "random"]
+    assert [row for row in other.rows if row.source == "random"] == [r for r in rows if r.source == "random"]
+    assert [row for row in other.rows if row.source != "random"] != [r for r in rows if r.source != "random"]

@@ -31,11 +31,11 @@ def counts_of_groups(granularity: str, spans: tuple[Span, ...]) -> list[int]:
 
 def groups_of(granularity: str, spans: tuple[Span, ...]) -> torch.Tensor:
     """The group of every parameter, (P,), counted in their order."""
-    found, total = [], 0
+    groups, total = [], 0
     for span, count in zip(spans, counts_of_groups(granularity, spans), strict=True):
-        found.append(total + torch.arange(count).repeat_interleave((span.stop - span.start) // count))
+        groups.append(total + torch.arange(count).repeat_interleave((span.stop - span.start) // count))
         total += count
-    return torch.cat(found)
+    return torch.cat(groups)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Importance:
     def gradient(self, values_G: torch.Tensor, gradient_P: torch.Tensor) -> torch.Tensor:
         """dL/dvalues (G,) from dL/dw (P,): what a group's members say is summed."""
         values = values_G.detach().requires_grad_()
-        (found,) = torch.autograd.grad(self.weights(values), values, gradient_P)
-        return found
+        (grad_G,) = torch.autograd.grad(self.weights(values), values, gradient_P)
+        return grad_G
 
     def update(
         self, values_G: torch.Tensor, momentum_G: torch.Tensor, gradient_G: torch.Tensor
@@ -89,14 +89,14 @@ class Importance:
     def diagnostics(self, values_G: torch.Tensor) -> dict[str, Any]:
         """Metrics of the matched parameters' weights: their spread, and a `warning` if they have collapsed."""
         weights = self.weights(values_G)[self.matched]
-        found = diagnostics(weights)
-        told = self._collapse(found["weight_effective_fraction"], float(weights.abs().max()))
-        return {**found, "warning": told} if told else found
+        numbers = diagnostics(weights)
+        warning = self._collapse(numbers["weight_effective_fraction"], float(weights.abs().max()))
+        return {**numbers, "warning": warning} if warning else numbers
 
     def warning(self, values_G: torch.Tensor) -> str | None:
         """A sentence if the weights have collapsed."""
-        told: str | None = self.diagnostics(values_G).get("warning")
-        return told
+        sentence: str | None = self.diagnostics(values_G).get("warning")
+        return sentence
 
     def _collapse(self, fraction: float, largest: float) -> str | None:
         settings = self.settings

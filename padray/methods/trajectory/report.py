@@ -32,11 +32,11 @@ _SCALE = "squared distance to the expert's end; 1 = no nearer than the start"
 def figures(settings: TrajectorySettings, history: History, spans: Sequence[Span]) -> list[Figure]:
     """The loss of every tensor, and IADD's weights where there are any."""
     layers = layers_info(history, spans, settings.selection, settings.pruning)
-    found = [Figure("layers", "Loss per layer", "Loss per tensor over iterations", layers, _LAYERS)]
+    shown = [Figure("layers", "Loss per layer", "Loss per tensor over iterations", layers, _LAYERS)]
     weights = weights_info(history, settings.importance)
     if weights is not None:
-        found.append(Figure("weights", "Importance weights", "IADD's weights", weights))
-    return found
+        shown.append(Figure("weights", "Importance weights", "IADD's weights", weights))
+    return shown
 
 
 def notes(settings: TrajectorySettings, learned: Learned, noun: str) -> list[str]:

@@ -60,7 +60,7 @@ class Outcome:
         nodes_s: seconds of nodes that are paid, until the last one is given back.
         paid: the same in workers that there was room for.
         useful: of units that were kept. starting, storage: before units, and moving bytes. lost: taken away.
-        made: how often each unit was made, by stage and place.
+        counts: how often each unit was made, by stage and place.
         nodes_lost, units_lost: how many were taken away, and how many units with them.
     """
 
@@ -72,7 +72,7 @@ class Outcome:
     storage: float
     lost: float
     spans: tuple[Span, ...]
-    made: dict[tuple[str, int], int]
+    counts: dict[tuple[str, int], int]
     nodes_lost: int
     units_lost: int
 
@@ -125,7 +125,7 @@ def simulate(chain: Sequence[Stage], setting: Setting) -> Outcome:
         ledger.storage,
         ledger.lost,
         tuple(spans),
-        ledger.made,
+        ledger.counts,
         cluster.lost,
         ledger.lost_units,
     )

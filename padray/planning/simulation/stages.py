@@ -51,9 +51,9 @@ class _Actor:
         world, stage = self.pool.world, self.pool.stage
         self.unit = place
         steps = starting(stage.start, False, not self.is_prepared) + making(stage.units[place])
-        self.activity = Activity(world, steps, self._made)
+        self.activity = Activity(world, steps, self._finished)
 
-    def _made(self) -> None:
+    def _finished(self) -> None:
         assert self.unit is not None
         place, self.unit, self.activity = self.unit, None, None
         self.is_prepared = self.is_answering = True
@@ -89,13 +89,13 @@ class _Pool:
         self.idle[actor] = None
         self.world.cluster.ask(actor)
 
-    def answer(self, actor: _Actor, made: int | None) -> None:
+    def answer(self, actor: _Actor, unit: int | None) -> None:
         """The driver hears that an actor is ready, or has made a unit."""
         actor.is_answering = False
-        if made is None and actor not in self.idle:
+        if unit is None and actor not in self.idle:
             return  # ended meanwhile, or lost
         self.idle.pop(actor, None)
-        self.left -= made is not None
+        self.left -= unit is not None
         if not self.waiting:
             for one in (actor, *self.idle):
                 self._end(one)
@@ -138,9 +138,9 @@ class _Members:
 
     def placed(self, slots: list[Slot]) -> None:
         steps = starting(self.group.start, True, True) + making(Unit(self.left_s, self.group.unit.bytes))
-        self.activity = Activity(self.world, steps, self._made, self.width)
+        self.activity = Activity(self.world, steps, self._finished, self.width)
 
-    def _made(self) -> None:
+    def _finished(self) -> None:
         self.world.ledger.count(self.group.name, self.place)
         self.world.cluster.leave(self)
         self.world.driver.handle(self.done)

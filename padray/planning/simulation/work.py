@@ -83,11 +83,11 @@ class Ledger:
     starting: float = 0.0
     storage: float = 0.0
     lost: float = 0.0
-    made: dict[tuple[str, int], int] = field(default_factory=dict)
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
     lost_units: int = 0
 
     def count(self, stage: str, place: int) -> None:
-        self.made[stage, place] = self.made.get((stage, place), 0) + 1
+        self.counts[stage, place] = self.counts.get((stage, place), 0) + 1
 
 
 @dataclass

@@ -31,7 +31,7 @@ def many(units: tuple[Unit, ...], start: Start = NOTHING, name: str = "a") -> Ac
 
 def once(outcome: Outcome, count: int) -> bool:
     """Whether every unit was made, and none twice."""
-    return len(outcome.made) == count and set(outcome.made.values()) == {1}
+    return len(outcome.counts) == count and set(outcome.counts.values()) == {1}
 
 
 # -- closed forms
@@ -172,7 +172,7 @@ def test_a_lost_unit_goes_next():
     """One node is taken from two workers while it makes its second unit."""
     seed = next(s for s in range(1000) if 11 < life(50.0, s, 0) < 19 and min(life(50.0, s, k) for k in (1, 2)) > 90)
     setting = Setting(Fleet(2, 1, delay_s=0.0, idle_s=1e9, life_s=50.0), driver_s=0.0, seed=seed)
-    order = [place for _, place in simulate([many(alike(8, 10.0))], setting).made]
+    order = [place for _, place in simulate([many(alike(8, 10.0))], setting).counts]
     assert order.index(2) < 5
 
 
@@ -201,7 +201,7 @@ def test_trials_go_side_by_side_and_share_their_experts():
 def test_as_many_trials_go_side_by_side_as_there_is_room_for(nodes, width, trials):
     """Each of 4 trials asks for experts of its own: those of so many are made before the first of them is over."""
     outcome = simulate([search(4, None, 4, width)], free(nodes))
-    names = [name for name, _ in outcome.made]
+    names = [name for name, _ in outcome.counts]
     assert len(set(names[: names.index("search")])) == trials
     assert outcome == simulate([search(4, trials, 4, width)], free(nodes))
 
