@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test chaos lint format benchmarks image
+.PHONY: setup demo test chaos lint format benchmarks bench bench-full image
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -33,6 +33,12 @@ benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.adjoint_memory
 	$(BIN)/python -m tests.benchmarks.snapshots
 	$(BIN)/python -m tests.benchmarks.startup
+
+bench: setup  # the table of speed, under 10 minutes
+	$(BIN)/python -m tests.benchmarks.bench
+
+bench-full: setup
+	$(BIN)/python -m tests.benchmarks.bench --full
 
 image:
 	@test -n "$(IMAGE)" || { echo "make image IMAGE=REGISTRY/padray:VERSION"; exit 2; }
