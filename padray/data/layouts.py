@@ -7,7 +7,7 @@ dataset classes fill (fetched.py). Each becomes a `Listing` per split.
 import os
 from pathlib import Path
 
-from padray.data import fetched, folders, parquet
+from padray.data import fetched, folders
 from padray.data.listing import Listings, Source
 from padray.data.settings import DataSettings
 from padray.errors import InputError
@@ -64,6 +64,8 @@ def _parquet_files(folder: Path, prefix: str) -> tuple[Path, ...]:
 def listings(source: Source, settings: DataSettings) -> Listings:
     """Train, test and the class names of a located source."""
     if source.kind == "parquet":
+        from padray.data import parquet  # PyArrow takes its time, and most sources do without it
+
         return parquet.listings(source, settings)
     if source.kind == "fetched":
         return fetched.listings(source, settings.dataset)

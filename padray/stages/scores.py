@@ -21,7 +21,6 @@ from padray.config import Config, ScoreSettings
 from padray.data.datasets import Dataset
 from padray.draws import generator, seed_for
 from padray.errors import DivergedError, InputError
-from padray.experts import ranking
 from padray.experts.scores import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
 from padray.fingerprint import Identity
@@ -147,6 +146,8 @@ def _train(context: Context, data: Identity, identity: Identity, units: Sequence
 
 def _take_over(context: Context, data: Identity, identity: Identity) -> None:
     """Store the ranking of a file; afterwards the file is not needed. Raises InputError if it cannot be used."""
+    from padray.experts import ranking  # it brings PyArrow
+
     context.notify(Progress("scores", 0, 1, "ranking"))
     path, folder = context.config.scores.path or "", context.folder(identity)
     content = read_regular(path, "the ranking of scores.path", ranking.MOST_BYTES)

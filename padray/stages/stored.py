@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors
 import safetensors.torch
 import torch
@@ -87,6 +85,9 @@ def columns_of(kind: type, lines: Sequence[object]) -> dict[str, list[Any]]:
 
 def encode_table(columns: Mapping[str, Any]) -> bytes:
     """Columns as Parquet bytes."""
+    import pyarrow as pa  # here and below: it takes its time, and who reads no table does without it
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue().to_pybytes())
@@ -94,6 +95,9 @@ def encode_table(columns: Mapping[str, Any]) -> bytes:
 
 def read_table(content: bytes) -> dict[str, list[Any]]:
     """Columns from Parquet bytes. Raises InputError if they are none, or promise more values than anybody stores."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
