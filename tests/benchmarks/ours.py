@@ -5,8 +5,8 @@ is handed on from here.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,7 @@ from padray.data.whitening import Preprocessing
 from padray.evaluation.protocol import RealSplits, fresh, judge, recipe_for, score_of
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.settings import ExpertSettings
+from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.machine.numerics import Numerics, decide
 from padray.methods import loop
@@ -31,41 +32,61 @@ from padray.networks.flat import FlatNetwork
 from padray.networks.settings import NetworkSettings
 from padray.settings.machine import ComputeSettings
 from padray.synthetic.set import Learned
-from tests.benchmarks.workloads import FOREVER, LR, Case, Evaluation, Made, Steady, Way, Work, pair_of
+from tests.benchmarks.workloads import FOREVER, LR, Case, Evaluation, Made, Steady, Way, Work, target_of
 from tests.methods.given import Given
 
 _NOT_JUDGED = ValidationSettings(seeds=0)
 
 
+class Matching(NamedTuple):
+    """A method, the state that it begins with, and the snapshots that every contribution is given."""
+
+    method: Iterative[Any]
+    state: State
+    rows: tuple[torch.Tensor, ...]
+
+
 def ours(case: Case, way: Way) -> Work:
     """The case as padray does it."""
     numerics = decide(ComputeSettings(**way.compute))
-    make = {"expert": _expert, "distil": _distil, "evaluation": _evaluation, "distribution": _distribution}[case.kind]
-    return make(case, numerics, way)
+    if case.kind == "expert":
+        network, epochs = expert(case, numerics)
+        return Steady(_with_snapshots(network, epochs), case.epoch)
+    if case.kind == "evaluation":
+        return evaluation(case, numerics)
+    return _iterations(trajectory(case, numerics, way) if case.kind == "distil" else distribution(case, numerics))
 
 
 def network_of(case: Case) -> NetworkSettings:
     return NetworkSettings(width=case.width, depth=case.depth)
 
 
-def _expert(case: Case, numerics: Numerics, way: Way) -> Work:
+def built(case: Case, numerics: Numerics, device: torch.device) -> torch.nn.Module:
+    return factory.build(network_of(case), case.shape, case.classes, case.seed).to(device, numerics.dtype)
+
+
+def expert(case: Case, numerics: Numerics) -> tuple[torch.nn.Module, Iterator[float]]:
+    """A network, and its training."""
     device = numerics.use()
     made = Made.of(case, device, numerics.dtype)
-    settings = ExpertSettings(batch=case.batch, lr=LR, augment=case.augment)
+    settings = ExpertSettings(batch=case.batch, lr=LR, augment=case.augment, rho=case.rho)
+    sharpness = Sharpness(settings.rho, settings.gsam_alpha, settings.adaptive) if settings.rho else None
     recipe = Recipe(
-        FOREVER, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment
+        FOREVER, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment,
+        sharpness=sharpness,
     )  # fmt: skip
-    network = factory.build(network_of(case), case.shape, case.classes, 0).to(device, numerics.dtype)
+    network = built(case, numerics, device)
     samples = Samples(made.real, made.real_labels.to(device))
-
-    def epochs() -> Iterator[torch.Tensor]:  # an expert leaves its parameters after every epoch
-        for _ in train(network, samples, recipe, Draws(0, "experts", "expert-0000")):
-            yield FlatNetwork(network).flatten().cpu()
-
-    return Steady(epochs(), len(samples.images) // case.batch)
+    return network, train(network, samples, recipe, Draws(case.seed, "experts", "expert-0000"))
 
 
-def _distil(case: Case, numerics: Numerics, way: Way) -> Work:
+def _with_snapshots(network: torch.nn.Module, epochs: Iterator[float]) -> Iterator[torch.Tensor]:
+    for _ in epochs:  # an expert leaves its parameters after every epoch
+        yield FlatNetwork(network).flatten().cpu()
+
+
+def trajectory(case: Case, numerics: Numerics, way: Way) -> Matching:
+    """Matching a trajectory: one a iteration."""
     device = numerics.use()
     made = Made.of(case, device, numerics.dtype)
     settings = TrajectorySettings(
@@ -73,15 +94,19 @@ def _distil(case: Case, numerics: Numerics, way: Way) -> Work:
         max_loss=1e9, augment=case.augment, validation=_NOT_JUDGED,
         labels={"kind": "soft" if case.soft else "hard"}, **way.distill,
     )  # fmt: skip
-    given = Given(network_of(case), case.shape, case.classes, dtype=numerics.dtype, device=device)
-    network = factory.build(given.network, case.shape, case.classes, 0).to(device, numerics.dtype)
-    start_P = FlatNetwork(network).flatten()
+    given = Given(network_of(case), case.shape, case.classes, case.seed, numerics.dtype, device)
+    method = TrajectoryMatching(settings, given)
+    start_P = FlatNetwork(built(case, numerics, device)).flatten()
     lr = torch.tensor(LR, dtype=numerics.dtype, device=device)
-    state = start(Learned(made.images, made.labels, lr))
-    return _iterations(TrajectoryMatching(settings, given), state, (start_P, pair_of(start_P)))
+    own = {}
+    if method.importance is not None:
+        weights = method.importance.start(numerics.dtype)
+        own = {"weights": weights, "weights_momentum": torch.zeros_like(weights)}
+    return Matching(method, start(Learned(made.images, made.labels, lr), own), (start_P, target_of(start_P)))
 
 
-def _distribution(case: Case, numerics: Numerics, way: Way) -> Work:
+def distribution(case: Case, numerics: Numerics) -> Matching:
+    """Matching distributions."""
     device = numerics.use()
     made = Made.of(case, device, numerics.dtype)
     settings = DistributionSettings(
@@ -89,29 +114,29 @@ def _distribution(case: Case, numerics: Numerics, way: Way) -> Work:
         validation=_NOT_JUDGED,
     )  # fmt: skip
     given = Given(
-        network_of(case), case.shape, case.classes, dtype=numerics.dtype, device=device, images=made.real,
-        labels=made.real_labels,
+        network_of(case), case.shape, case.classes, case.seed, numerics.dtype, device, made.real, made.real_labels
     )  # fmt: skip
-    return _iterations(DistributionMatching(settings, given), start(Learned(made.images, made.labels)), ())
+    return Matching(DistributionMatching(settings, given), start(Learned(made.images, made.labels)), ())
 
 
-def _iterations(method: Iterative[Any], state: State, rows: Sequence[torch.Tensor]) -> Work:
+def _iterations(matching: Matching) -> Work:
     hooks = LoopHooks(
-        rows=itertools.repeat(rows), mine=range(method.count), exchange=lambda own: own, judge=lambda learned: [],
-        keep=lambda state, metrics: None,
+        rows=itertools.repeat(matching.rows), mine=range(matching.method.count), exchange=lambda own: own,
+        judge=lambda learned: [], keep=lambda state, metrics: None,
     )  # fmt: skip
-    return Steady(loop.run(method, state, FOREVER, hooks))
+    return Steady(loop.run(matching.method, matching.state, FOREVER, hooks))
 
 
-def _evaluation(case: Case, numerics: Numerics, way: Way) -> Work:
+def evaluation(case: Case, numerics: Numerics) -> Evaluation:
+    """Networks by the standard protocol, and their test."""
     device, settings = numerics.use(), EvaluationSettings(augment=case.augment)
     made = Made.of(case, device, numerics.dtype)
     empty = torch.zeros(0, *case.shape, dtype=torch.uint8)
     names = tuple(map(str, range(case.classes)))
     dataset = Dataset.of(empty, torch.zeros(0, dtype=torch.int64), names, {}, Preprocessing())
     training, test = Samples(made.images, made.shares()), Samples(made.real, made.real_labels.to(device))
-    draws = [Draws(0, "evaluation", f"distilled-{seed}") for seed in range(case.seeds)]
-    network, neither, all_splits = network_of(case), RealSplits(None, None), RealSplits(None, test)
+    draws = [Draws(case.seed, "evaluation", f"distilled-{seed}") for seed in range(case.seeds)]
+    network, neither, tested = network_of(case), RealSplits(None, None), RealSplits(None, test)
 
     def train_all(epochs: int) -> None:
         recipe = recipe_for(settings, epochs, LR)
@@ -119,7 +144,7 @@ def _evaluation(case: Case, numerics: Numerics, way: Way) -> Work:
             judge(training, network, recipe, draw, dataset, neither)
 
     def test_all() -> list[float]:
-        scores = [score_of(fresh(network, dataset, draw, training), all_splits) for draw in draws]
+        scores = [score_of(fresh(network, dataset, draw, training), tested) for draw in draws]
         return [score.test.plain for score in scores if score.test is not None]
 
     return Evaluation(train_all, test_all)

@@ -17,7 +17,6 @@ from tests.benchmarks import baseline
 
 Kind = Literal["expert", "distil", "evaluation", "distribution"]
 FOREVER = 999_999  # epochs or iterations to come, as far as whoever advances is told
-EPOCH = 2  # batches of an expert's epoch
 REAL, TEST = 500, 10_000  # real samples of a class that DM draws from; samples of a test split
 LR = 0.01
 
@@ -28,8 +27,10 @@ class Case:
 
     Attributes:
         batch: of an expert, or of a student's step.
+        epoch: batches of an expert's epoch.
         steps: N.
         soft: labels are learned.
+        rho: of an expert's GSAM, which the baseline has not.
     """
 
     kind: Kind
@@ -38,12 +39,15 @@ class Case:
     shape: tuple[int, int, int] = (3, 32, 32)
     classes: int = 10
     batch: int = 256
+    epoch: int = 2
     ipc: int = 1
     steps: int = 20
     soft: bool = False
     seeds: int = 1
     test: int = TEST
     augment: str = baseline.DSA
+    rho: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,12 @@ class Made:
     @classmethod
     def of(cls, case: Case, device: torch.device, dtype: torch.dtype = torch.float32) -> "Made":
         """For an expert the real samples, for all else the synthetic ones, class after class."""
-        draw = torch.Generator().manual_seed(0)
+        draw = torch.Generator().manual_seed(case.seed)
 
         def images(count: int) -> torch.Tensor:
             return torch.randn(count, *case.shape, generator=draw).to(device, dtype)
 
-        counts = {"expert": EPOCH * case.batch, "distil": 0, "evaluation": case.test,
+        counts = {"expert": case.epoch * case.batch, "distil": 0, "evaluation": case.test,
                   "distribution": REAL * case.classes}  # fmt: skip
         real = images(counts[case.kind])
         labels = torch.arange(case.classes).repeat_interleave(case.ipc)
@@ -120,7 +124,7 @@ class Made:
         return self.labels.softmax(dim=1) if self.labels.is_floating_point() else self.labels
 
 
-def pair_of(start_P: torch.Tensor) -> torch.Tensor:
+def target_of(start_P: torch.Tensor) -> torch.Tensor:
     """Where an expert that began at `start_P` may have come to (P,)."""
     draw = torch.Generator().manual_seed(1)
     return start_P + 0.01 * torch.randn(len(start_P), generator=draw).to(start_P)
@@ -145,14 +149,14 @@ def _net(case: Case, device: torch.device) -> baseline.ConvNet:
 def _usual_expert(case: Case, device: torch.device) -> Work:
     made = Made.of(case, torch.device("cpu"))
     batches = baseline.loader(made.real, made.real_labels, case.batch)
-    return Steady(baseline.train_expert(_net(case, device), batches, FOREVER, LR), EPOCH)
+    return Steady(baseline.train_expert(_net(case, device), batches, FOREVER, LR), case.epoch)
 
 
 def _usual_distil(case: Case, device: torch.device) -> Work:
     made = Made.of(case, device)
     method = baseline.TrajectoryMatching(made.images, made.labels, LR, case.augment)
     start = baseline.flatten(_net(case, device))
-    target = pair_of(start)
+    target = target_of(start)
 
     def iterations() -> Iterator[float]:
         while True:
