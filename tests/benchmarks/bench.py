@@ -95,9 +95,10 @@ def _distil(ipc: int, steps: int, long: int, quick: bool = True) -> Row:
     return Row(f"distil W32 IPC {ipc} N={steps}", "iteration", case, 1, long, must, quick)
 
 
-def _memory(steps: int, quick: bool = True) -> Row:
+def _memory(steps: int) -> Row:
+    """One iteration and no more, so that its figure has all that is done for the first time in it."""
     case = Case("distil", 32, batch=100, ipc=10, steps=steps, soft=True)
-    return Row(f"memory W32 IPC 10 N={steps}", "iteration", case, 1, 0, {}, quick)
+    return Row(f"memory W32 IPC 10 N={steps}", "iteration", case, 1, 0, {}, quick=False)
 
 
 def _evaluation(name: str, case: Case, short: int, long: int, quick: bool = True) -> Row:
@@ -118,16 +119,13 @@ ROWS = (
     _distil(1, 20, 3),
     _distil(10, 20, 1),
     _evaluation("digits", _digits(10), 10, 60),
-    _evaluation("W32", _narrow(1), 2, 22),
     Row("DM W32 IPC 10", "iteration", Case("distribution", 32, ipc=10), 1, 3, {"float32": 1.5}),
-    _memory(8),
-    _memory(40),
-    _evaluation("W32", _narrow(10), 2, 10),
+    _evaluation("W32", _narrow(1), 2, 22),
+    _evaluation("W32", _narrow(10), 2, 10, quick=False),
     _evaluation("digits", _digits(1), 20, 120, quick=False),
     _distil(1, 40, 3, quick=False),
     _distil(10, 40, 2, quick=False),
-    _memory(20, quick=False),
-    _memory(80, quick=False),
+    *map(_memory, (8, 20, 40, 80)),
 )
 
 

@@ -7,9 +7,9 @@
 An .npz file has the arrays train_images, train_labels, test_images and test_labels; images are uint8 and lie as
 (N, H, W, C) or (N, C, H, W).
 
-Needs Python 3.11 or later, torch 2.11 or later, numpy, safetensors, pydantic and filelock; the last part, a run of
-padray's chain, also ruamel.yaml, Pillow and PyArrow. Ray, scikit-learn, optuna and boto3 are never imported. Each part
-is a process of its own with a share of the time, so that one that hangs or dies takes no other with it; what is found
+Needs Python 3.11 or later, torch 2.11 or later, numpy, safetensors, Pillow (which torchvision brings), pydantic and
+filelock; the last part, a run of padray's chain, also ruamel.yaml and PyArrow. Ray, scikit-learn, optuna and boto3 are
+never imported. Each part is a process of its own with a share of the time, so that one that hangs or dies takes no other with it; what is found
 is written after every piece, to tests/benchmarks/results/gpu.json unless --output says otherwise.
 """
 
