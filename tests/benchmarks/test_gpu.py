@@ -122,6 +122,14 @@ def test_needs_grow_by_the_step():
     assert flops == roofline._counted(case, cpu).flops > roofline.needs(replace(case, steps=2), cpu).flops
 
 
+def test_traffic_is_what_operations_read_and_write_and_no_view_of_it():
+    a, b = torch.ones(4, 4), torch.ones(4, 4)
+    with roofline._Traffic() as traffic:
+        c = (a + b).view(16)[:8].detach()  # two read, one written
+        c.relu_()  # read, and written in place
+    assert traffic.bytes == 3 * 64 + 2 * 32
+
+
 def test_achieved_is_held_against_the_lower_of_the_two_ceilings():
     limits = roofline.Ceilings({"ieee": 100e12}, bandwidth=1e12)
     bound = roofline.line(roofline.Needs(10e12, 1e12), 1.0, limits, "ieee")

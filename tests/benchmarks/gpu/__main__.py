@@ -9,8 +9,9 @@ An .npz file has the arrays train_images, train_labels, test_images and test_lab
 
 Needs Python 3.11 or later, torch 2.11 or later, numpy, safetensors, Pillow (which torchvision brings), pydantic and
 filelock; the last part, a run of padray's chain, also ruamel.yaml and PyArrow. Ray, scikit-learn, optuna and boto3 are
-never imported. Each part is a process of its own with a share of the time, so that one that hangs or dies takes no other with it; what is found
-is written after every piece, to tests/benchmarks/results/gpu.json unless --output says otherwise.
+never imported. Each part is a process of its own with a share of the time, so that one that hangs or dies takes no
+other with it; what is found is written after every piece, to tests/benchmarks/results/gpu.json unless --output says
+otherwise.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 RESULT = Path(__file__).parents[1] / "results" / "gpu.json"
-# Of the whole time what each part may use, whatever those before it left included; the last has the rest.
+# Of the whole time what each part may use; the last has what is left.
 PARTS = {"paths": 0.22, "speed": 0.38, "chain": 1.0}
 GRACE_S = 20.0  # that a part may take over its time, to end what it has begun
 

@@ -26,7 +26,7 @@ class Needs(NamedTuple):
 
 
 class _Traffic(TorchDispatchMode):
-    """Adds up what every operation reads and writes; one that gives a view of what it is given moves nothing."""
+    """Adds up what every operation reads and writes; one that only looks at what it is given anew moves nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,8 @@ class _Traffic(TorchDispatchMode):
         read = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         made = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
         places = {one.untyped_storage().data_ptr() for one in read}
-        if not func.is_view and any(one.untyped_storage().data_ptr() not in places for one in made):
+        anew = any(one.untyped_storage().data_ptr() not in places for one in made)
+        if func._schema.is_mutable or (anew and not func.is_view):
             self.bytes += sum(one.numel() * one.element_size() for one in (*read, *made))
         return out
 
