@@ -73,7 +73,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     import torch
     import torch._dynamo  # torch.optim brings it with its first step: in no way's peak, then
 
-    from tests.benchmarks.workloads import Case, Evaluation, Way, usual
+    from tests.benchmarks.workloads import Case, Evaluation, Way, per_unit, usual
 
     torch.set_num_threads(1)
     case, way, short, long = Case(**asked["case"]), Way(**asked["way"]), asked["short"], asked["long"]
@@ -90,7 +90,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     forgot = forget_peak() and forgot
     if isinstance(work, Evaluation):  # begins anew each time
         again, more = lasted(work, short), lasted(work, long)
-        each = Clock((more.cpu - again.cpu) / (long - short), (more.wall - again.wall) / (long - short))
+        each = Clock(*(per_unit(a, b, long, short) for a, b in zip(more, again, strict=True)))
     else:
         again = lasted(work, long) if long else first
         each = Clock(again.cpu / (long or short), again.wall / (long or short))

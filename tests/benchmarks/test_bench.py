@@ -9,7 +9,7 @@ import torch
 from tests.benchmarks import bench
 from tests.benchmarks.bench import BASELINE, COLUMNS, ROWS, Column, Row
 from tests.benchmarks.measured import measure
-from tests.benchmarks.workloads import Case, Way
+from tests.benchmarks.workloads import Case, Way, per_unit
 
 TINY = {"width": 4, "depth": 2, "shape": (1, 8, 8), "classes": 3, "batch": 4, "steps": 2, "test": 9}
 FIGURES = {"cpu_s": 1.0, "wall_s": 1.0, "start_cpu_s": 0.5, "ready_cpu_s": 2.0, "peak_MB": 10.0, "later_peak_MB": None}
@@ -67,6 +67,10 @@ def test_the_table_has_medians_the_spread_and_how_many_times_as_fast():
 def test_an_evaluation_is_its_epochs_and_its_tests():
     row = Row("tiny", "evaluation", Case("evaluation", **TINY), 2, 2)
     assert row.figure({"cpu_s": 2.0, "test_cpu_s": 7.0}) == 1001 * 2.0 + 7.0
+
+
+def test_a_unit_is_the_difference_of_two_lengths_and_never_below_nothing():
+    assert per_unit(7.0, 3.0, 10, 2) == 0.5 and per_unit(3.0, 3.5, 10, 2) == 0.3
 
 
 def test_nothing_is_begun_after_its_time(monkeypatch):

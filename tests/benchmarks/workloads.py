@@ -130,6 +130,11 @@ def target_of(start_P: torch.Tensor) -> torch.Tensor:
     return start_P + 0.01 * torch.randn(len(start_P), generator=draw).to(start_P)
 
 
+def per_unit(long_s: float, short_s: float, long: int, short: int) -> float:
+    """Seconds of a unit, from two lengths that begin anew; where noise hides the difference, what begins is in it."""
+    return (long_s - short_s) / (long - short) if long_s > short_s else long_s / long
+
+
 # -- the baseline
 
 

@@ -13,7 +13,7 @@ import torch
 from tests.benchmarks.gpu.record import VARIANTS, Programme, Variant, synchronize, timed, toy
 from tests.benchmarks.gpu.roofline import Ceilings, Needs, ceilings, line, needs
 from tests.benchmarks.ours import ours
-from tests.benchmarks.workloads import Case, Evaluation, Work, usual
+from tests.benchmarks.workloads import Case, Evaluation, Work, per_unit, usual
 
 PROTOCOL = 1001
 _BASELINE = Variant("baseline", tf32="convolutions")  # as PyTorch has it unless told otherwise
@@ -69,7 +69,7 @@ def measured(case: Case, variant: Variant, programme: Programme, seconds: float)
         times = max(1, min(1000, int(seconds / again)))
         if isinstance(work, Evaluation):  # begins anew each time
             longer = timed(device, lambda: work.advance(step + times))
-            each = (longer - again) / times
+            each = per_unit(longer, again, step + times, step)
         else:
             each = timed(device, lambda: work.advance(times * step)) / (times * step)
         found = {"s": each, "first_s": first - step * each, "units": float(times * step)}
