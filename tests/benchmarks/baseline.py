@@ -86,9 +86,11 @@ def crop(x: torch.Tensor, draws: int) -> torch.Tensor:
     rows = torch.randint(-up, up + 1, (draws, 1, 1)).to(x.device)
     columns = torch.randint(-left, left + 1, (draws, 1, 1)).to(x.device)
     samples, h, w = torch.meshgrid(
-        torch.arange(n, device=x.device), torch.arange(height, device=x.device), torch.arange(width, device=x.device),
+        torch.arange(n, device=x.device),
+        torch.arange(height, device=x.device),
+        torch.arange(width, device=x.device),
         indexing="ij",
-    )  # fmt: skip
+    )
     h, w = (h + rows + 1).clamp(0, height + 1), (w + columns + 1).clamp(0, width + 1)
     padded = F.pad(x, [1, 1, 1, 1])
     return padded.permute(0, 2, 3, 1)[samples, h, w].permute(0, 3, 1, 2)
@@ -101,9 +103,11 @@ def cutout(x: torch.Tensor, draws: int) -> torch.Tensor:
     row = torch.randint(0, height + (1 - tall % 2), (draws, 1, 1)).to(x.device)
     column = torch.randint(0, width + (1 - wide % 2), (draws, 1, 1)).to(x.device)
     samples, h, w = torch.meshgrid(
-        torch.arange(n, device=x.device), torch.arange(tall, device=x.device), torch.arange(wide, device=x.device),
+        torch.arange(n, device=x.device),
+        torch.arange(tall, device=x.device),
+        torch.arange(wide, device=x.device),
         indexing="ij",
-    )  # fmt: skip
+    )
     h, w = (h + row - tall // 2).clamp(0, height - 1), (w + column - wide // 2).clamp(0, width - 1)
     mask = torch.ones(n, height, width, dtype=x.dtype, device=x.device)
     mask[samples, h, w] = 0
@@ -130,9 +134,13 @@ def warp(x: torch.Tensor, matrices: list[list[list[float]]]) -> torch.Tensor:
 
 
 OPERATIONS = {
-    "color": [brightness, saturation, contrast], "crop": [crop], "cutout": [cutout], "flip": [flip],
-    "scale": [scale], "rotate": [rotate],
-}  # fmt: skip
+    "color": [brightness, saturation, contrast],
+    "crop": [crop],
+    "cutout": [cutout],
+    "flip": [flip],
+    "scale": [scale],
+    "rotate": [rotate],
+}
 
 
 # -- experts and evaluation
@@ -230,8 +238,9 @@ class TrajectoryMatching:
         self.labels = labels.detach().clone().requires_grad_(self.soft)
         self.lr = torch.tensor(lr, dtype=images.dtype, device=images.device, requires_grad=True)
         self.optimisers = [
-            torch.optim.SGD([self.images], lr=1.0, momentum=0.5), torch.optim.SGD([self.lr], lr=1e-5, momentum=0.5)
-        ]  # fmt: skip
+            torch.optim.SGD([self.images], lr=1.0, momentum=0.5),
+            torch.optim.SGD([self.lr], lr=1e-5, momentum=0.5),
+        ]
         if self.soft:
             self.optimisers.append(torch.optim.SGD([self.labels], lr=2.0, momentum=0.9))
 

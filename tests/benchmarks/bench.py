@@ -7,7 +7,8 @@
 Each figure is taken in a process of its own (measured.py), one column after the other, then all again; shown is the
 median, in the file the smallest and largest too. Process CPU time is the figure, since other work on a machine moves
 it least; seconds by the wall stand beside it in the file, as do the CPU seconds before the first unit ("start": what
-is compiled and touched for the first time) and peak memory above what the process held before it.
+is compiled or loaded, and touched for the first time) and peak memory above what the process held before it. --full
+keeps compiled programs in a folder of its own, so each column's first start is that of a machine that has none.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -39,12 +41,18 @@ LIMIT_S = 1200.0  # of one measurement
 
 @dataclass(frozen=True)
 class Column:
-    """A way, in an environment. `must` names which of a row's factors it is held to."""
+    """A way, in an environment.
+
+    Attributes:
+        must: which of a row's factors it is held to.
+        kinds: the kinds of work that it differs for.
+    """
 
     name: str
     way: Way
     environment: dict[str, str] = field(default_factory=dict)
     must: str | None = None
+    kinds: tuple[str, ...] = ("expert", "distil", "evaluation", "distribution")
 
 
 BASELINE = "baseline"
@@ -52,7 +60,9 @@ COLUMNS = (
     Column(BASELINE, Way("baseline")),
     Column("baseline tuned", Way("baseline"), TUNED),
     Column("float32", Way("padray"), must="float32"),
-    Column("float32 unroll", Way("padray", distill={"gradient": "unroll"}), must="more memory"),
+    Column("bf16", Way("padray", {"precision": "bf16"}), must="bf16", kinds=("expert", "distil")),
+    Column("eager", Way("padray", {"compile": "off"})),
+    Column("unroll", Way("padray", distill={"gradient": "unroll"}), must="more memory", kinds=("distil",)),
 )
 
 
@@ -63,7 +73,6 @@ class Row:
     Attributes:
         must: times as fast as the baseline, at least, by what the columns call it.
         quick: whether `make bench` has it.
-        only: the columns that differ here, where not all do.
     """
 
     name: str
@@ -73,13 +82,9 @@ class Row:
     long: int
     must: dict[str, float] = field(default_factory=dict)
     quick: bool = True
-    only: tuple[str, ...] | None = None
 
-    def columns(self) -> Iterator[Column]:
-        for column in COLUMNS:
-            differs = not column.way.distill or self.case.kind == "distil"
-            if differs and (self.only is None or column.name in self.only):
-                yield column
+    def columns(self) -> list[Column]:
+        return [column for column in COLUMNS if self.case.kind in column.kinds]
 
     def figure(self, found: dict[str, Any], clock: str = "cpu") -> float:
         """Seconds of what the row is about; an evaluation is put together from its epochs and its tests."""
@@ -129,10 +134,16 @@ ROWS = (
 )
 
 
-def taken(row: Row, column: Column) -> dict[str, Any]:
-    """One measurement, in a fresh process; `error` where it failed."""
+def taken(row: Row, column: Column, programs: str | None = None) -> dict[str, Any]:
+    """One measurement, in a fresh process; `error` where it failed.
+
+    Args:
+        programs: where compiled programs are kept; without it, where this machine has them.
+    """
     asked = {"case": asdict(row.case), "way": asdict(column.way), "short": row.short, "long": row.long}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **column.environment}
+    if programs is not None:
+        environment["XDG_CACHE_HOME"] = programs
     line = [sys.executable, "-m", "tests.benchmarks.measured", json.dumps(asked)]
     try:
         done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=LIMIT_S)
@@ -154,10 +165,15 @@ def summed(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
     parts = {name: round(statistics.median(one[name] for one in good), 5) for name in names}
     wall = statistics.median(row.figure(one, "wall") for one in good)
     return {
-        "figure_cpu_s": round(statistics.median(figures), 5), "least": round(min(figures), 5),
-        "most": round(max(figures), 5), "figure_wall_s": round(wall, 5), "repeats": len(good),
-        "failed": len(found) - len(good), **parts,
-    }  # fmt: skip
+        "figure_cpu_s": round(statistics.median(figures), 5),
+        "least": round(min(figures), 5),
+        "most": round(max(figures), 5),
+        "figure_wall_s": round(wall, 5),
+        "repeats": len(good),
+        "failed": len(found) - len(good),
+        "most_start_cpu_s": round(max(one["start_cpu_s"] for one in good), 5),
+        **parts,
+    }
 
 
 Found = dict[tuple[str, str], list[dict[str, Any]]]
@@ -209,7 +225,9 @@ def _cell(one: dict[str, Any] | None) -> str:
     return f"{one['figure_cpu_s']:.4g}{times} {one['peak_MB']:.0f} MB"
 
 
-def measure(rows: list[Row], ways: list[str], repeats: int, until: float) -> Iterator[Found]:
+def measure(
+    rows: list[Row], ways: list[str], repeats: int, until: float, programs: str | None = None
+) -> Iterator[Found]:
     """All figures so far, after each measurement; none is begun after `until`, a moment of time.monotonic."""
     found: Found = {}
     for repeat in range(repeats):
@@ -219,7 +237,7 @@ def measure(rows: list[Row], ways: list[str], repeats: int, until: float) -> Ite
                     continue
                 if time.monotonic() > until:
                     return
-                one = taken(row, column)
+                one = taken(row, column, programs)
                 found.setdefault((row.name, column.name), []).append(one)
                 said = one.get("error") or f"{row.figure(one):.4g} CPU s a {row.unit}, {one['peak_MB']:.0f} MB"
                 print(f"{repeat + 1}/{repeats} {row.name}, {column.name}: {said}", file=sys.stderr, flush=True)
@@ -241,14 +259,19 @@ def main() -> None:
     repeats = asked.repeats or (5 if asked.full else 3)
     until = time.monotonic() + (float("inf") if asked.full or part else QUICK_S)
     path = asked.output or (None if part else RESULTS / ("bench.json" if asked.full else "bench-quick.json"))
-    about = {"command": " ".join(["python -m tests.benchmarks.bench", *sys.argv[1:]]), "machine": machine(),
-             "tuned": TUNED, "commit": _commit()}  # fmt: skip
+    about = {
+        "command": " ".join(["python -m tests.benchmarks.bench", *sys.argv[1:]]),
+        "machine": machine(),
+        "tuned": TUNED,
+        "commit": _commit(),
+    }
     table: dict[str, Any] = {}
-    for found in measure(rows, asked.way, repeats, until):
-        table = result(rows, found)
-        if path:  # after each, so that an end by force loses nothing
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps({**about, "rows": table}, indent=1) + "\n")
+    with tempfile.TemporaryDirectory(prefix="padray-benchmark-") as folder:
+        for found in measure(rows, asked.way, repeats, until, folder if asked.full else None):
+            table = result(rows, found)
+            if path:  # after each, so that an end by force loses nothing
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(json.dumps({**about, "rows": table}, indent=1) + "\n")
     print(shown(table, [column.name for column in COLUMNS]))
 
 

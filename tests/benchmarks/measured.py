@@ -96,10 +96,13 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         each = Clock(again.cpu / (long or short), again.wall / (long or short))
     peak_later = held("VmHWM")
     found: dict[str, Any] = {
-        "cpu_s": each.cpu, "wall_s": each.wall, "start_cpu_s": first.cpu - short * each.cpu,
-        "ready_cpu_s": ready.cpu, "peak_MB": (max(peak_first, peak_later) - base) / 2**20,
+        "cpu_s": each.cpu,
+        "wall_s": each.wall,
+        "start_cpu_s": first.cpu - short * each.cpu,
+        "ready_cpu_s": ready.cpu,
+        "peak_MB": (max(peak_first, peak_later) - base) / 2**20,
         "later_peak_MB": (peak_later - base) / 2**20 if forgot and long else None,
-    }  # fmt: skip
+    }
     if isinstance(work, Evaluation):
         began = Clock.now()
         work.test()

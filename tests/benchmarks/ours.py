@@ -6,6 +6,7 @@ is handed on from here.
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from padray.evaluation.settings import EvaluationSettings
 from padray.experts.settings import ExpertSettings
 from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, train
-from padray.machine.numerics import Numerics, decide
+from padray.machine.numerics import decide
 from padray.methods import loop
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.distribution.settings import DistributionSettings
@@ -28,7 +29,9 @@ from padray.methods.state import State, start
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks import factory
+from padray.networks.derivatives import PAYS_ONCE, Execution, execution_of, is_compiled
 from padray.networks.flat import FlatNetwork
+from padray.networks.layers import Network
 from padray.networks.settings import NetworkSettings
 from padray.settings.machine import ComputeSettings
 from padray.synthetic.set import Learned
@@ -36,6 +39,20 @@ from tests.benchmarks.workloads import FOREVER, LR, Case, Evaluation, Made, Stea
 from tests.methods.given import Given
 
 _NOT_JUDGED = ValidationSettings(seeds=0)
+
+
+class Machine(NamedTuple):
+    """What `compute` comes to, as a stage's worker has it: this process has its threads and its allocator by then."""
+
+    device: torch.device
+    dtype: torch.dtype
+    execution: Execution
+
+    @classmethod
+    def of(cls, way: Way) -> "Machine":
+        settings = ComputeSettings(**way.compute)
+        numerics = decide(settings)
+        return cls(numerics.use(settings.allocator), numerics.dtype, execution_of(numerics))
 
 
 class Matching(NamedTuple):
@@ -48,89 +65,118 @@ class Matching(NamedTuple):
 
 def ours(case: Case, way: Way) -> Work:
     """The case as padray does it."""
-    numerics = decide(ComputeSettings(**way.compute))
+    machine = Machine.of(way)
     if case.kind == "expert":
-        network, epochs = expert(case, numerics)
+        network, epochs = expert(case, machine)
         return Steady(_with_snapshots(network, epochs), case.epoch)
     if case.kind == "evaluation":
-        return evaluation(case, numerics)
-    return _iterations(trajectory(case, numerics, way) if case.kind == "distil" else distribution(case, numerics))
+        return evaluation(case, machine)
+    return _iterations(trajectory(case, machine, way) if case.kind == "distil" else distribution(case, machine))
 
 
 def network_of(case: Case) -> NetworkSettings:
     return NetworkSettings(width=case.width, depth=case.depth)
 
 
-def built(case: Case, numerics: Numerics, device: torch.device) -> torch.nn.Module:
-    return factory.build(network_of(case), case.shape, case.classes, case.seed).to(device, numerics.dtype)
+def built(case: Case, machine: Machine) -> Network:
+    return factory.build(network_of(case), case.shape, case.classes, case.seed).to(machine.device, machine.dtype)
 
 
-def expert(case: Case, numerics: Numerics) -> tuple[torch.nn.Module, Iterator[float]]:
+def expert(case: Case, machine: Machine) -> tuple[Network, Iterator[float]]:
     """A network, and its training."""
-    device = numerics.use()
-    made = Made.of(case, device, numerics.dtype)
+    made = Made.of(case, machine.device, machine.dtype)
     settings = ExpertSettings(batch=case.batch, lr=LR, augment=case.augment, rho=case.rho)
     sharpness = Sharpness(settings.rho, settings.gsam_alpha, settings.adaptive) if settings.rho else None
     recipe = Recipe(
-        FOREVER, settings.batch, settings.lr, settings.momentum, settings.weight_decay, settings.augment,
+        FOREVER,
+        settings.batch,
+        settings.lr,
+        settings.momentum,
+        settings.weight_decay,
+        settings.augment,
         sharpness=sharpness,
-    )  # fmt: skip
-    network = built(case, numerics, device)
-    samples = Samples(made.real, made.real_labels.to(device))
+        execution=machine.execution,
+    )
+    network = built(case, machine)
+    samples = Samples(made.real, made.real_labels.to(machine.device))
     return network, train(network, samples, recipe, Draws(case.seed, "experts", "expert-0000"))
 
 
-def _with_snapshots(network: torch.nn.Module, epochs: Iterator[float]) -> Iterator[torch.Tensor]:
+def _with_snapshots(network: Network, epochs: Iterator[float]) -> Iterator[torch.Tensor]:
     for _ in epochs:  # an expert leaves its parameters after every epoch
         yield FlatNetwork(network).flatten().cpu()
 
 
-def trajectory(case: Case, numerics: Numerics, way: Way) -> Matching:
-    """Matching a trajectory: one a iteration."""
-    device = numerics.use()
-    made = Made.of(case, device, numerics.dtype)
+def trajectory(case: Case, machine: Machine, way: Way) -> Matching:
+    """Matching trajectories, one an iteration; whether it is compiled is decided for all iterations to come."""
+    made = Made.of(case, machine.device, machine.dtype)
     settings = TrajectorySettings(
-        ipc=case.ipc, iterations=FOREVER, student_steps=case.steps, batch=case.batch, lr_images=1.0, student_lr=LR,
-        max_loss=1e9, augment=case.augment, validation=_NOT_JUDGED,
-        labels={"kind": "soft" if case.soft else "hard"}, **way.distill,
-    )  # fmt: skip
-    given = Given(network_of(case), case.shape, case.classes, case.seed, numerics.dtype, device)
-    method = TrajectoryMatching(settings, given)
-    start_P = FlatNetwork(built(case, numerics, device)).flatten()
-    lr = torch.tensor(LR, dtype=numerics.dtype, device=device)
+        ipc=case.ipc,
+        iterations=FOREVER,
+        student_steps=case.steps,
+        batch=case.batch,
+        lr_images=1.0,
+        student_lr=LR,
+        max_loss=1e9,
+        augment=case.augment,
+        validation=_NOT_JUDGED,
+        labels={"kind": "soft" if case.soft else "hard"},
+        **way.distill,
+    )
+    network, passes = built(case, machine), settings.compilable_passes(case.classes)
+    compiled = passes > 0 and is_compiled(network, machine.execution, passes, PAYS_ONCE)
+    method = TrajectoryMatching(settings, _given(case, machine, compile="on" if compiled else "off"))
+    start_P = FlatNetwork(network).flatten()
+    lr = torch.tensor(LR, dtype=machine.dtype, device=machine.device)
     own = {}
     if method.importance is not None:
-        weights = method.importance.start(numerics.dtype)
+        weights = method.importance.start(machine.dtype)
         own = {"weights": weights, "weights_momentum": torch.zeros_like(weights)}
     return Matching(method, start(Learned(made.images, made.labels, lr), own), (start_P, target_of(start_P)))
 
 
-def distribution(case: Case, numerics: Numerics) -> Matching:
+def _given(case: Case, machine: Machine, **execution: Any) -> Given:
+    return Given(
+        network_of(case),
+        case.shape,
+        case.classes,
+        case.seed,
+        dtype=machine.dtype,
+        execution=replace(machine.execution, **execution),
+        device=machine.device,
+    )
+
+
+def distribution(case: Case, machine: Machine) -> Matching:
     """Matching distributions."""
-    device = numerics.use()
-    made = Made.of(case, device, numerics.dtype)
+    made = Made.of(case, machine.device, machine.dtype)
     settings = DistributionSettings(
-        family="distribution", ipc=case.ipc, iterations=FOREVER, real_batch=case.batch, augment=case.augment,
+        family="distribution",
+        ipc=case.ipc,
+        iterations=FOREVER,
+        real_batch=case.batch,
+        augment=case.augment,
         validation=_NOT_JUDGED,
-    )  # fmt: skip
-    given = Given(
-        network_of(case), case.shape, case.classes, case.seed, numerics.dtype, device, made.real, made.real_labels
-    )  # fmt: skip
+    )
+    given = replace(_given(case, machine), images=made.real, labels=made.real_labels)
     return Matching(DistributionMatching(settings, given), start(Learned(made.images, made.labels)), ())
 
 
 def _iterations(matching: Matching) -> Work:
     hooks = LoopHooks(
-        rows=itertools.repeat(matching.rows), mine=range(matching.method.count), exchange=lambda own: own,
-        judge=lambda learned: [], keep=lambda state, metrics: None,
-    )  # fmt: skip
+        rows=itertools.repeat(matching.rows),
+        mine=range(matching.method.count),
+        exchange=lambda own: own,
+        judge=lambda learned: [],
+        keep=lambda state, metrics: None,
+    )
     return Steady(loop.run(matching.method, matching.state, FOREVER, hooks))
 
 
-def evaluation(case: Case, numerics: Numerics) -> Evaluation:
-    """Networks by the standard protocol, and their test."""
-    device, settings = numerics.use(), EvaluationSettings(augment=case.augment)
-    made = Made.of(case, device, numerics.dtype)
+def evaluation(case: Case, machine: Machine) -> Evaluation:
+    """Networks by the standard protocol, which is never shortened to bf16, and their test."""
+    device, settings = machine.device, EvaluationSettings(augment=case.augment)
+    made = Made.of(case, device, machine.dtype)
     empty = torch.zeros(0, *case.shape, dtype=torch.uint8)
     names = tuple(map(str, range(case.classes)))
     dataset = Dataset.of(empty, torch.zeros(0, dtype=torch.int64), names, {}, Preprocessing())
@@ -139,7 +185,7 @@ def evaluation(case: Case, numerics: Numerics) -> Evaluation:
     network, neither, tested = network_of(case), RealSplits(None, None), RealSplits(None, test)
 
     def train_all(epochs: int) -> None:
-        recipe = recipe_for(settings, epochs, LR)
+        recipe = replace(recipe_for(settings, epochs, LR), execution=replace(machine.execution, bf16=()))
         for draw in draws:
             judge(training, network, recipe, draw, dataset, neither)
 

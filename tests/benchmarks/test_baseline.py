@@ -18,6 +18,7 @@ from padray.methods.trajectory.selection import select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
 from padray.methods.trajectory.student import draw_steps
 from padray.networks import factory
+from padray.networks.derivatives import Derivatives
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
 from tests.benchmarks import baseline
@@ -40,8 +41,11 @@ def both(seed: int = 0) -> tuple[torch.nn.Module, baseline.ConvNet]:
 
 def test_nothing_of_padray_is_in_it():
     tree = ast.parse(Path(baseline.__file__).read_text())
-    roots = {getattr(node, "module", None) or node.names[0].name for node in ast.walk(tree)
-             if isinstance(node, ast.Import | ast.ImportFrom)}  # fmt: skip
+    roots = {
+        getattr(node, "module", None) or node.names[0].name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
     assert {name.split(".")[0] for name in roots} <= {"torch", "math", "random", "collections"}
 
 
@@ -54,7 +58,7 @@ def test_the_gradient_of_a_distil_iteration_is_unrolls(labels):
     steps = draw_steps(len(IMAGES), 5, 4, "none", SHAPE, generator(0, "steps"))
     learned = Learned(IMAGES, labels, torch.tensor(0.05, dtype=torch.float64))
     keep = select(SelectionSettings(strategy="none"), PruningSettings(), network.spans, begin.device)
-    ran = unroll(network, begin, learned, steps)
+    ran = unroll(Derivatives(network), begin, learned, steps)
     matched = match(ran.end, begin, target, Metric(keep, network.spans))
     expected = ran.back(matched.grad_theta)
 

@@ -93,12 +93,13 @@ def test_a_wrong_path_is_seen(tmp_path, monkeypatch):
     right = paths.on_device
     wrong = {"TF32": 1.0, "float32": 1 + 1e-3}
     monkeypatch.setattr(
-        paths, "on_device",
+        paths,
+        "on_device",
         lambda make, case, programme, variant, distill: {
             name: part * wrong.get(variant.name, 1.0)
             for name, part in right(make, case, programme, variant, distill).items()
         },
-    )  # fmt: skip
+    )
     held = paths.compare(programme(tmp_path / "gpu.json"), "trajectory hard")["within_twice_eager"]
     assert held == {"float32": False, "float32 unroll": True, "deterministic": True}
 

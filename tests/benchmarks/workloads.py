@@ -110,8 +110,12 @@ class Made:
         def images(count: int) -> torch.Tensor:
             return torch.randn(count, *case.shape, generator=draw).to(device, dtype)
 
-        counts = {"expert": case.epoch * case.batch, "distil": 0, "evaluation": case.test,
-                  "distribution": REAL * case.classes}  # fmt: skip
+        counts = {
+            "expert": case.epoch * case.batch,
+            "distil": 0,
+            "evaluation": case.test,
+            "distribution": REAL * case.classes,
+        }
         real = images(counts[case.kind])
         labels = torch.arange(case.classes).repeat_interleave(case.ipc)
         if case.soft:
@@ -141,9 +145,11 @@ def per_unit(long_s: float, short_s: float, long: int, short: int) -> float:
 def usual(case: Case, device: torch.device) -> Work:
     """The case as the field does it."""
     return {
-        "expert": _usual_expert, "distil": _usual_distil, "evaluation": _usual_evaluation,
+        "expert": _usual_expert,
+        "distil": _usual_distil,
+        "evaluation": _usual_evaluation,
         "distribution": _usual_distribution,
-    }[case.kind](case, device)  # fmt: skip
+    }[case.kind](case, device)
 
 
 def _net(case: Case, device: torch.device) -> baseline.ConvNet:

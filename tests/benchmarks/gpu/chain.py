@@ -8,6 +8,7 @@ beside what the published counts would take at the rates seen.
 import hashlib
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,38 @@ def made(quick: bool) -> RawDataset:
 def settings(programme: Programme, **changes: Any) -> Config:
     """The preset with other counts: `section__key=value`."""
     counts: dict[str, Any] = {
-        "compute__device": programme.device, "data__path": ".", "scores__networks": 1, "scores__epochs": 5,
-        "experts__count": 1, "experts__epochs": 22, "distill__iterations": _TRIED, "distill__checkpoint_seconds": 60.0,
-        "evaluation__seeds": 2, "evaluation__controls__lrs": "[0.01]", "evaluation__controls__tuning_seeds": 1,
-    }  # fmt: skip
+        "compute__device": programme.device,
+        "data__path": ".",
+        "scores__networks": 1,
+        "scores__epochs": 5,
+        "experts__count": 1,
+        "experts__epochs": 22,
+        "distill__iterations": _TRIED,
+        "distill__checkpoint_seconds": 60.0,
+        "evaluation__seeds": 2,
+        "evaluation__controls__lrs": "[0.01]",
+        "evaluation__controls__tuning_seeds": 1,
+    }
     if programme.quick:
         counts |= {
-            "network__width": 8, "network__depth": 2, "scores__network__width": 8, "scores__network__depth": 2,
-            "scores__epochs": 1, "schedule__addition_end_epoch": 2, "distill__windows__start": 2,
-            "distill__windows__max_start": 2, "distill__expert_epochs": 1, "experts__epochs": 3, "distill__ipc": 2,
-            "distill__student_steps": 2, "distill__batch": 10, "distill__lr_images": 1, "distill__iterations": 2,
-            "evaluation__epochs": 3, "evaluation__seeds": 1,
-        }  # fmt: skip
+            "network__width": 8,
+            "network__depth": 2,
+            "scores__network__width": 8,
+            "scores__network__depth": 2,
+            "scores__epochs": 1,
+            "schedule__addition_end_epoch": 2,
+            "distill__windows__start": 2,
+            "distill__windows__max_start": 2,
+            "distill__expert_epochs": 1,
+            "experts__epochs": 3,
+            "distill__ipc": 2,
+            "distill__student_steps": 2,
+            "distill__batch": 10,
+            "distill__lr_images": 1,
+            "distill__iterations": 2,
+            "evaluation__epochs": 3,
+            "evaluation__seeds": 1,
+        }
     counts |= changes
     words = [f"{name.replace('__', '.')}={value}" for name, value in counts.items()]
     return loading.load(PRESET, words).config
@@ -133,7 +154,8 @@ def run(programme: Programme) -> None:
         chosen = _distilled(programme, chain, chosen)
         began = time.monotonic()
         outcome, _ = chain.until("evaluate", **chosen)
-        results.put("chain", "evaluation", {"s": time.monotonic() - began, "rows": outcome.rows})
+        rows = [asdict(row) for row in outcome.rows]
+        results.put("chain", "evaluation", {"s": time.monotonic() - began, "rows": rows})
 
 
 def _experts(programme: Programme, chain: Run) -> dict[str, Any]:
@@ -147,10 +169,17 @@ def _experts(programme: Programme, chain: Run) -> dict[str, Any]:
     _, more = chain.until("experts", **chosen)
     if "experts" in more and count > 1:
         each = more["experts"] / (count - 1)  # the first one compiled, and touched memory for the first time
-    results.put("chain", "experts", {
-        "count": count, "epochs": epochs, "s_each": each, "first_s": took["experts"],
-        "published_h": each / epochs * PUBLISHED["epochs"] * PUBLISHED["experts"] / 3600,
-    })  # fmt: skip
+    results.put(
+        "chain",
+        "experts",
+        {
+            "count": count,
+            "epochs": epochs,
+            "s_each": each,
+            "first_s": took["experts"],
+            "published_h": each / epochs * PUBLISHED["epochs"] * PUBLISHED["experts"] / 3600,
+        },
+    )
     return chosen
 
 
@@ -168,8 +197,15 @@ def _distilled(programme: Programme, chain: Run, chosen: dict[str, Any]) -> dict
     chosen = {**chosen, "distill__iterations": iterations}
     _, last = chain.until("distill", **chosen)
     each = min(each, last["distill"] / (iterations - 2 * tried))
-    programme.results.put("chain", "distill", {
-        "iterations": iterations, "s_each": each, "iterations_per_s": 1 / each,
-        "before_the_first_s": first["distill"] - tried * each, "published_h": each * PUBLISHED["iterations"] / 3600,
-    })  # fmt: skip
+    programme.results.put(
+        "chain",
+        "distill",
+        {
+            "iterations": iterations,
+            "s_each": each,
+            "iterations_per_s": 1 / each,
+            "before_the_first_s": first["distill"] - tried * each,
+            "published_h": each * PUBLISHED["iterations"] / 3600,
+        },
+    )
     return chosen

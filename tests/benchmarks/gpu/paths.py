@@ -6,6 +6,7 @@ tensors, and the median over problems. An exact variant may be at most twice as 
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,12 +26,13 @@ Ready = Callable[[], Tensors]  # all settled, so that PyTorch's switches may be 
 MOST = 2.0  # times eager float32's error
 PROBLEMS = 10
 _EPOCHS = 4
-_REFERENCE, _EAGER = Way("padray", {"device": "cpu", "precision": "float64"}), Way("padray", {"device": "cpu"})
+_EAGER = Way("padray", {"device": "cpu", "compile": "off"})
+_REFERENCE = Way("padray", {**_EAGER.compute, "precision": "float64"})
 
 
 def expert(case: Case, way: Way) -> Ready:
     """How far an expert's parameters have gone after two epochs."""
-    network, epochs = ours.expert(case, decide(ComputeSettings(**way.compute)))
+    network, epochs = ours.expert(case, ours.Machine.of(way))
     flat = FlatNetwork(network)
     start_P = flat.flatten()
 
@@ -43,7 +45,7 @@ def expert(case: Case, way: Way) -> Ready:
 
 def trajectory(case: Case, way: Way) -> Ready:
     """One trajectory's contribution."""
-    matching = ours.trajectory(case, decide(ComputeSettings(**way.compute)), way)
+    matching = ours.trajectory(case, ours.Machine.of(way), way)
 
     def run() -> Tensors:
         found = matching.method.contribute(matching.state, 0, matching.rows)
@@ -54,17 +56,16 @@ def trajectory(case: Case, way: Way) -> Ready:
 
 def distribution(case: Case, way: Way) -> Ready:
     """The contribution of the first class."""
-    matching = ours.distribution(case, decide(ComputeSettings(**way.compute)))
+    matching = ours.distribution(case, ours.Machine.of(way))
     return lambda: dict(matching.method.contribute(matching.state, 0, ()))
 
 
 def evaluation(case: Case, way: Way) -> Ready:
     """Where a network trained on a set has gone, and what it says of other samples."""
-    numerics = decide(ComputeSettings(**way.compute))
-    device = numerics.use()
-    made = Made.of(case, device, numerics.dtype)
-    network = ours.built(case, numerics, device)
-    flat, recipe = FlatNetwork(network), recipe_for(EvaluationSettings(augment=case.augment), _EPOCHS, LR)
+    machine = ours.Machine.of(way)
+    made, network = Made.of(case, machine.device, machine.dtype), ours.built(case, machine)
+    recipe = recipe_for(EvaluationSettings(augment=case.augment), _EPOCHS, LR)
+    flat, recipe = FlatNetwork(network), replace(recipe, execution=replace(machine.execution, bf16=()))
     start_P = flat.flatten()
 
     def run() -> Tensors:
@@ -81,13 +82,15 @@ PATHS: dict[str, Path] = {
     "trajectory hard": (trajectory, {"kind": "distil"}, {}),
     "trajectory soft": (trajectory, {"kind": "distil", "soft": True}, {}),
     "trajectory selected": (
-        trajectory, {"kind": "distil", "soft": True}, {"selection": {"strategy": "depth", "ratio": 0.25}}
+        trajectory,
+        {"kind": "distil", "soft": True},
+        {"selection": {"strategy": "depth", "ratio": 0.25}},
     ),
     "trajectory IADD": (trajectory, {"kind": "distil", "soft": True}, {"importance": {"enabled": True}}),
     "trajectory TESLA": (trajectory, {"kind": "distil", "soft": True}, {"gradient": "tesla"}),
     "distribution": (distribution, {"kind": "distribution"}, {}),
     "evaluation": (evaluation, {"kind": "evaluation", "soft": True}, {}),
-}  # fmt: skip
+}
 
 
 def case_of(programme: Programme, changes: dict[str, Any], seed: int) -> Case:
@@ -132,9 +135,11 @@ def compare(programme: Programme, name: str) -> dict[str, Any]:
     most = MOST * medians["CPU float32"]
     held = {v.name: medians[v.name] <= most for v in variants if v.exact and v.name in medians}
     return {
-        "problems": len(errors["CPU float32"]), "median_relative_error": medians, "within_twice_eager": held,
+        "problems": len(errors["CPU float32"]),
+        "median_relative_error": medians,
+        "within_twice_eager": held,
         "failed": failed,
-    }  # fmt: skip
+    }
 
 
 def _fits(changes: dict[str, Any], distill: dict[str, Any], variant: Variant) -> bool:

@@ -33,9 +33,9 @@ class Results:
         self.found.setdefault(part, {})[piece] = found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(json.dumps(self.found, indent=1) + "\n")
+        fresh.write_text(json.dumps(self.found, indent=1, default=str) + "\n")
         os.replace(fresh, self.path)
-        print(f"{part}, {piece}: {json.dumps(found)}", flush=True)
+        print(f"{part}, {piece}: {json.dumps(found, default=str)}", flush=True)
 
     def attempt(self, part: str, piece: str, make: Callable[[], Any]) -> Any:
         """Make a piece and keep it; what fails is kept as its error, and the next piece is made."""
@@ -108,7 +108,7 @@ class Variant:
     exact: bool = True
 
     def way(self, device: str) -> Way:
-        return Way("padray", {"device": device, **self.compute}, self.distill)
+        return Way("padray", {"device": device, "compile": "off", **self.compute}, self.distill)
 
     @contextlib.contextmanager
     def switched(self) -> Iterator[None]:
@@ -132,6 +132,7 @@ VARIANTS = (
     Variant("float32"),
     Variant("float32 unroll", distill={"gradient": "unroll"}),
     Variant("TF32", tf32="all", exact=False),
+    Variant("bf16", {"precision": "bf16"}, exact=False),
     Variant("deterministic", deterministic=True),
 )
 
@@ -163,15 +164,21 @@ def heard() -> Iterator[list[str]]:
 def about(device: torch.device) -> dict[str, Any]:
     """The machine and the versions."""
     found: dict[str, Any] = {
-        "python": platform.python_version(), "torch": torch.__version__, "cores": os.cpu_count(),
-        "kind": platform.machine(), "device": str(device),
-    }  # fmt: skip
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+        "kind": platform.machine(),
+        "device": str(device),
+    }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         found |= {
-            "gpu": properties.name, "gpu_GB": round(properties.total_memory / 2**30, 1), "cuda": torch.version.cuda,
-            "multiprocessors": properties.multi_processor_count, "cudnn": torch.backends.cudnn.version(),
-        }  # fmt: skip
+            "gpu": properties.name,
+            "gpu_GB": round(properties.total_memory / 2**30, 1),
+            "cuda": torch.version.cuda,
+            "multiprocessors": properties.multi_processor_count,
+            "cudnn": torch.backends.cudnn.version(),
+        }
     return found
 
 

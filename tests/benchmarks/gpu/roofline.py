@@ -96,6 +96,8 @@ def line(need: Needs, seconds: float, limits: Ceilings, kind: str) -> dict[str, 
     achieved, intensity = need.flops / seconds, need.flops / max(1.0, need.bytes)
     attainable = min(limits.flops[kind], limits.bandwidth * intensity)
     return {
-        "achieved_TFLOPs": achieved / 1e12, "attainable_TFLOPs": attainable / 1e12, "share": achieved / attainable,
+        "achieved_TFLOPs": achieved / 1e12,
+        "attainable_TFLOPs": attainable / 1e12,
+        "share": achieved / attainable,
         "flop_per_byte": intensity,
-    }  # fmt: skip
+    }

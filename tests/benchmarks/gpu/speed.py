@@ -127,8 +127,9 @@ def run(programme: Programme) -> None:
     """The device's ceilings, then case by case; the time is shared out among what is left to measure."""
     results = programme.results
     limits = ceilings(programme.on, programme.quick)
-    results.put("speed", "ceilings", {"TFLOPs": {k: v / 1e12 for k, v in limits.flops.items()},
-                                      "GB/s": limits.bandwidth / 1e9})  # fmt: skip
+    results.put(
+        "speed", "ceilings", {"TFLOPs": {k: v / 1e12 for k, v in limits.flops.items()}, "GB/s": limits.bandwidth / 1e9}
+    )
     wanted = cases(programme)
     for number, (name, case) in enumerate(wanted.items()):
         share = programme.left() / (len(wanted) - number) / len(variants_of(case))
