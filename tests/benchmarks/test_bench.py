@@ -1,5 +1,6 @@
 """The benchmark of speed: both sides do every kind of work, and the table says what was measured."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
@@ -41,6 +42,12 @@ def test_a_measurement_is_a_process_of_its_own():
     row = Row("tiny", "iteration", Case("distil", **TINY), 1, 2)
     found = bench.taken(row, COLUMNS[1])
     assert "error" not in found and found["cpu_s"] > 0 and found["ready_cpu_s"] > 0.1
+
+
+def test_a_case_arrives_as_it_was_sent():
+    case = Case("distil", **TINY)
+    sent = Case(**json.loads(json.dumps(asdict(case))))
+    assert sent == case and hash(sent) == hash(case)  # programs are looked up by shape
 
 
 def test_a_measurement_that_fails_says_why_and_the_others_go_on():

@@ -49,6 +49,9 @@ class Case:
     rho: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))  # a list, where it comes from JSON
+
 
 @dataclass(frozen=True)
 class Way:
