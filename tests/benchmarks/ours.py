@@ -32,10 +32,10 @@ from padray.networks import factory
 from padray.networks.derivatives import PAYS_ONCE, Execution, execution_of, is_compiled
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network
-from padray.networks.settings import NetworkSettings
+from padray.networks.settings import GRADIENT_PASSES, NetworkSettings
 from padray.settings.machine import ComputeSettings
 from padray.synthetic.set import Learned
-from tests.benchmarks.workloads import FOREVER, LR, Case, Evaluation, Made, Steady, Way, Work, target_of
+from tests.benchmarks.workloads import FOREVER, LR, PROTOCOL, Case, Evaluation, Made, Steady, Way, Work, target_of
 from tests.methods.given import Given
 
 _NOT_JUDGED = ValidationSettings(seeds=0)
@@ -174,7 +174,10 @@ def _iterations(matching: Matching) -> Work:
 
 
 def evaluation(case: Case, machine: Machine) -> Evaluation:
-    """Networks by the standard protocol, which is never shortened to bf16, and their test."""
+    """Networks by the standard protocol, which is never shortened to bf16, and their test.
+
+    Whether they are compiled is decided as for all epochs of the protocol, however few are timed.
+    """
     device, settings = machine.device, EvaluationSettings(augment=case.augment)
     made = Made.of(case, device, machine.dtype)
     empty = torch.zeros(0, *case.shape, dtype=torch.uint8)
@@ -182,10 +185,13 @@ def evaluation(case: Case, machine: Machine) -> Evaluation:
     dataset = Dataset.of(empty, torch.zeros(0, dtype=torch.int64), names, {}, Preprocessing())
     training, test = Samples(made.images, made.shares()), Samples(made.real, made.real_labels.to(device))
     draws = [Draws(case.seed, "evaluation", f"distilled-{seed}") for seed in range(case.seeds)]
+    passes = GRADIENT_PASSES * PROTOCOL * len(training.images)
+    compiled = is_compiled(built(case, machine), machine.execution, passes)
+    execution = replace(machine.execution, bf16=(), compile="on" if compiled else "off")
     network, neither, tested = network_of(case), RealSplits(None, None), RealSplits(None, test)
 
     def train_all(epochs: int) -> None:
-        recipe = replace(recipe_for(settings, epochs, LR), execution=replace(machine.execution, bf16=()))
+        recipe = replace(recipe_for(settings, epochs, LR), execution=execution)
         for draw in draws:
             judge(training, network, recipe, draw, dataset, neither)
 

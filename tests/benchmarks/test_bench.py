@@ -87,10 +87,10 @@ def test_nothing_is_begun_after_its_time(monkeypatch):
     assert not list(bench.measure(list(ROWS), [], 2, until=float("-inf")))
     last = list(bench.measure(list(ROWS[:2]), [], 2, until=float("inf")))[-1]
     assert {len(found) for found in last.values()} == {2}
-    assert {column for _, column in last} == {"baseline", "baseline tuned", "float32", "bf16", "eager"}
+    assert {column for _, column in last} == {"baseline", "baseline tuned", "float32", "bf16", "not compiled"}
 
 
 def test_a_column_is_in_the_rows_that_it_differs_for():
     rows = {row.case.kind: [column.name for column in row.columns()] for row in ROWS}
-    assert "unroll" in rows["distil"] and "unroll" not in rows["expert"]
+    assert "float32 unroll" in rows["distil"] and "float32 unroll" not in rows["expert"]
     assert "bf16" in rows["expert"] and "bf16" not in rows["evaluation"]

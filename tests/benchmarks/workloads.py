@@ -19,6 +19,7 @@ Kind = Literal["expert", "distil", "evaluation", "distribution"]
 FOREVER = 999_999  # epochs or iterations to come, as far as whoever advances is told
 REAL, TEST = 500, 10_000  # real samples of a class that DM draws from; samples of a test split
 LR = 0.01
+PROTOCOL = 1001  # epochs of an evaluation
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import torch
 from tests.benchmarks.gpu.record import VARIANTS, Programme, Variant, synchronize, timed, toy
 from tests.benchmarks.gpu.roofline import Ceilings, Needs, ceilings, line, needs
 from tests.benchmarks.ours import ours
-from tests.benchmarks.workloads import Case, Evaluation, Work, per_unit, usual
+from tests.benchmarks.workloads import PROTOCOL, Case, Evaluation, Work, per_unit, usual
 
-PROTOCOL = 1001
 _BASELINE = Variant("baseline", tf32="convolutions")  # as PyTorch has it unless told otherwise
 _USUAL = (_BASELINE, Variant("baseline, no TF32"))
 _THREADS = torch.get_num_threads()
