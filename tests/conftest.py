@@ -33,7 +33,7 @@ distill:
   augment: crop_flip
   checkpoint_seconds: 0
   windows: {min_start: 0, start: 2, max_start: 4, interval: 3}
-  selection: {strategy: depth, ratio: 0.25}
+  selection: {strategy: depth, alpha: 0.25}
   importance: {enabled: true, lr: 0.5}
   labels: {lr: 0.5}
   validation: {every: 5, seeds: 1, epochs: 5}

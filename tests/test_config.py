@@ -115,7 +115,7 @@ def test_windows_are_in_order(windows):
 
 
 def test_a_ratio_without_a_strategy_that_uses_it_is_refused():
-    refused("needs distill.selection.strategy", distill={"selection": {"strategy": "none", "ratio": 0.25}})
+    refused("needs distill.selection.strategy", distill={"selection": {"strategy": "none", "alpha": 0.25}})
 
 
 @pytest.mark.parametrize("removal", [((5, 0.1), (5, 0.2)), ((9, 0.1), (5, 0.2))])

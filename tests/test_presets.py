@@ -70,7 +70,7 @@ def test_pad_is_table_10_cell_by_cell(name):
         "ipc": distill.ipc,
         "IR": found.schedule.initial_ratio,
         "AEE": found.schedule.addition_end_epoch,
-        "alpha_percent": 100 * distill.selection.ratio,
+        "alpha_percent": 100 * distill.selection.alpha,
         "N": distill.student_steps,
         "M": distill.expert_epochs,
         "T_minus": windows.min_start,
@@ -198,7 +198,7 @@ def test_mtt_has_plain_experts_hard_labels_and_one_bound(name):
     experts, distill = found.experts, found.distill
     assert (experts.count, experts.epochs, experts.batch, experts.lr, experts.rho) == (100, 50, 256, 0.01, 0)
     assert (experts.momentum, experts.weight_decay) == (0, 0)
-    assert not found.schedule.needs_scores and distill.selection.ratio == 0 and not distill.importance.enabled
+    assert not found.schedule.needs_scores and distill.selection.alpha == 0 and not distill.importance.enabled
     assert (distill.labels.kind, distill.init, distill.iterations) == ("hard", "real", 5000)
     assert distill.max_loss >= 1e6, "MTT leaves no trajectory out"
     windows = distill.windows
@@ -286,6 +286,6 @@ def test_what_is_not_the_papers_is_marked(name):
 def test_the_bases_of_small_studies_have_both_filters_and_judge_nothing_while_distilling(name):
     found = config(name)
     if found.distill.needs_experts:
-        assert found.schedule.needs_scores and found.distill.selection.ratio > 0
+        assert found.schedule.needs_scores and found.distill.selection.alpha > 0
     assert found.data.validation > 0 and found.distill.validation.seeds == 0
     assert found.evaluation.seeds == 3 and found.evaluation.architectures == ()

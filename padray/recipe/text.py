@@ -215,7 +215,7 @@ def _filters(plan: Plan) -> str:
     schedule = {"initial_ratio": 0.75, "addition_end_epoch": plan.epochs // 3}
     comment = _comment(
         "PAD's first filter: the experts begin with the easier three quarters of each class, as scoring networks rank "
-        "them. The second one leaves shallow parameters out: `selection: {strategy: depth, ratio: 0.25}` in distill."
+        "them. The second one leaves shallow parameters out: `selection: {strategy: depth, alpha: 0.25}` in distill."
     )
     lines = ["schedule: " + _yaml(schedule), "scores:", f"  network: {_yaml(plan.architecture)}"]
     lines += [f"  {key}: {_yaml(value)}" for key, value in scores.items()]

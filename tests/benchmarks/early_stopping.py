@@ -46,7 +46,7 @@ def space(images: tuple[float, float], labels: tuple[float, float], student: tup
     """The learning rates, each between two bounds, and FIEM's share."""
     rates = {"distill.lr_images": images, "distill.labels.lr": labels, "distill.student_lr": student}
     lines = [f"{name}: {{type: float, low: {low}, high: {high}, log: true}}" for name, (low, high) in rates.items()]
-    return "search.space={" + ", ".join([*lines, "distill.selection.ratio: {type: float, low: 0, high: 0.75}"]) + "}"
+    return "search.space={" + ", ".join([*lines, "distill.selection.alpha: {type: float, low: 0, high: 0.75}"]) + "}"
 
 
 SETTINGS = {

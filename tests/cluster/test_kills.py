@@ -101,7 +101,7 @@ def test_a_train_worker_killed_goes_on_from_the_last_checkpoint(local_ray, setti
 
 SPACE = """
 distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
-distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
+distill.selection.alpha: {type: float, low: 0.0, high: 0.5}
 """
 
 

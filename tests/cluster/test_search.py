@@ -27,7 +27,7 @@ search:
     schedule.initial_ratio: {type: choice, choices: [0.5, 1.0]}
     distill.windows.max_start: {type: choice, choices: [3, 4, 40]}
     distill.lr_images: {type: choice, choices: [1.0, 2.0, 1.0e+38]}
-    distill.selection.ratio: {type: float, low: 0.0, high: 0.5}
+    distill.selection.alpha: {type: float, low: 0.0, high: 0.5}
 """
 
 
@@ -68,7 +68,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     assert sorted(record.number for record in records) == list(range(6))
     assert study.counts(records) == {"finished": 3, "stopped": 0, "failed": 3}
     first, second = (record.parameters for record in sorted(records, key=lambda record: record.number)[:2])
-    assert first == {"distill.windows.max_start": 4, "distill.lr_images": 1.0, "distill.selection.ratio": 0.25}
+    assert first == {"distill.windows.max_start": 4, "distill.lr_images": 1.0, "distill.selection.alpha": 0.25}
     assert second == {"distill.lr_images": 2.0}, "the configuration itself, then what the search starts from"
     _, alone = prepared(space, tmp_path / "alone", "inline", "search.seed=4", start)
     drawn = {r.number: r.parameters for r in records}

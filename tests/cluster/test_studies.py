@@ -13,7 +13,7 @@ title: How much is matched
 source: a paper
 distillations: 1
 settings: {evaluation.architectures: [], distill.iterations: 4, distill.validation.seeds: 0}
-rows: {title: alpha, cases: {"0": {distill.selection.ratio: 0.0}, "0.5": {distill.selection.ratio: 0.5}}}
+rows: {title: alpha, cases: {"0": {distill.selection.alpha: 0.0}, "0.5": {distill.selection.alpha: 0.5}}}
 columns: {title: lr, cases: {low: {distill.lr_images: 1}}}
 """
 

@@ -63,7 +63,7 @@ def test_every_command_that_computes_is_sent_as_it_is_typed(monkeypatch, words, 
 def test_what_a_search_starts_from_travels_as_values(tmp_path):
     (tmp_path / "best.yaml").write_text("distill: {lr_images: 0.75}")
     made = sent("tune", "demo", "--set", f"search.start=[{tmp_path}/best.yaml]", "--storage", "/s")
-    values = {"distill.selection.ratio": 0.0, "distill.lr_images": 0.75}
+    values = {"distill.selection.alpha": 0.0, "distill.lr_images": 0.75}
     assert made.entrypoint.endswith(shlex.quote(f"--set=search.start={json.dumps([values])}")) and not made.files
 
 

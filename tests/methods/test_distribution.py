@@ -59,13 +59,13 @@ def second_implementation(materials: Given, made: DistributionMatching, images: 
         change = augment.draw(made.settings.augment, 1, SHAPE, draw)
         wanted = plain_means(augment.apply(change, real[order]), parts, "instance")
         reached = plain_means(augment.apply(change, leaf[2 * label : 2 * label + 2]), parts, "instance")
-        which = {"embedding": [1], "blocks": [0, 1, 2][int(made.settings.outputs.share * 3) :]}
+        which = {"embedding": [1], "blocks": [0, 1, 2][int(made.settings.outputs.alpha * 3) :]}
         chosen = which[made.settings.outputs.which]
         losses.append(sum((wanted[k] - reached[k]).pow(2).sum() for k in chosen))
     return torch.stack(losses), torch.autograd.grad(sum(losses), leaf)[0]
 
 
-@pytest.mark.parametrize("outputs", [{}, {"which": "blocks"}, {"which": "blocks", "share": 0.5}])
+@pytest.mark.parametrize("outputs", [{}, {"which": "blocks"}, {"which": "blocks", "alpha": 0.5}])
 def test_loss_and_gradient_are_those_of_a_second_implementation(outputs):
     materials = given()
     made = matching(materials, outputs=outputs)
@@ -168,7 +168,7 @@ def test_a_step_that_leaves_what_is_not_finite_names_its_setting():
 @pytest.mark.parametrize(("share", "kept"), [(0.0, [0, 1, 2, 3]), (0.25, [1, 2, 3]), (0.5, [2, 3]), (0.75, [3])])
 def test_fiem_on_blocks_leaves_the_first_outputs_of_a_three_block_network_and_its_logits_out(share, kept):
     network = factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0)
-    found = outputs_of(network, torch.zeros(2, 3, 32, 32), OutputSettings(which="blocks", share=share))
+    found = outputs_of(network, torch.zeros(2, 3, 32, 32), OutputSettings(which="blocks", alpha=share))
     sizes = [128 * 16 * 16, 128 * 8 * 8, 2048, 10]
     assert [output.shape for output in found] == [(2, sizes[k]) for k in kept]
 
@@ -178,7 +178,7 @@ def test_fiem_on_units_cuts_the_numbers_of_all_modules_end_to_end():
     images = torch.rand(2, 3, 32, 32)
     (whole,) = outputs_of(network, images, OutputSettings(which="units"))
     assert whole.shape == (2, 559_104), "FAMILIES of the paper's network: 12 modules"
-    (half,) = outputs_of(network, images, OutputSettings(which="units", share=0.5))
+    (half,) = outputs_of(network, images, OutputSettings(which="units", alpha=0.5))
     assert torch.equal(half, whole[:, 559_104 // 2 :])
     (plain,) = outputs_of(network, images, OutputSettings())
     assert torch.equal(whole[:, -2048:], plain)
@@ -206,6 +206,6 @@ def test_settings_of_another_family_are_refused_and_those_that_do_nothing_too():
     assert "student_steps" in refused({"family": "distribution", "student_steps": 3})
     assert "real_batch" in refused({"real_batch": 3})
     assert "family must be one of trajectory, distribution" in refused({"family": "gradients"})
-    assert "set which to blocks or units" in refused({"family": "distribution", "outputs": {"share": 0.25}})
+    assert "set which to blocks or units" in refused({"family": "distribution", "outputs": {"alpha": 0.25}})
     epochs = {"initial_ratio": 0.5, "addition_end_epoch": 3}
     assert "trains no experts, so no epoch" in refused({"family": "distribution"}, schedule=epochs)

@@ -65,7 +65,7 @@ def weighted(place) -> tuple[str, SyntheticSet]:
         "selection.strategy=layer",
         "selection.strategy=deep",
         "selection.strategy=loss",
-        "pruning.rule=ratio",
+        "pruning.rule=magnitude_ratio",
         "pruning.rule=abs_error_quantile",
         "ema_decay=0.9",
         "keep_lr_positive=log",
@@ -96,7 +96,7 @@ def test_every_setting_of_the_weights_changes_the_set(place, weighted, override)
 
 
 def test_thresholds_and_bounds_change_the_set(place):
-    ratio = ("distill.pruning.rule=ratio", "distill.pruning.threshold=")
+    ratio = ("distill.pruning.rule=magnitude_ratio", "distill.pruning.threshold=")
     assert differ(distilled(place, ratio[0], ratio[1] + "0.9")[1], distilled(place, ratio[0], ratio[1] + "0.5")[1])
     clamp = (*WEIGHTED, "distill.importance.constraint=clamp", "distill.importance.lr=50")
     narrow, wide = ("distill.importance.clamp=[0.99, 1.01]", "distill.importance.clamp=[0.1, 10]")
@@ -172,7 +172,7 @@ def test_a_collapse_is_told_while_distilling_and_stays_with_the_set(place):
         *WEIGHTED,
         "distill.importance.constraint=none",
         "distill.importance.granularity=tensor",
-        "distill.selection.ratio=0.98",
+        "distill.selection.alpha=0.98",
         "distill.max_loss=1e9",
         "distill.iterations=15",
     )

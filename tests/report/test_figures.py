@@ -22,7 +22,7 @@ from tests.report.test_page import row as any_row
 
 GUARD = TrajectoryMatching.left_out(TrajectorySettings())
 LOW_GUARD = TrajectoryMatching.left_out(TrajectorySettings(max_loss=0.3))
-SEVEN = SelectionSettings(ratio=0.35)  # of 20 parameters
+SEVEN = SelectionSettings(alpha=0.35)  # of 20 parameters
 SPANS = (Span("first", (4,), 0, 4), Span("second", (2, 3), 4, 10), Span("third", (10,), 10, 20))
 
 
@@ -149,14 +149,14 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
     ],
 )
 def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -> None:
-    found = trajectory.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, ratio=0.35))
+    found = trajectory.layers_info(history(3), SPANS, SelectionSettings(strategy=strategy, alpha=0.35))
     assert sentence in found.caption and (found.cut is not None) == (strategy == "depth")
 
 
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [
-        ("ratio", "smaller over larger, have a ratio below 0.1 are left out"),
+        ("magnitude_ratio", "smaller over larger, have a ratio below 0.1 are left out"),
         ("abs_error_quantile", "the 10 % with the largest errors are left out"),
     ],
 )

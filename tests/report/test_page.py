@@ -34,7 +34,7 @@ def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any
 
 
 def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
-    config = loading.load("digits-ipc1", ("distill.selection.ratio=0.25", "data.path=/home/me/secret/digits")).config
+    config = loading.load("digits-ipc1", ("distill.selection.alpha=0.25", "data.path=/home/me/secret/digits")).config
     facts = {
         "class_names": ["zero", HOSTILE],
         "dataset": "digits",
@@ -57,7 +57,7 @@ def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
     ]
     given = {
         "name": HOSTILE,
-        "overrides": ("distill.selection.ratio=0.25",),
+        "overrides": ("distill.selection.alpha=0.25",),
         "config": config,
         "synthetic": SyntheticSet(learned, Preprocessing("normalize", values), facts),
         "rows": rows or two(0.876, 0.717),

@@ -22,7 +22,7 @@ HOSTILE = "<script>alert(1)</script>"
 SPACE = """
 distill.lr_images: {type: float, low: 0.5, high: 20.0, log: true}
 distill.selection.strategy: {type: choice, choices: [depth, none]}
-distill.selection.ratio: {type: float, low: 0.0, high: 0.5, when: {distill.selection.strategy: [depth]}}
+distill.selection.alpha: {type: float, low: 0.0, high: 0.5, when: {distill.selection.strategy: [depth]}}
 """
 
 
@@ -51,7 +51,7 @@ def summary(*trials: TrialLine, space: str = SPACE, **parts: Any) -> SearchSumma
         "config": config,
         "trials": trials,
         "best": best.number,
-        "importances": {"distill.selection.ratio": 0.25, "distill.lr_images": 0.75},
+        "importances": {"distill.selection.alpha": 0.25, "distill.lr_images": 0.75},
         "default": [row("net", 0.8)],
     }
     return SearchSummary(**{**given, **parts})
@@ -119,7 +119,7 @@ def test_reasons_are_short_and_tell_no_absolute_path() -> None:
 
 def test_importances_are_ranked_and_own_up_to_what_is_missing() -> None:
     found = search.importance_info(summary())
-    assert found is not None and found.names == ("distill.lr_images", "distill.selection.ratio")
+    assert found is not None and found.names == ("distill.lr_images", "distill.selection.alpha")
     assert found.shares == (0.75, 0.25) and "among 3 finished trials" in found.caption
     assert "Not every finished trial chose distill.selection.strategy" in found.caption
     assert "no more than a hint" in found.caption
@@ -196,7 +196,7 @@ def test_what_was_searched_reads_as_it_was_written() -> None:
     specs = summary().config.search.space
     assert search_view.searched(specs["distill.lr_images"]) == "0.5 to 20, logarithmic"
     assert search_view.searched(specs["distill.selection.strategy"]) == "one of depth, none"
-    assert search_view.searched(specs["distill.selection.ratio"]).endswith(
+    assert search_view.searched(specs["distill.selection.alpha"]).endswith(
         "; where distill.selection.strategy is depth"
     )
 

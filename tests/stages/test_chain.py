@@ -129,7 +129,7 @@ def test_more_experts_extend_their_folder_and_make_another_set(finished, tmp_pat
 @pytest.mark.parametrize(
     "override",
     [
-        "distill.selection.ratio=0.75",
+        "distill.selection.alpha=0.75",
         "distill.importance.enabled=false",
         "distill.labels.kind=hard",
         "distill.init=real",

@@ -200,7 +200,7 @@ def test_table_5a_leaves_the_printed_shares_of_the_hardest_out_of_mtts_experts()
 def test_figure_3c_and_table_4b_differ_in_what_the_experts_see():
     figure = {(c.row, c.column): c.config for c in cells_of("study_figure3c")}
     assert figure["10", "none"] == loading.load("unfiltered-cifar10-ipc10").config
-    assert [figure["500", share].distill.selection.ratio for share in ("25 %", "50 %", "75 %")] == [0.25, 0.5, 0.75]
+    assert [figure["500", share].distill.selection.alpha for share in ("25 %", "50 %", "75 %")] == [0.25, 0.5, 0.75]
     assert all(not config.schedule.needs_scores for config in figure.values())
 
 
@@ -219,7 +219,7 @@ def test_figure_5_says_which_errors_are_the_papers():
 def test_table_4b_falls_from_all_parameters_to_a_quarter():
     """Its columns are shares that are kept; alpha is what is left out."""
     cells = [cell for cell in cells_of("study_table4b") if cell.row == "10"]
-    kept = [(cell.column, 1 - cell.config.distill.selection.ratio) for cell in cells]
+    kept = [(cell.column, 1 - cell.config.distill.selection.alpha) for cell in cells]
     assert kept == [("100 %", 1.0), ("75 %", 0.75), ("50 %", 0.5), ("25 %", 0.25)]
     assert next(cell.printed for cell in cells if cell.column == "75 %") == 67.34
 

@@ -16,8 +16,8 @@ def outputs_of(network: Network, images: torch.Tensor, settings: OutputSettings)
     if settings.which == "blocks":
         blocks = network.block_outputs(images)
         everything = [*blocks, network.classifier(blocks[-1].flatten(1))]
-        first = int(settings.share * len(everything))
+        first = int(settings.alpha * len(everything))
         return [output.flatten(1) for output in everything[first:]]
     units = [output.flatten(1) for output in network.unit_outputs(images)]
     total = sum(output.shape[1] for output in units)
-    return [torch.cat(units, dim=1)[:, int(settings.share * total) :]]
+    return [torch.cat(units, dim=1)[:, int(settings.alpha * total) :]]

@@ -17,8 +17,8 @@ def notes(settings: DistributionSettings, noun: str) -> list[str]:
     """What was matched, and in which networks."""
     outputs = {
         "embedding": "the features before the classifier",
-        "blocks": f"the outputs of its blocks and its logits, without the first {100 * settings.outputs.share:g} %",
-        "units": f"the outputs of all its modules, without the first {100 * settings.outputs.share:g} % of the numbers",
+        "blocks": f"the outputs of its blocks and its logits, without the first {100 * settings.outputs.alpha:g} %",
+        "units": f"the outputs of all its modules, without the first {100 * settings.outputs.alpha:g} % of the numbers",
     }[settings.outputs.which]
     return [
         f"Every iteration draws a fresh network, which is not trained, and up to {settings.real_batch} real {noun}s of "

@@ -13,17 +13,17 @@ class OutputSettings(Section):
     """FIEM on outputs (PAD Table 7b, whose text leaves the rule open): which of a network's outputs are matched.
 
     embedding: the features before the classifier alone, plain DM. blocks: the outputs of all blocks and the logits,
-    without the first floor(share * L) of these L. units: the outputs of all modules before the classifier end to end,
-    without the first `share` of these numbers.
+    without the first floor(alpha * L) of these L. units: the outputs of all modules before the classifier end to end,
+    without the first `alpha` of these numbers.
     """
 
     which: Literal["embedding", "blocks", "units"] = "embedding"
-    share: Share = 0.0
+    alpha: Share = 0.0
 
     @model_validator(mode="after")
     def _something_to_leave_out(self) -> "OutputSettings":
-        if self.which == "embedding" and self.share:
-            raise ValueError(f"share is left out of several outputs: set which to blocks or units (got {self.share:g})")
+        if self.which == "embedding" and self.alpha:
+            raise ValueError(f"alpha is left out of several outputs: set which to blocks or units (got {self.alpha:g})")
         return self
 
 

@@ -52,9 +52,9 @@ def notes(settings: TrajectorySettings, learned: Learned, noun: str) -> list[str
 
 def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> str:
     """What FIEM leaves out of the loss, whatever its strategy."""
-    share = f"{100 * settings.ratio:.3g} % of the parameters"
-    if settings.ratio == 0 or settings.strategy in ("depth", "none"):
-        return cut_sentence(spans, cut_index(settings.ratio, spans[-1].stop) if settings.strategy == "depth" else 0)
+    share = f"{100 * settings.alpha:.3g} % of the parameters"
+    if settings.alpha == 0 or settings.strategy in ("depth", "none"):
+        return cut_sentence(spans, cut_index(settings.alpha, spans[-1].stop) if settings.strategy == "depth" else 0)
     return {
         "layer": f"FIEM leaves out the tensors that begin within the first {share}.",
         "deep": f"The last {share}, the deep ones, are left out of the loss.",
@@ -65,7 +65,7 @@ def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> st
 def pruning_sentence(settings: PruningSettings) -> str:
     """What pruning leaves out of the loss besides, as a sentence to follow another; empty without pruning."""
     out = {
-        "ratio": f"those whose values in student and expert, smaller over larger, have a ratio below "
+        "magnitude_ratio": f"those whose values in student and expert, smaller over larger, have a ratio below "
         f"{settings.threshold:g}",
         "abs_error_quantile": f"the {100 * settings.threshold:.3g} % with the largest errors",
     }
@@ -76,7 +76,7 @@ def layers_info(
     history: History, spans: Sequence[Span], settings: SelectionSettings, pruning: PruningSettings | None = None
 ) -> RowsInfo:
     """Relative squared error per tensor over iterations, and what FIEM and pruning leave out of the loss."""
-    cut = cut_index(settings.ratio, spans[-1].stop) if settings.strategy == "depth" else 0
+    cut = cut_index(settings.alpha, spans[-1].stop) if settings.strategy == "depth" else 0
     layers_TL = np.array([row["layers"] for row in history], dtype=np.float64)  # 0 where the expert did not move
     values, edges = in_bins(layers_TL, float(history[0]["iteration"]))
     names, sizes = tuple(span.name for span in spans), tuple(span.stop - span.start for span in spans)
@@ -97,7 +97,7 @@ def cut_sentence(spans: Sequence[Span], cut: int) -> str:
     """Which tensors FIEM leaves out of the loss, wholly and partly."""
     total = spans[-1].stop
     if cut <= 0:
-        return f"FIEM leaves none of the {total:,} parameters out of the loss (distill.selection.ratio is 0)."
+        return f"FIEM leaves none of the {total:,} parameters out of the loss (distill.selection.alpha is 0)."
     whole = [span.name for span in spans if span.stop <= cut]
     listed = ", ".join(whole) if len(whole) <= _MOST_NAMES else f"{len(whole)} tensors from {whole[0]} to {whole[-1]}"
     parts = [f"{listed} wholly"] if whole else []

@@ -17,30 +17,30 @@ from padray.networks.flat import Span
 Spans = tuple[Span, ...]
 
 
-def cut_index(ratio: float, size: int) -> int:
+def cut_index(alpha: float, size: int) -> int:
     """The first matched position of the flattened parameters, k = int(alpha * P); it may lie inside a tensor."""
-    return int(ratio * size)
+    return int(alpha * size)
 
 
-def _everything(ratio: float, spans: Spans) -> torch.Tensor:
+def _everything(alpha: float, spans: Spans) -> torch.Tensor:
     return torch.ones(spans[-1].stop, dtype=torch.bool)
 
 
-def _depth(ratio: float, spans: Spans) -> torch.Tensor:
+def _depth(alpha: float, spans: Spans) -> torch.Tensor:
     """The first alpha of the flattened vector, the shallow parameters, are left out."""
-    return torch.arange(spans[-1].stop) >= cut_index(ratio, spans[-1].stop)
+    return torch.arange(spans[-1].stop) >= cut_index(alpha, spans[-1].stop)
 
 
-def _layer(ratio: float, spans: Spans) -> torch.Tensor:
+def _layer(alpha: float, spans: Spans) -> torch.Tensor:
     """As depth, but tensors stay whole: those that start behind the cut are in, and the last one always is."""
-    cut = cut_index(ratio, spans[-1].stop)
+    cut = cut_index(alpha, spans[-1].stop)
     first = next((span.start for span in spans if span.start >= cut), spans[-1].start)
     return torch.arange(spans[-1].stop) >= first
 
 
-def _deep(ratio: float, spans: Spans) -> torch.Tensor:
+def _deep(alpha: float, spans: Spans) -> torch.Tensor:
     """The last alpha of the flattened vector, the deep parameters, are left out."""
-    return torch.arange(spans[-1].stop) < spans[-1].stop - cut_index(ratio, spans[-1].stop)
+    return torch.arange(spans[-1].stop) < spans[-1].stop - cut_index(alpha, spans[-1].stop)
 
 
 # What is known before any student has run; `loss` leaves everything in until then.
@@ -53,19 +53,19 @@ FIXED: dict[str, Callable[[float, Spans], torch.Tensor]] = {
 }
 
 
-def without_small_errors(ratio: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """All but the int(ratio * P) smallest squared errors; of equal ones the earlier position goes first."""
-    return _without_first(ratio, ((end_P - target_P) ** 2).argsort(stable=True))
+def without_small_errors(alpha: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
+    """All but the int(alpha * P) smallest squared errors; of equal ones the earlier position goes first."""
+    return _without_first(alpha, ((end_P - target_P) ** 2).argsort(stable=True))
 
 
-def without_large_errors(ratio: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """All but the int(ratio * P) largest absolute errors; of equal ones the earlier position goes first."""
-    return _without_first(ratio, (end_P - target_P).abs().argsort(descending=True, stable=True))
+def without_large_errors(alpha: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
+    """All but the int(alpha * P) largest absolute errors; of equal ones the earlier position goes first."""
+    return _without_first(alpha, (end_P - target_P).abs().argsort(descending=True, stable=True))
 
 
-def _without_first(ratio: float, order_P: torch.Tensor) -> torch.Tensor:
+def _without_first(alpha: float, order_P: torch.Tensor) -> torch.Tensor:
     mask_P = torch.ones_like(order_P, dtype=torch.bool)
-    mask_P[order_P[: cut_index(ratio, len(order_P))]] = False
+    mask_P[order_P[: cut_index(alpha, len(order_P))]] = False
     return mask_P
 
 
@@ -77,7 +77,7 @@ def alike(threshold: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torc
 
 
 _PRUNING: dict[str, Callable[[float, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "ratio": alike,
+    "magnitude_ratio": alike,
     "abs_error_quantile": without_large_errors,
 }
 
@@ -98,17 +98,17 @@ class Selection:
         """
         mask_P = self.fixed
         if self.settings.strategy == "loss":
-            mask_P = mask_P & without_small_errors(self.settings.ratio, end_P, target_P)
+            mask_P = mask_P & without_small_errors(self.settings.alpha, end_P, target_P)
         if self.pruning.rule != "none":
             mask_P = mask_P & _PRUNING[self.pruning.rule](self.pruning.threshold, end_P, target_P)
             if not bool(mask_P.any()):
                 raise DivergedError(
                     f"no parameter is left to match: lower distill.pruning.threshold ({self.pruning.threshold:g}) "
-                    f"or distill.selection.ratio ({self.settings.ratio:g})"
+                    f"or distill.selection.alpha ({self.settings.alpha:g})"
                 )
         return mask_P
 
 
 def select(settings: SelectionSettings, pruning: PruningSettings, spans: Spans, device: torch.device) -> Selection:
     """The selection for a network with these spans."""
-    return Selection(settings, pruning, FIXED[settings.strategy](settings.ratio, spans).to(device))
+    return Selection(settings, pruning, FIXED[settings.strategy](settings.alpha, spans).to(device))

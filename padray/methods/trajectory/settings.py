@@ -35,25 +35,25 @@ class WindowSettings(Section):
 
 
 class SelectionSettings(Section):
-    """FIEM: which parameters enter the matching loss. `ratio` is alpha, the share that is left out.
+    """FIEM: which parameters enter the matching loss. `alpha` is the share that is left out.
 
     depth: the first alpha, the shallow ones (PAD Eq. 4). layer: the same, cut between tensors. deep: the last alpha
     (Table 5b). loss: those with the smallest errors, anew in every iteration (Table 4c). none: nothing.
     """
 
     strategy: Literal["none", "depth", "layer", "deep", "loss"] = "depth"
-    ratio: Share = 0.0
+    alpha: Share = 0.0
 
 
 class PruningSettings(Section):
     """DDPP-style pruning of parameters that are hard to match; its exact rule is not public, so these are ours.
 
-    ratio: out go parameters whose student and teacher values, smaller over larger magnitude (0 where their signs
-    differ), have a ratio below `threshold`. abs_error_quantile: out goes the share `threshold` with the largest
+    magnitude_ratio: out go parameters whose student and teacher values, smaller over larger magnitude (0 where their
+    signs differ), have a ratio below `threshold`. abs_error_quantile: out goes the share `threshold` with the largest
     absolute errors.
     """
 
-    rule: Literal["none", "ratio", "abs_error_quantile"] = "none"
+    rule: Literal["none", "magnitude_ratio", "abs_error_quantile"] = "none"
     threshold: Share = 0.1
 
 
@@ -180,5 +180,5 @@ class TrajectorySettings(DistillSettings):
             raise ValueError(
                 f"experts.keep_epochs leaves out epoch {unkept[0]}, which distill.windows needs; keep [{first}, {last}]"
             )
-        if not math.isclose(self.selection.ratio, 0) and self.selection.strategy == "none":
-            raise ValueError("distill.selection.ratio needs distill.selection.strategy: depth, layer, deep or loss")
+        if not math.isclose(self.selection.alpha, 0) and self.selection.strategy == "none":
+            raise ValueError("distill.selection.alpha needs distill.selection.strategy: depth, layer, deep or loss")

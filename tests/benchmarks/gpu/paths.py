@@ -84,7 +84,7 @@ PATHS: dict[str, Path] = {
     "trajectory selected": (
         trajectory,
         {"kind": "distil", "soft": True},
-        {"selection": {"strategy": "depth", "ratio": 0.25}},
+        {"selection": {"strategy": "depth", "alpha": 0.25}},
     ),
     "trajectory IADD": (trajectory, {"kind": "distil", "soft": True}, {"importance": {"enabled": True}}),
     "trajectory TESLA": (trajectory, {"kind": "distil", "soft": True}, {"gradient": "tesla"}),

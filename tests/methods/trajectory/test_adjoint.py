@@ -39,8 +39,8 @@ def problem(network: FlatNetwork, soft: bool) -> tuple[Learned, torch.Tensor, to
     return Learned(images, logits if soft else hard, lr), start, target
 
 
-def deep(network: FlatNetwork, ratio: float) -> Selection:
-    settings = SelectionSettings(strategy="depth", ratio=ratio)
+def deep(network: FlatNetwork, alpha: float) -> Selection:
+    settings = SelectionSettings(strategy="depth", alpha=alpha)
     return select(settings, PruningSettings(), network.spans, torch.device("cpu"))
 
 
@@ -72,13 +72,13 @@ def relative(found: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("soft", "ratio", "weighted"), list(itertools.product((True, False), (0.0, 0.6), (True, False)))
+    ("soft", "alpha", "weighted"), list(itertools.product((True, False), (0.0, 0.6), (True, False)))
 )
 @pytest.mark.parametrize("augmentation", ["none", "color_crop_cutout_flip_scale_rotate"])
-def test_adjoint_equals_full_unrolling(network, soft, ratio, weighted, augmentation):
+def test_adjoint_equals_full_unrolling(network, soft, alpha, weighted, augmentation):
     learned, start, target = problem(network, soft)
     steps = student.draw_steps(SAMPLES, 9, 5, augmentation, SHAPE, generator(3, "steps"))
-    selection = deep(network, ratio)
+    selection = deep(network, alpha)
     weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64) if weighted else None
     truth_loss, truth = unrolled(network, learned, steps, start, target, selection.fixed, weights)
 

@@ -24,7 +24,7 @@ from padray.synthetic.set import Learned
 from tests.methods.given import Given, trajectory
 
 SHAPE, CLASSES, SAMPLES, SEED = (1, 8, 8), 4, 8, 3
-RATIO = 0.45  # inside a tensor
+ALPHA = 0.45  # inside a tensor
 STRATEGIES = ("none", "depth", "layer", "deep", "loss")
 CONSTRAINTS = ("mean1", "none", "l2", "softmax", "clamp")
 
@@ -46,7 +46,7 @@ def settings(strategy: str = "none", soft: bool = True, **changes) -> Trajectory
         "batch": 5,
         "augment": "color_crop_flip_rotate",
         "student_lr": 0.1,
-        "selection": {"strategy": strategy, "ratio": 0.0 if strategy == "none" else RATIO},
+        "selection": {"strategy": strategy, "alpha": 0.0 if strategy == "none" else ALPHA},
         "labels": {"kind": "soft" if soft else "hard"},
         **changes,
     }
@@ -67,7 +67,7 @@ def expanded(values: torch.Tensor, granularity: str, shapes: list[torch.Size]) -
 def fixed_mask(strategy: str, shapes: list[torch.Size]) -> list[bool]:
     ends = list(itertools.accumulate(shape.numel() for shape in shapes))
     size = ends[-1]
-    cut = int(RATIO * size)
+    cut = int(ALPHA * size)
     if strategy == "layer":
         return [
             end - shape.numel() >= cut for shape, end in zip(shapes, ends, strict=True) for _ in range(shape.numel())
@@ -81,10 +81,10 @@ def mask_of(chosen: TrajectorySettings, shapes: list[torch.Size], end: list[floa
     keep, size = fixed_mask(chosen.selection.strategy, shapes), len(end)
     errors = [abs(a - b) for a, b in zip(end, target, strict=True)]
     rising = sorted(range(size), key=lambda j: errors[j])
-    out = set(rising[: int(RATIO * size)]) if chosen.selection.strategy == "loss" else set()
+    out = set(rising[: int(ALPHA * size)]) if chosen.selection.strategy == "loss" else set()
     if chosen.pruning.rule == "abs_error_quantile":
         out |= set(rising[size - int(chosen.pruning.threshold * size) :])
-    if chosen.pruning.rule == "ratio":
+    if chosen.pruning.rule == "magnitude_ratio":
         for j, (a, b) in enumerate(zip(end, target, strict=True)):
             alike = min(abs(a), abs(b)) / max(abs(a), abs(b)) if a * b > 0 else float(a == b)
             out |= {j} if alike < chosen.pruning.threshold else set()
@@ -156,7 +156,7 @@ def test_every_filter_with_every_weighting(network, strategy, granularity, const
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("pruning", [("none", 0.1), ("ratio", 0.8), ("abs_error_quantile", 0.3)])
+@pytest.mark.parametrize("pruning", [("none", 0.1), ("magnitude_ratio", 0.8), ("abs_error_quantile", 0.3)])
 @pytest.mark.parametrize("strategy", ["none", "depth", "loss"])
 def test_pruning_and_a_weighted_denominator(network, strategy, pruning, weighted):
     rule, threshold = pruning

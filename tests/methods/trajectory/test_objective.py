@@ -13,8 +13,8 @@ SPANS = (Span("a", (2,), 0, 2), Span("b", (2,), 2, 4))
 START, TARGET, END = (torch.tensor(v, dtype=torch.float64) for v in ([0, 0, 0, 0], [1, 2, 3, 4], [1, 1, 1, 2]))
 
 
-def keeping(strategy: str = "none", ratio: float = 0.0) -> Selection:
-    settings = SelectionSettings(strategy=strategy, ratio=ratio)
+def keeping(strategy: str = "none", alpha: float = 0.0) -> Selection:
+    settings = SelectionSettings(strategy=strategy, alpha=alpha)
     return select(settings, PruningSettings(), SPANS, torch.device("cpu"))
 
 

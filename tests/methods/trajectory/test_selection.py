@@ -20,8 +20,8 @@ from padray.networks.flat import Span, spans_of
 SPANS = (Span("a", (2, 2), 0, 4), Span("b", (4,), 4, 8), Span("c", (2,), 8, 10))
 
 
-def keeping(strategy: str, ratio: float, spans=SPANS, rule: str = "none", threshold: float = 0.1) -> Selection:
-    settings = SelectionSettings(strategy=strategy, ratio=ratio)
+def keeping(strategy: str, alpha: float, spans=SPANS, rule: str = "none", threshold: float = 0.1) -> Selection:
+    settings = SelectionSettings(strategy=strategy, alpha=alpha)
     return select(settings, PruningSettings(rule=rule, threshold=threshold), spans, torch.device("cpu"))
 
 
@@ -31,10 +31,10 @@ def paper() -> tuple[Span, ...]:
     return spans_of(factory.build(NetworkSettings(width=128, depth=3), (3, 32, 32), 10, 0))
 
 
-@pytest.mark.parametrize(("ratio", "cut"), [(0.25, 80_002), (0.5, 160_005), (0.75, 240_007), (0.0, 0)])
-def test_depth_cuts_at_the_papers_index(paper, ratio, cut):
-    assert cut_index(ratio, 320_010) == cut
-    mask = keeping("depth", ratio, paper).fixed
+@pytest.mark.parametrize(("alpha", "cut"), [(0.25, 80_002), (0.5, 160_005), (0.75, 240_007), (0.0, 0)])
+def test_depth_cuts_at_the_papers_index(paper, alpha, cut):
+    assert cut_index(alpha, 320_010) == cut
+    mask = keeping("depth", alpha, paper).fixed
     assert int(mask.sum()) == 320_010 - cut
     assert not mask[:cut].any()
 
@@ -42,11 +42,11 @@ def test_depth_cuts_at_the_papers_index(paper, ratio, cut):
 # The second convolution's bias is the first tensor behind a quarter, the third one's behind a half; the classifier's
 # weights start at 93.6 %, its bias is the last tensor and is never left out.
 @pytest.mark.parametrize(
-    ("ratio", "first"),
+    ("alpha", "first"),
     [(0.0, 0), (0.25, 151_296), (0.5, 299_136), (0.75, 299_136), (0.936, 320_000), (0.99999, 320_000)],
 )
-def test_layer_keeps_tensors_whole(paper, ratio, first):
-    mask = keeping("layer", ratio, paper).fixed
+def test_layer_keeps_tensors_whole(paper, alpha, first):
+    mask = keeping("layer", alpha, paper).fixed
     assert mask.nonzero()[0] == first
     assert mask[first:].all()
     assert first in {span.start for span in paper}
@@ -94,5 +94,5 @@ def test_pruning_joins_the_filter_and_both_can_leave_nothing():
     found = keeping("depth", 0.5, rule="abs_error_quantile", threshold=0.3).mask(end, torch.zeros(10))
     assert found.nonzero().flatten().tolist() == [5, 6]
     nothing = keeping("loss", 0.5, rule="abs_error_quantile", threshold=0.5)
-    with pytest.raises(WorkError, match=r"distill\.pruning\.threshold \(0\.5\) or distill\.selection\.ratio \(0\.5\)"):
+    with pytest.raises(WorkError, match=r"distill\.pruning\.threshold \(0\.5\) or distill\.selection\.alpha \(0\.5\)"):
         nothing.mask(end, torch.zeros(10))
