@@ -143,10 +143,10 @@ def _check_zca(settings: DataSettings, numbers: int) -> None:
         check_memory(_MATRICES * 8 * numbers**2, f"data.preprocessing: zca of samples of {numbers:,} numbers", remedy)
 
 
-def _check_finite(images: Tensor, part: str) -> None:
-    if not images.is_floating_point():
+def _check_finite(images_NCHW: Tensor, part: str) -> None:
+    if not images_NCHW.is_floating_point():
         return
-    bad = ~images.isfinite().flatten(1).all(dim=1)
+    bad = ~images_NCHW.isfinite().flatten(1).all(dim=1)
     if bool(bad.any()):
         raise InputError(
             f"row {int(bad.nonzero()[0])} (from 0) of the {part} samples holds NaN or infinity; "
@@ -160,11 +160,11 @@ def held_count(count: int, fraction: float) -> int:
     return max(1, held) if fraction > 0 else 0
 
 
-def _split(labels: Tensor, names: tuple[str, ...], fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def _split(labels_N: Tensor, names: tuple[str, ...], fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Rising indices of train and validation; of each class floor(fraction * n), at least 1, go to validation."""
     held: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
-    sizes = torch.bincount(labels, minlength=len(names)).tolist()
-    by_class = torch.split(labels.argsort(stable=True), sizes)
+    sizes = torch.bincount(labels_N, minlength=len(names)).tolist()
+    by_class = torch.split(labels_N.argsort(stable=True), sizes)
     for label, (name, rows) in enumerate(zip(names, by_class, strict=True)):
         count = held_count(len(rows), fraction)
         if count >= len(rows):
@@ -174,7 +174,7 @@ def _split(labels: Tensor, names: tuple[str, ...], fraction: float, seed: int) -
             )
         held.append(rows[torch.randperm(len(rows), generator=generator(seed, "split", label))[:count]])
     validation = torch.cat(held).sort().values
-    kept = torch.ones(len(labels), dtype=torch.bool)
+    kept = torch.ones(len(labels_N), dtype=torch.bool)
     kept[validation] = False
     return kept.nonzero()[:, 0], validation
 

@@ -167,9 +167,9 @@ def fit(
     return Preprocessing(content=content)
 
 
-def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images as floats in [0, 1]; floats only change their dtype."""
-    return images.to(dtype) / 255 if images.dtype == torch.uint8 else images.to(dtype)
+def to_unit(images_NCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images (N, C, H, W) as floats in [0, 1]; floats only change their dtype."""
+    return images_NCHW.to(dtype) / 255 if images_NCHW.dtype == torch.uint8 else images_NCHW.to(dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,5 +244,5 @@ def _fit_zca(training: _Training, eps: float) -> dict[str, Tensor]:
 
 
 def _symmetric(basis: Tensor, spectrum: Tensor) -> Tensor:
-    """U diag(s) U^T."""
+    """U diag(s) U^T, (D, D); `basis` (D, D) has the eigenvectors as columns, `spectrum` (D,) the s."""
     return (basis * spectrum) @ basis.T

@@ -19,7 +19,7 @@ _ROUNDING = 1e-9  # 0.7 * 10 must floor to 7 although it is 6.999... in binary
 
 
 def kept_range(size: int, epoch: int, settings: ScheduleSettings) -> tuple[int, int]:
-    """The kept positions [start, stop) of a class of `size` samples sorted from easy to hard."""
+    """The kept positions [start, stop) of a class of `size` samples sorted from easy to hard (PAD section 3.2)."""
     easiest, hardest = _part(settings.prune_easiest, size), _part(settings.prune_hardest, size)
     left = max(1, size - easiest - hardest)
     first = min(easiest, size - left)
@@ -58,13 +58,17 @@ def counts_of_epochs(sizes: Sequence[int], epochs: int, settings: ScheduleSettin
 
 
 def rank(scores_N: torch.Tensor, labels_N: torch.Tensor, classes: int) -> list[torch.Tensor]:
-    """For each class its sample indices from easy to hard; equal scores stay in the samples' order."""
+    """For each of K classes its sample indices (n,) from easy to hard; equal scores stay in the samples' order."""
     members = [(labels_N == label).nonzero().flatten() for label in range(classes)]
     return [ids[scores_N[ids].argsort(stable=True)] for ids in members]
 
 
 def samples_of_epoch(ranked: list[torch.Tensor], epoch: int, settings: ScheduleSettings) -> torch.Tensor:
-    """The indices of the samples that the experts see in epoch `epoch` (0-based), class after class."""
+    """The indices of the samples that the experts see in epoch `epoch` (0-based), class after class, (N,).
+
+    Args:
+        ranked: what `rank` gives.
+    """
     kept = []
     for ids in ranked:
         start, stop = kept_range(len(ids), epoch, settings)

@@ -74,14 +74,17 @@ def _look(network: Network, parts: Sequence[Samples]) -> tuple[torch.Tensor, tor
 
 
 def el2n(seen: Observed) -> torch.Tensor:
-    """||p - y||_2, the length of the error vector, in [0, sqrt 2]; (N,)."""
+    """||p - y||_2, the length of the error vector, in [0, sqrt 2]; (N,). PAD Eq. 1 for one network."""
     error_NK = seen.logits_NK.softmax(dim=1) - F.one_hot(seen.labels_N, seen.logits_NK.shape[1])
     norms_N: torch.Tensor = torch.linalg.vector_norm(error_NK, dim=1)
     return norms_N
 
 
 def grand(seen: Observed) -> torch.Tensor:
-    """||p - y||_2 sqrt(1 + ||h||^2), the length of the loss's gradient in the last layer (its bias included); (N,)."""
+    """||p - y||_2 sqrt(1 + ||h||^2), the length of the loss's gradient in the last layer, bias included; (N,).
+
+    Source: Paul et al. 2021, who take the gradient of all layers.
+    """
     return el2n(seen) * (1 + seen.feature_squares_N).sqrt()
 
 

@@ -49,13 +49,13 @@ def mean(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return total / len(parts)
 
 
-def descend_images(settings: DistillSettings, state: State, gradient: torch.Tensor) -> State:
-    """One step of SGD with momentum, v = m v + gradient and x = x - lr v, and of the images' moving average.
+def descend_images(settings: DistillSettings, state: State, grad_images: torch.Tensor) -> State:
+    """One step of SGD with momentum, v = m v + dL/dx and x = x - lr v, and of the images' moving average (FTD).
 
     Args:
-        gradient: (M, C, H, W).
+        grad_images: dL/dx, (M, C, H, W).
     """
-    momentum = settings.momentum_images * state.momentum.images + gradient
+    momentum = settings.momentum_images * state.momentum.images + grad_images
     images = state.learned.images - settings.lr_images * momentum
     average = state.average
     if average is not None:

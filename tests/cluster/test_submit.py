@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from padray.cluster import submit
 from padray.errors import WorkError
+from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
 from tests.cluster.conftest import command, finished_units, wait_for
 from tests.cluster.heads import Head, started
 from tests.cluster.sending import NOWHERE, SPACE, sent
@@ -41,6 +43,14 @@ def test_what_cannot_work_is_told_in_one_sentence_and_nothing_is_sent(run: Run, 
     said = run("submit", mine, "--address", NOWHERE, *options)
     assert said.code == 2 and told in said.err and len(said.err.splitlines()) == 1, said
     assert not said.out
+
+
+def test_a_preflight_comes_out_of_a_job_s_log_as_it_was_printed():
+    node = NodeLine("b/1", "worker", ["the node b/1: it did not answer"])
+    answered = AnsweredLine("c/2", "", ["the storage is full"], {"ray": "2"}, {"cpu": ""}, None, 0.5, 0.1)
+    working = WorkingLine(**vars(replace(answered, problems=[])), write_mb_s=100.0, read_mb_s=200.5)
+    result = PreflightResult("s3://b/p", {"ray": "2"}, [working, answered, node], ["gpu"], node.problems)
+    assert submit._PREFLIGHT.validate_json(json.dumps(asdict(result))) == result
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:6379", "ray://127.0.0.1:10001"])

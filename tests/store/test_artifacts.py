@@ -16,7 +16,7 @@ from padray.stages.base import Context, InlineRunner
 from padray.store import location as location_module
 from padray.store.artifacts import FORMAT_VERSION, Folder, LostObjectError, Manifest, parse_manifest, split_key
 from padray.store.location import LocalLocation
-from padray.store.roots import ROOMS, all_manifests, is_called, read_manifests
+from padray.store.roots import ROOMS, all_manifests, is_called, read_manifests, the_one
 
 PATH = f"experts/x-{'f' * 12}"
 KEY = f"{PATH}/manifest.json"
@@ -306,6 +306,15 @@ def test_a_manifest_without_an_end_is_not_read_to_it(folder):
 )
 def test_nothing_is_the_start_of_every_name_and_means_none(identifier, fits):
     assert is_called(identifier, PATH, None) is fits
+
+
+def test_the_one_that_a_name_fits_comes_with_what_was_given_of_it(location):
+    among = [("experts/x-000000000000", None), ("experts/xy-111111111111", None), ("scores/x-222222222222", None)]
+    assert the_one("xy", location, among) == ("experts/xy-111111111111", None)
+    with pytest.raises(InputError, match=r"^nothing fits 'z' in .*; `padray du` lists what is there$"):
+        the_one("z", location, among, "padray du")
+    with pytest.raises(InputError, match=r"^3 artefacts fit \(experts/x-0+, experts/xy-1+, scores/x-2+\) 'x' in "):
+        the_one("x", location, among)
 
 
 def test_every_finished_artefact_of_a_root_is_found(location):

@@ -63,27 +63,27 @@ class DistributionMatching(Iterative[DistributionSettings]):
         return start(Learned(images.to(given.device, given.dtype), labels), averaged=settings.ema_decay > 0)
 
     def contribute(self, state: State, number: int, snapshots: Sequence[torch.Tensor]) -> Contribution:
-        """The losses of the classes of this contribution, and the gradient of their sum."""
+        """The losses of the classes of this contribution (DM Eq. 5), and the gradient of their sum."""
         classes = range(self.materials.classes) if self.count == 1 else range(number, number + 1)
         ipc = self.settings.ipc
-        synthetic = state.learned.images[classes.start * ipc : classes.stop * ipc].detach().requires_grad_()
+        images_MCHW = state.learned.images[classes.start * ipc : classes.stop * ipc].detach().requires_grad_()
         drawn = [self._real_batch(label, state.iteration) for label in classes]
         changes = [self._augmentation(label, state.iteration) for label in classes]
-        parts = torch.split(synthetic, ipc)
+        parts = torch.split(images_MCHW, ipc)
         fake = [augment.apply(change, part) for change, part in zip(changes, parts, strict=True)]
         real = [augment.apply(change, part) for change, part in zip(changes, drawn, strict=True)]
         network = self._network(state.iteration)
         with torch.no_grad():
             wanted = self._means(network, real)
-        losses = _distances(wanted, self._means(network, fake))
-        (gradient,) = torch.autograd.grad(losses.sum(), synthetic)
-        return {"loss": losses.detach(), "grad_images": gradient}
+        losses_K = _distances(wanted, self._means(network, fake))
+        (grad_images,) = torch.autograd.grad(losses_K.sum(), images_MCHW)
+        return {"loss": losses_K.detach(), "grad_images": grad_images}
 
     def _real_batch(self, label: int, iteration: int) -> torch.Tensor:
         """Real samples of a class (B, C, H, W), drawn without replacement."""
-        images = self.real[label]
+        images_NCHW = self.real[label]
         draw = generator(self.materials.seed, "distill", f"real-{label}", iteration)
-        return images[torch.randperm(len(images), generator=draw)[: self.settings.real_batch]]
+        return images_NCHW[torch.randperm(len(images_NCHW), generator=draw)[: self.settings.real_batch]]
 
     def _augmentation(self, label: int, iteration: int) -> augment.Augmentation:
         """One operation for both batches of a class, its parameters shared by all samples."""
@@ -98,7 +98,7 @@ class DistributionMatching(Iterative[DistributionSettings]):
         return network.to(given.device, given.dtype).train().requires_grad_(False)
 
     def _means(self, network: Network, batches: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-        """Of each matched output and each batch the mean over its samples, flattened; one pass for all batches."""
+        """Of each matched output and each batch (B, C, H, W) the mean over its samples, (F,); one pass for all."""
         outputs = outputs_of(network, torch.cat(batches), self.settings.outputs)
         sizes = [len(batch) for batch in batches]
         return [[part.mean(dim=0) for part in torch.split(output, sizes)] for output in outputs]
@@ -181,7 +181,11 @@ class DistributionMatching(Iterative[DistributionSettings]):
 
 
 def _distances(wanted: list[list[torch.Tensor]], reached: list[list[torch.Tensor]]) -> torch.Tensor:
-    """Squared distances of means by class, summed over outputs (classes,)."""
+    """Squared distances of means by class, summed over outputs, (K,) (DM Eq. 4 and 5 without their sum over classes).
+
+    Args:
+        wanted, reached: of real and of synthetic samples, for each output the means (F,) of K classes.
+    """
     return torch.stack(
         [
             torch.stack([((a - b) ** 2).sum() for a, b in zip(real, fake, strict=True)])

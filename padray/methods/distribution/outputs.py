@@ -9,15 +9,15 @@ from padray.methods.distribution.settings import OutputSettings
 from padray.networks.layers import Network
 
 
-def outputs_of(network: Network, images: torch.Tensor, settings: OutputSettings) -> list[torch.Tensor]:
+def outputs_of(network: Network, images_BCHW: torch.Tensor, settings: OutputSettings) -> list[torch.Tensor]:
     """The matched outputs, each flattened (B, F), from shallow to deep."""
     if settings.which == "embedding":
-        return [network.features(images)]
+        return [network.features(images_BCHW)]
     if settings.which == "blocks":
-        blocks = network.block_outputs(images)
+        blocks = network.block_outputs(images_BCHW)
         everything = [*blocks, network.classifier(blocks[-1].flatten(1))]
         first = int(settings.alpha * len(everything))
         return [output.flatten(1) for output in everything[first:]]
-    units = [output.flatten(1) for output in network.unit_outputs(images)]
+    units = [output.flatten(1) for output in network.unit_outputs(images_BCHW)]
     total = sum(output.shape[1] for output in units)
     return [torch.cat(units, dim=1)[:, int(settings.alpha * total) :]]

@@ -40,18 +40,18 @@ def descend_set(settings: TrajectorySettings, state: State, gradient: Gradient) 
 
 
 def _step_lr(
-    settings: TrajectorySettings, lr: torch.Tensor, momentum: torch.Tensor, gradient: torch.Tensor
+    settings: TrajectorySettings, lr: torch.Tensor, momentum: torch.Tensor, grad_lr: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The student's next lr and its momentum; with `log` both belong to its logarithm, dL/dlog(lr) = lr dL/dlr."""
     if settings.keep_lr_positive == "log":
-        momentum = settings.momentum_student_lr * momentum + lr * gradient
+        momentum = settings.momentum_student_lr * momentum + lr * grad_lr
         return lr * torch.exp(-settings.lr_student_lr * momentum), momentum
-    momentum = settings.momentum_student_lr * momentum + gradient
+    momentum = settings.momentum_student_lr * momentum + grad_lr
     stepped = lr - settings.lr_student_lr * momentum
     return (stepped.clamp_min(SMALLEST_LR) if settings.keep_lr_positive == "clamp" else stepped), momentum
 
 
-def descend_weights(importance: Importance, state: State, gradient_G: torch.Tensor) -> State:
+def descend_weights(importance: Importance, state: State, grad_G: torch.Tensor) -> State:
     """One step of IADD's weights."""
-    weights, momentum = importance.update(state.own["weights"], state.own["weights_momentum"], gradient_G)
+    weights, momentum = importance.update(state.own["weights"], state.own["weights_momentum"], grad_G)
     return replace(state, own={**state.own, "weights": weights, "weights_momentum": momentum})

@@ -52,28 +52,28 @@ class Importance:
         return torch.full((int(self.groups[-1]) + 1,), value, dtype=dtype, device=self.groups.device)
 
     def weights(self, values_G: torch.Tensor) -> torch.Tensor:
-        """The weight of every parameter, (P,). Differentiable."""
+        """The weight of every parameter, (P,), w of IADD Eq. 6. Differentiable."""
         if self.settings.constraint == "softmax":
             share_G = (values_G - values_G.detach().max()).exp()
             share_P = share_G.index_select(0, self.groups)
             return share_P / share_P[self.matched].mean()
         return values_G.index_select(0, self.groups)  # its backward is 70 times faster than [...]'s
 
-    def gradient(self, values_G: torch.Tensor, gradient_P: torch.Tensor) -> torch.Tensor:
+    def gradient(self, values_G: torch.Tensor, grad_P: torch.Tensor) -> torch.Tensor:
         """dL/dvalues (G,) from dL/dw (P,): what a group's members say is summed."""
         values = values_G.detach().requires_grad_()
-        (grad_G,) = torch.autograd.grad(self.weights(values), values, gradient_P)
+        (grad_G,) = torch.autograd.grad(self.weights(values), values, grad_P)
         return grad_G
 
     def update(
-        self, values_G: torch.Tensor, momentum_G: torch.Tensor, gradient_G: torch.Tensor
+        self, values_G: torch.Tensor, momentum_G: torch.Tensor, grad_G: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of descent with momentum, then the constraint; the new values and the new momentum.
+        """One step of descent with momentum, then the constraint; the new values and the new momentum, each (G,).
 
         mean1 and l2 keep weights non-negative and scale them. Groups that FIEM leaves out have no gradient and stay;
         in the mean they would let all others shrink.
         """
-        momentum_G = self.settings.momentum * momentum_G + gradient_G
+        momentum_G = self.settings.momentum * momentum_G + grad_G
         stepped_G = values_G - self.settings.lr * momentum_G
         constraint = self.settings.constraint
         if constraint == "clamp":

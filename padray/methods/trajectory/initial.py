@@ -37,18 +37,18 @@ def _real(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Chosen real samples and what the experts say of them."""
     voters = _Voters(network, materials)
-    images, labels = materials.images, materials.labels
+    images_NCHW, labels_N = materials.images, materials.labels
     network.module.eval()
     with torch.no_grad():
-        correct = torch.zeros((0, len(labels)), dtype=torch.bool)
+        correct_EN = torch.zeros((0, len(labels_N)), dtype=torch.bool)
         if settings.init == "correct":
-            correct = voters.correct(images, labels, settings.ipc)
-        chosen = start.choose_samples(labels, correct, settings.ipc, materials.seed, materials.classes)
+            correct_EN = voters.correct(images_NCHW, labels_N, settings.ipc)
+        chosen_M = start.choose_samples(labels_N, correct_EN, settings.ipc, materials.seed, materials.classes)
         targets = start.class_labels(materials.classes, settings.ipc)
         if settings.soft_labels:
-            targets = voters.soft(images[chosen], targets, settings.labels.start)
+            targets = voters.soft(images_NCHW[chosen_M], targets, settings.labels.start)
     network.module.train()
-    return images[chosen].clone(), targets
+    return images_NCHW[chosen_M].clone(), targets
 
 
 class _Voters:
@@ -64,21 +64,22 @@ class _Voters:
             raise InputError(f"{self.name} lacks its networks' running statistics: start again with --fresh")
         return end
 
-    def soft(self, images: torch.Tensor, labels: torch.Tensor, rule: str) -> torch.Tensor:
-        """Where the learned labels of these samples start, (M, K)."""
+    def soft(self, images_MCHW: torch.Tensor, labels_M: torch.Tensor, rule: str) -> torch.Tensor:
+        """Where the learned labels of these samples start, (M, K) (DATM section 3.3)."""
         if rule == "one_expert":
-            return self._logits(self.ends[0], images)
-        return start.soft_labels(torch.stack([self._logits(end, images) for end in self.ends]), labels)
+            return self._logits(self.ends[0], images_MCHW)
+        return start.soft_labels(torch.stack([self._logits(end, images_MCHW) for end in self.ends]), labels_M)
 
-    def correct(self, images: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor:
+    def correct(self, images_NCHW: torch.Tensor, labels_N: torch.Tensor, ipc: int) -> torch.Tensor:
         """Which samples each expert gets right (E, N), for the first experts that together fill every class."""
         rows: list[torch.Tensor] = []
         for end in self.ends:
-            rows.append(self._logits(end, images).argmax(dim=1) == labels)
-            filled = labels[torch.stack(rows).any(dim=0)].bincount(minlength=self.classes)
+            rows.append(self._logits(end, images_NCHW).argmax(dim=1) == labels_N)
+            filled = labels_N[torch.stack(rows).any(dim=0)].bincount(minlength=self.classes)
             if int(filled.min()) >= ipc:
                 break  # later experts would change nothing, and there may be a hundred
         return torch.stack(rows)
 
-    def _logits(self, end: End, images: torch.Tensor) -> torch.Tensor:
-        return expert_logits(self.network, end, images, self.device).cpu()
+    def _logits(self, end: End, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """What an expert says of samples, (N, K), on the CPU."""
+        return expert_logits(self.network, end, images_NCHW, self.device).cpu()

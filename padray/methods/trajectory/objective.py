@@ -38,7 +38,10 @@ class Metric:
 
 
 def match(end_P: torch.Tensor, start_P: torch.Tensor, target_P: torch.Tensor, metric: Metric) -> Match:
-    """Compare where the student arrived with where the expert did.
+    """Compare where student and expert arrived: MTT Eq. 2, masked (PAD Eq. 4) and weighted (IADD Eq. 6).
+
+    Args:
+        end_P: theta_N; `start_P`: theta_0, the expert's snapshot that both start from.
 
     Raises:
         DivergedError: the expert did not move between the two snapshots where it is compared, or nothing is compared.

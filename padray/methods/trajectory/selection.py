@@ -18,7 +18,7 @@ Spans = tuple[Span, ...]
 
 
 def cut_index(alpha: float, size: int) -> int:
-    """The first matched position of the flattened parameters, k = int(alpha * P); it may lie inside a tensor."""
+    """The first matched position of the flattened parameters, k = int(alpha * P) (PAD Eq. 4); it may cut a tensor."""
     return int(alpha * size)
 
 
@@ -54,12 +54,15 @@ FIXED: dict[str, Callable[[float, Spans], torch.Tensor]] = {
 
 
 def without_small_errors(alpha: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """All but the int(alpha * P) smallest squared errors; of equal ones the earlier position goes first."""
+    """All but the int(alpha * P) smallest squared errors, (P,); of equal ones the earlier position goes first.
+
+    Source: PAD Table 4c.
+    """
     return _without_first(alpha, ((end_P - target_P) ** 2).argsort(stable=True))
 
 
 def without_large_errors(alpha: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """All but the int(alpha * P) largest absolute errors; of equal ones the earlier position goes first."""
+    """All but the int(alpha * P) largest absolute errors, (P,); of equal ones the earlier position goes first."""
     return _without_first(alpha, (end_P - target_P).abs().argsort(descending=True, stable=True))
 
 
@@ -70,7 +73,7 @@ def _without_first(alpha: float, order_P: torch.Tensor) -> torch.Tensor:
 
 
 def alike(threshold: float, end_P: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """Where the smaller magnitude is at least `threshold` of the larger one and the signs agree, or both are zero."""
+    """Where the smaller magnitude is at least `threshold` of the larger and signs agree, or both are zero, (P,)."""
     small, large = torch.minimum(end_P.abs(), target_P.abs()), torch.maximum(end_P.abs(), target_P.abs())
     ratio_P = torch.where(large > 0, small / large.clamp_min(torch.finfo(large.dtype).tiny), 1.0)
     return torch.where(end_P * target_P.sign() < 0, 0.0, ratio_P) >= threshold

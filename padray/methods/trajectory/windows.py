@@ -21,7 +21,7 @@ class Pair:
 
 
 def bound(settings: WindowSettings, iteration: int) -> int:
-    """The exclusive upper bound of the start epochs (DATM's sequential generation)."""
+    """The start epochs' exclusive upper bound, min(T+, T + iteration // interval): DATM's sequential generation."""
     if settings.interval is None:
         return settings.max_start
     return min(settings.max_start, settings.start + iteration // settings.interval)
