@@ -549,6 +549,10 @@ def test_du_counts_every_byte_once_the_largest_first(root):
     assert list(told.stages.values()) == sorted(told.stages.values(), reverse=True)
     stages = list(dict.fromkeys(line.stage for line in told.artifacts))
     assert stages == list(told.stages) and "events" in stages
+    assert all(line.finished for line in told.artifacts), "what lies aside is not unfinished"
+    next(root.glob("evaluations/*/manifest.json")).unlink()
+    unfinished = [line.artifact for line in usage.usage(LocalLocation(root)).artifacts if not line.finished]
+    assert len(unfinished) == 1 and unfinished[0].startswith("evaluations/")
 
 
 # -- the commands

@@ -31,9 +31,13 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     dataset = inputs.dataset()
     held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
     judging = ValidationSpec(
-        held, config.evaluation, config.search.epochs or config.evaluation.epochs, config.search.seeds, draws,
+        held,
+        config.evaluation,
+        config.search.epochs or config.evaluation.epochs,
+        config.search.seeds,
+        draws,
         execution_of(decide(config.compute), bf16=False),
-    )  # fmt: skip
+    )
     accuracies = validation_accuracies(learned, config.network, dataset, judging)
     values = tuple(accuracy or 0.0 for accuracy in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)

@@ -105,6 +105,11 @@ def test_a_row_holds_both_accuracies() -> None:
     assert table.percent(row, balanced=True) == "40.0 ± 14.1 (n=2)"
 
 
+def test_the_others_of_a_network_that_diverged_have_a_balanced_accuracy_of_their_own() -> None:
+    row = table.row("net", "random", [cell(0, 0.8, test_balanced=0.4), cell(1, 0.8, test_balanced=0.6), wild(2)])
+    assert table.percent(row, balanced=True) == "33.3 ± 30.6 (n=3, 1 diverged; the others 50.0 ± 14.1)"
+
+
 def test_balanced_accuracy_is_shown_where_it_says_more() -> None:
     even, uneven = (table.row("net", "random", [cell(0, 0.8, test_balanced=b)]) for b in (0.8, 0.7))
     assert not table.shows_balanced([even]) and table.shows_balanced([even, uneven])
