@@ -25,7 +25,7 @@ CACHED_BYTES = 4_200_000  # of the largest map between two layers: two of them l
 LEAST_SAMPLES = 16  # of a part: fewer do not fill a convolution
 # Floating-point operations from which on compiling (about 20 CPU seconds a program) has paid off, at the 50 to 70
 # thousand million a second that a core makes of them uncompiled. Trainings come in dozens that share their program.
-PAYS_ONCE, PAYS_FOR_MANY = 1e13, 2e12
+PAYS_ONCE, PAYS_FOR_MANY = 1e13, 2e11
 
 Kind = Literal["gradient", "curvature"]
 
@@ -122,7 +122,7 @@ class Compiled(Derivatives):
         settings, shape, classes = blueprint
         precision = str(next(self.network.module.parameters()).dtype).removeprefix("torch.")
         return Program(
-            kind, settings, shape, classes, self.part, targets.is_floating_point(), precision, of_theta,
+            kind, settings, shape, classes, self.part, self.batch, targets.is_floating_point(), precision, of_theta,
             kind in self.bf16, self.threads,
         ).load()  # fmt: skip
 
@@ -131,7 +131,7 @@ class Compiled(Derivatives):
             return super().gradient(theta_P, images_NCHW, targets)
         program = self._program("gradient", targets)
         parts = [program(theta_P, *pair) for pair in self._parts(images_NCHW, targets)]
-        return _sum([loss for loss, _ in parts]) / self.batch, _sum([grad_P for _, grad_P in parts]) / self.batch
+        return _sum([loss for loss, _ in parts]), _sum([grad_P for _, grad_P in parts])
 
     def put_gradient(self, images_NCHW: Tensor, targets: Tensor) -> Tensor:
         if len(images_NCHW) != self.batch:
@@ -146,14 +146,15 @@ class Compiled(Derivatives):
         if len(images_NCHW) != self.batch:
             return super().curvature(theta_P, images_NCHW, targets, lambda_P, of_theta)
         program, soft = self._program("curvature", targets, of_theta), targets.is_floating_point()
-        share_P = lambda_P / self.batch  # the mean's share in each sample
-        parts = [program(theta_P, *pair, share_P) for pair in self._parts(images_NCHW, targets)]
+        parts = [program(theta_P, *pair, lambda_P) for pair in self._parts(images_NCHW, targets)]
         inner, images, *others = zip(*parts, strict=True)
         grad_targets = torch.cat(others[0]) if soft else None
         return Curvature(_sum(inner), torch.cat(images), grad_targets, _sum(others[-1]) if of_theta else None)
 
     def _parts(self, images_NCHW: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
         images, targets = images_NCHW.detach().contiguous(), targets.detach().contiguous()
+        if self.part == self.batch:
+            return [(images, targets)]
         return list(zip(torch.split(images, self.part), torch.split(targets, self.part), strict=True))
 
 

@@ -1,6 +1,6 @@
 """A network's derivatives as compiled programs: traced, made into machine code, kept in this machine's cache.
 
-A program works on a part of a batch that fits into the processor's cache, and gives sums over its samples. It is made
+A program works on a part of a batch that fits into the processor's cache, and gives its share of the mean. It is made
 in a process of its own, which takes the compiler's memory with it when it ends; whoever comes second waits for it and
 loads the file. Programs are told apart by everything that they are made from: what they compute, the sources of
 padray's networks, PyTorch's version and the processor.
@@ -41,7 +41,7 @@ Call = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled: derivatives of the cross-entropy, summed over `samples` samples.
+    """What is compiled: derivatives of `samples` samples' share of the mean cross-entropy of a batch.
 
     Attributes:
         kind: `gradient` (theta_P, images, targets) -> loss (), gradient (P,); `curvature` also takes lambda_P and gives
@@ -56,6 +56,7 @@ class Program:
     shape: tuple[int, int, int]
     classes: int
     samples: int
+    batch: int
     probabilities: bool
     precision: str
     of_theta: bool = True
@@ -209,7 +210,7 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
         seen = images_NCHW.contiguous(memory_format=torch.channels_last)  # the norms and pools are then vectorised
         with torch.autocast("cpu", torch.bfloat16, enabled=program.bf16):
             logits = flat(theta_P, seen)
-        return F.cross_entropy(logits.to(dtype), targets, reduction="sum")
+        return F.cross_entropy(logits.to(dtype), targets, reduction="sum") / program.batch
 
     def gradient(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         theta_P = theta_P.detach().requires_grad_()
