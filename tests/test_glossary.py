@@ -29,9 +29,6 @@ RULED_OUT = {
 }
 # What was done to a value does not say what it is: a manifest, rows, an accuracy.
 NO_NAMES_OF_VALUES = {"found", "made", "told"}
-NOT_YET = {"evaluation/protocol.py", "evaluation/teaching.py", "experts/optimisers.py"} | {
-    f"machine/{name}.py" for name in ("files", "memory", "numerics")
-}
 
 
 @pytest.mark.parametrize("place", sorted(set(re.findall(r"`(padray/[\w./]+)`", GLOSSARY))))
@@ -56,8 +53,6 @@ def test_words_that_are_ruled_out_name_nothing():
 
 @pytest.mark.parametrize("path", [str(path.relative_to(ROOT / "padray")) for path in MODULES])
 def test_values_are_called_by_what_they_are(path):
-    if path in NOT_YET:
-        pytest.skip("not renamed yet")
     path = ROOT / "padray" / path
     variables = {node.id for node in nodes(path) if isinstance(node, ast.Name)}
     parameters = {node.arg for node in nodes(path) if isinstance(node, ast.arg)}

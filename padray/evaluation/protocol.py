@@ -59,9 +59,14 @@ class Score:
 def recipe_for(settings: EvaluationSettings, epochs: int, lr: float) -> Recipe:
     """The standard recipe. MTT decays after epoch index 501 of 0..1000, so index 502 is the first with a tenth."""
     return Recipe(
-        epochs, settings.batch, lr, settings.momentum, settings.weight_decay, settings.augment,
+        epochs,
+        settings.batch,
+        lr,
+        settings.momentum,
+        settings.weight_decay,
+        settings.augment,
         decay_epoch=(epochs - 1) // 2 + 2,
-    )  # fmt: skip
+    )
 
 
 def fresh(network: NetworkSettings, dataset: Dataset, draws: Draws, like: Samples) -> nn.Module:
@@ -114,14 +119,14 @@ def validation_accuracies(
     training = samples_of_set(learned, learned.images.device)
     recipe = recipe_for(spec.settings, spec.epochs, spec.settings.lr or learned.lr_to_use)
     recipe = replace(recipe, execution=spec.execution)
-    found: list[float | None] = []
+    accuracies: list[float | None] = []
     for k in range(spec.seeds):
         draws = replace(spec.draws, unit=f"{spec.draws.unit}-{k}")
         try:
             score = judge(training, network, recipe, draws, dataset, splits)
         except DivergedError:
-            found.append(None)
+            accuracies.append(None)
         else:
             assert score.held is not None, "it was asked for"
-            found.append(score.held.by(spec.settings.metric))
-    return found
+            accuracies.append(score.held.by(spec.settings.metric))
+    return accuracies

@@ -112,9 +112,9 @@ def judge_taught(
     best: tuple[Accuracy, dict[str, torch.Tensor]] | None = None
     for epoch, _ in enumerate(teach(student, training.images, teacher_spec, draws)):
         if splits.held is not None and epoch >= first:
-            found = measure(student, splits.held)
-            if best is None or found.by(settings.metric) > best[0].by(settings.metric):
-                best = found, {name: value.clone() for name, value in student.state_dict().items()}
+            accuracy = measure(student, splits.held)
+            if best is None or accuracy.by(settings.metric) > best[0].by(settings.metric):
+                best = accuracy, {name: value.clone() for name, value in student.state_dict().items()}
     if best is not None:
         student.load_state_dict(best[1])
     return score_of(student, splits)

@@ -25,8 +25,8 @@ class Optimiser:
     @torch.no_grad()
     def step(self) -> None:
         """Move the parameters that have a gradient."""
-        found = [(parameter, parameter.grad) for parameter in self.parameters]
-        if moved := [(parameter, gradient) for parameter, gradient in found if gradient is not None]:
+        pairs = [(parameter, parameter.grad) for parameter in self.parameters]
+        if moved := [(parameter, gradient) for parameter, gradient in pairs if gradient is not None]:
             self._move([parameter for parameter, _ in moved], [gradient for _, gradient in moved])
 
     def _move(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:

@@ -13,8 +13,11 @@ from padray.errors import InputError
 
 _SHOWN = 300  # characters of a name in a sentence
 _KINDS = (
-    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
-)  # fmt: skip
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def shown(name: str | os.PathLike[str], most: int = _SHOWN) -> str:
@@ -94,8 +97,8 @@ def read_regular(path: str | os.PathLike[str], what: str, most_bytes: int) -> by
 def entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     """What lies in a folder, sorted by name. Raises InputError for what is no folder that can be read."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"cannot read the folder {shown(folder)}: {reason(error)}") from None
 

@@ -27,13 +27,13 @@ def free_memory(system: Path = Path("/")) -> int | None:
     Files that the system keeps in memory count as free, for they give way.
     """
     kilobytes = _number(system / "proc/meminfo", "MemAvailable:")
-    found = [] if kilobytes is None else [1024 * kilobytes]
+    limits = [] if kilobytes is None else [1024 * kilobytes]
     for limit, usage in _CGROUPS:
         most, used = (_number(system / "sys/fs/cgroup" / name) for name in (limit, usage))
         if most is not None and used is not None:
             files = _number((system / "sys/fs/cgroup" / limit).with_name("memory.stat"), "inactive_file") or 0
-            found.append(max(0, most - used + files))
-    return min(found, default=None)
+            limits.append(max(0, most - used + files))
+    return min(limits, default=None)
 
 
 def _number(path: Path, name: str = "") -> int | None:

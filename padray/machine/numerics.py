@@ -67,12 +67,12 @@ def decide(settings: ComputeSettings) -> Numerics:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = Numerics(
+    numerics = Numerics(
         device, settings.threads, settings.precision, torch.__version__, platform.machine(), settings.compile
     )
     if device != "cuda" or not torch.cuda.is_available():  # a GPU that is not there is refused by `use`
-        return found
-    return replace(found, gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version(), tf32=False)  # type: ignore[no-untyped-call]
+        return numerics
+    return replace(numerics, gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version(), tf32=False)  # type: ignore[no-untyped-call]
 
 
 def _keep_float32() -> None:

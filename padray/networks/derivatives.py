@@ -122,9 +122,18 @@ class Compiled(Derivatives):
         settings, shape, classes = blueprint
         precision = str(next(self.network.module.parameters()).dtype).removeprefix("torch.")
         return Program(
-            kind, settings, shape, classes, self.part, self.batch, targets.is_floating_point(), precision, of_theta,
-            kind in self.bf16, self.threads,
-        ).load()  # fmt: skip
+            kind,
+            settings,
+            shape,
+            classes,
+            self.part,
+            self.batch,
+            targets.is_floating_point(),
+            precision,
+            of_theta,
+            kind in self.bf16,
+            self.threads,
+        ).load()
 
     def gradient(self, theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if len(images_NCHW) != self.batch:

@@ -67,8 +67,10 @@ def unroll(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, st
 
 
 GRADIENTS: dict[str, Callable[[Derivatives, torch.Tensor, Learned, list[Step]], Run]] = {
-    "exact": exact, "unroll": unroll, "tesla": tesla,
-}  # fmt: skip
+    "exact": exact,
+    "unroll": unroll,
+    "tesla": tesla,
+}
 
 
 def adjoint(

@@ -127,10 +127,13 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         lr = float(state.learned.student_lr)
         steps.check_barren(stepped, "trajectory", f" (student lr {lr:.3g}): {_LOWER}")
         metrics = {
-            "iteration": state.iteration, "loss": _mean_loss(finite), "skipped": len(contributions) - len(used),
-            "not_finite": len(contributions) - len(finite), "student_lr": lr,
+            "iteration": state.iteration,
+            "loss": _mean_loss(finite),
+            "skipped": len(contributions) - len(used),
+            "not_finite": len(contributions) - len(finite),
+            "student_lr": lr,
             **_mean_layers(contributions, finite),
-        }  # fmt: skip
+        }
         if self.importance is not None:
             metrics |= self.importance.diagnostics(state.own["weights"])
         return self._descend(stepped, used) if used else stepped, metrics
@@ -151,10 +154,15 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
                 f"the student's lr became {lr:.3g} in iteration {iteration}: "
                 f"lower distill.lr_student_lr ({settings.lr_student_lr:g}){kept}"
             )
-        steps.check_finite(state, {
-            "distill.lr_images": state.learned.images, "distill.labels.lr": state.learned.labels,
-            "distill.lr_student_lr": state.learned.lr, "distill.importance.lr": state.own.get("weights"),
-        })  # fmt: skip
+        steps.check_finite(
+            state,
+            {
+                "distill.lr_images": state.learned.images,
+                "distill.labels.lr": state.learned.labels,
+                "distill.lr_student_lr": state.learned.lr,
+                "distill.importance.lr": state.own.get("weights"),
+            },
+        )
         return state
 
     def warning(self, state: State) -> str | None:
