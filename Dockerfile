@@ -6,6 +6,9 @@
 # The user is Ray's: `ray`, 1000 in the group 100, who must be able to write to a storage folder.
 FROM rayproject/ray:2.60.0-py311-cpu
 
+# Nodes without a GPU compile their gradients (compute.compile).
+RUN sudo apt-get update && sudo apt-get install --yes --no-install-recommends g++ && sudo rm -rf /var/lib/apt/lists/*
+
 # What padray needs, in a layer of its own: 5 GB that new code does not send again.
 COPY --chown=1000:100 pyproject.toml constraints.txt README.md LICENSE /home/ray/source/
 COPY --chown=1000:100 padray/__init__.py /home/ray/source/padray/
