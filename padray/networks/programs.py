@@ -147,8 +147,8 @@ def require_compiler() -> None:
     """Raises InputError where nothing can be compiled."""
     if compiler() is None:
         raise InputError(
-            "this asks for compiled gradients (compute.compile: on, or the checkpoint to go on from), and this machine has "
-            "no C++ compiler; install g++ or clang++, or use --fresh with compute.compile=off"
+            "this asks for compiled gradients (compute.compile: on, or the checkpoint to go on from), and this machine "
+            "has no C++ compiler; install g++ or clang++, or use --fresh with compute.compile=off"
         )
 
 

@@ -41,9 +41,9 @@ def tesla(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, ste
     trajectory = train_student(derivatives, start_P, learned, steps)
 
     def back(grad_P: torch.Tensor) -> Gradient:
-        gradient = Gradient.zero(learned)
+        gradient, lr = Gradient.zero(learned), float(learned.student_lr)
         for theta_P, step in zip(trajectory[:-1], steps, strict=True):
-            _add(gradient, _one_step(derivatives, theta_P, learned, step, grad_P, of_theta=False), learned, step)
+            _add(gradient, _one_step(derivatives, theta_P, learned, step, grad_P, of_theta=False), lr, step)
         return gradient
 
     return Run(trajectory[-1], back)
@@ -77,10 +77,14 @@ def adjoint(
     derivatives: Derivatives, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], grad_P: torch.Tensor
 ) -> Gradient:
     """The exact gradient of a loss whose derivative for the student's last parameters is `grad_P`."""
-    gradient, lambda_P = Gradient.zero(learned), grad_P
+    gradient, lambda_P, lr = (
+        Gradient.zero(learned),
+        grad_P,
+        float(learned.student_lr),
+    )  # a GPU is asked once, not N times
     for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
         part = _one_step(derivatives, theta_P, learned, step, lambda_P, of_theta=True)
-        _add(gradient, part, learned, step)
+        _add(gradient, part, lr, step)
         assert part.theta is not None
         lambda_P = lambda_P - learned.student_lr.detach() * part.theta
     return gradient
@@ -96,9 +100,9 @@ class _Part:
     theta: torch.Tensor | None
 
 
-def _add(gradient: Gradient, part: _Part, learned: Learned, step: Step) -> None:
+def _add(gradient: Gradient, part: _Part, lr: float, step: Step) -> None:
     """Add a step's part to the gradient, in place."""
-    lr, seen = float(learned.student_lr), step.indices.to(gradient.images.device)  # drawn on the CPU, like everything
+    seen = step.indices.to(gradient.images.device)  # drawn on the CPU, like everything
     gradient.lr.sub_(part.inner)
     gradient.images.index_add_(0, seen, part.images, alpha=-lr)
     if gradient.labels is not None and part.labels is not None:
