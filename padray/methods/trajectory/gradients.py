@@ -77,11 +77,8 @@ def adjoint(
     derivatives: Derivatives, trajectory: list[torch.Tensor], learned: Learned, steps: list[Step], grad_P: torch.Tensor
 ) -> Gradient:
     """The exact gradient of a loss whose derivative for the student's last parameters is `grad_P`."""
-    gradient, lambda_P, lr = (
-        Gradient.zero(learned),
-        grad_P,
-        float(learned.student_lr),
-    )  # a GPU is asked once, not N times
+    lr = float(learned.student_lr)  # a GPU is waited for once, not N times
+    gradient, lambda_P = Gradient.zero(learned), grad_P
     for theta_P, step in zip(reversed(trajectory[:-1]), reversed(steps), strict=True):
         part = _one_step(derivatives, theta_P, learned, step, lambda_P, of_theta=True)
         _add(gradient, part, lr, step)
