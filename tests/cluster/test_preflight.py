@@ -132,7 +132,7 @@ def test_a_relative_storage_means_nothing_in_a_job(run: Run):
 def found(**changes: object):
     from padray.cluster import preflight as flight
 
-    good = flight.Found(flight.versions(), {"cpu": ""}, 0, flight.Storage(1.0, 1.0), 4 << 30)
+    good = flight.NodeReport(flight.versions(), {"cpu": ""}, 0, flight.Storage(1.0, 1.0), 4 << 30)
     return replace(good, **changes)
 
 

@@ -91,13 +91,13 @@ def test_what_is_wrong_as_a_share_names_its_key():
 
 def test_gpus_that_nobody_uses_are_mentioned_and_no_others():
     unused = config("cluster.gpus_per_worker=0", "cluster.gpus_per_cell=0")
-    (said,) = shares.remarks(unused, SOME, told=8, seen=8)
+    (said,) = shares.remarks(unused, SOME, known=8, seen=8)
     assert said.startswith("cluster.gpus_per_worker=0 and cluster.gpus_per_cell=0 leaves the cluster's 8 GPUs unused")
-    (said,) = shares.remarks(config("cluster.gpus_per_cell=0"), SOME, told=8, seen=0)
+    (said,) = shares.remarks(config("cluster.gpus_per_cell=0"), SOME, known=8, seen=0)
     assert said.startswith("cluster.gpus_per_cell=0 leaves")
-    (said,) = shares.remarks(config(), NONE, told=0, seen=2)
+    (said,) = shares.remarks(config(), NONE, known=0, seen=2)
     assert said.startswith("PyTorch sees 2 GPUs on this machine, but Ray was told of 0")
-    (said,) = shares.remarks(config(), UNKNOWN, told=0, seen=0)
+    (said,) = shares.remarks(config(), UNKNOWN, known=0, seen=0)
     assert "whether an autoscaler may start some cannot be read" in said and "compute.device=cuda" in said
     quiet = [
         (config(), SOME),
@@ -108,8 +108,8 @@ def test_gpus_that_nobody_uses_are_mentioned_and_no_others():
         (config("compute.device=cuda"), UNKNOWN),
         (config("compute.device=cpu", "cluster.gpus_per_cell=0"), SOME),
     ]
-    assert [shares.remarks(settings, gpus, told=8, seen=8) for settings, gpus in quiet] == [[]] * len(quiet)
-    assert not shares.remarks(config("compute.device=cpu"), NONE, told=0, seen=2)
+    assert [shares.remarks(settings, gpus, known=8, seen=8) for settings, gpus in quiet] == [[]] * len(quiet)
+    assert not shares.remarks(config("compute.device=cpu"), NONE, known=0, seen=2)
 
 
 def test_only_a_full_gpu_is_told_to_have_been_its_own():

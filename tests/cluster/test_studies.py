@@ -26,7 +26,7 @@ def test_a_study_on_ray_has_the_table_of_one_process(local_ray, settings, tmp_pa
         asked = Asked(str(path))
         context = make_context(settings, tmp_path / runner, runner, ())
         made[runner] = studies.run(context, asked, studies.prepare(asked))
-    assert made["ray"]["cells"] == made["inline"]["cells"]
-    assert [cell["n"] for cell in made["ray"]["cells"]] == [2, 2, 2]
+    assert made["ray"].summary.cells == made["inline"].summary.cells
+    assert [cell.n for cell in made["ray"].summary.cells] == [2, 2, 2]
     experts = finished_units(tmp_path / "ray", "experts")
     assert len(experts) == len(set(experts)) == 3

@@ -98,8 +98,10 @@ def test_adjoint_equals_full_unrolling(network, soft, alpha, weighted, augmentat
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("gradient", ["exact", pytest.param("tesla", marks=pytest.mark.chaos)])
-def test_compiled_steps_give_the_same(network, gradient, monkeypatch):
+def test_compiled_steps_give_the_same(gradient, monkeypatch):
     """With augmentation, soft labels, filtered parameters and weights; batches of 6 in parts of 3, and one of 3."""
+    module = factory.build(NetworkSettings(name="convnet", width=6, depth=1), SHAPE, CLASSES, seed=1)
+    network = FlatNetwork(module.double().train())
     monkeypatch.setattr("padray.networks.derivatives.LEAST_SAMPLES", 3)
     monkeypatch.setattr("padray.networks.derivatives.CACHED_BYTES", 1)
     learned, start, target = problem(network, True)
