@@ -33,10 +33,15 @@ def folders(location: Location) -> dict[str, dict[str, int]]:
 
 def check_root(location: Location) -> None:
     """See that a root holds what padray keeps, or nothing yet. Raises InputError if it only holds other things."""
-    if folders(location) or any(location.keys(room) for room in ASIDE):
+    if _holds_ours(location):
         return
-    if _holds_others(location) if isinstance(location, LocalLocation) else location.keys(""):
+    others = _holds_others(location) if isinstance(location, LocalLocation) else bool(location.keys(""))
+    if others and not _holds_ours(location):  # asked again: a run may have begun in between
         raise InputError(f"{location.uri} is no storage of padray: --storage names the folder that a run was given")
+
+
+def _holds_ours(location: Location) -> bool:
+    return bool(folders(location)) or any(location.keys(room) for room in ASIDE)
 
 
 def _holds_others(location: LocalLocation) -> bool:

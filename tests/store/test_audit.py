@@ -9,7 +9,7 @@ import torch
 
 from padray.errors import InputError
 from padray.store import location as location_module
-from padray.store import shards
+from padray.store import roots, shards
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.audit import Audit, Judge, audit
 from padray.store.location import LocalLocation
@@ -275,3 +275,14 @@ def test_leftovers_and_ages_are_told(folder):
     assert folder.location.age(item.key) > 1e9 > folder.location.age(items(folder)[1].key)
     with pytest.raises(InputError, match="cannot read"):
         folder.location.age("experts/nothing")
+
+
+def test_a_run_that_begins_while_its_root_is_looked_at_is_seen(tmp_path, monkeypatch):
+    location, look = LocalLocation(tmp_path), roots._holds_others
+
+    def late(place):
+        location.put("running/abc.json", b"{}")
+        return look(place)
+
+    monkeypatch.setattr(roots, "_holds_others", late)
+    check_root(location)
