@@ -208,3 +208,26 @@ def test_what_the_changelog_says_of_the_labels_at_the_start():
 
 def test_what_the_changelog_calls_found_is_marked_as_seen_once():
     assert "### Found Without a file of results beside them, the figures here were seen once." in CHANGELOG
+
+
+def test_how_fast_it_is_beside_the_usual_way():
+    rows = result("bench")["rows"]
+
+    def cell(row: str, column: str) -> str:
+        one = rows[row]["columns"].get(column)
+        return f"{one['times_as_fast']:.1f} times" if one else ""
+
+    for row, words in {
+        "expert step W32": "expert's step, batch 256",
+        "expert step W128": "the same, width 128",
+        "distil W32 IPC 1 N=20": "iteration of a distillation, IPC 1, N = 20",
+        "distil W32 IPC 10 N=20": "the same, IPC 10",
+        "DM W32 IPC 10": "iteration of DM, IPC 10",
+        "evaluation W32 IPC 1, 5 seeds": "evaluation, IPC 1, 5 networks",
+        "evaluation digits IPC 10, 5 seeds": "the same on 8x8 digits, IPC 10",
+    }.items():
+        columns = ("baseline tuned", "not compiled", "float32", "bf16")
+        assert table_row(words, *(cell(row, column) for column in columns)) in README
+    row = rows["distil W32 IPC 10 N=20"]["columns"]
+    memory = [f"{row[name]['peak_MB']:,.0f}" for name in ("float32", "baseline")]
+    assert "takes {} MB in place of {}".format(*memory) in README

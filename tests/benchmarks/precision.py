@@ -60,7 +60,7 @@ def curve(context: Context, place: Any) -> list[float]:
     """The experts' mean accuracy after each epoch."""
     folder = context.folder(place)
     headers = [read_header(folder, item) for item in folder.require().objects]
-    curves = [header["validation_accuracy"] for header in headers]
+    curves = [header["facts"]["validation_accuracy"] for header in headers]
     return [round(statistics.fmean(each), 4) for each in zip(*curves, strict=True)]
 
 
