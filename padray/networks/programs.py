@@ -15,6 +15,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -84,7 +86,7 @@ class Program:
 
 @cache
 def _loaded(program: Program) -> Call:
-    path = _folder() / f"{_digest(program)}.pt2"
+    path = _folder() / f"{_digest(program)}.so"
     if not path.exists():
         _make(program, path)
     try:
@@ -96,10 +98,11 @@ def _loaded(program: Program) -> Call:
 
 
 def _open(path: Path) -> Call:
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    # Not PyTorch's loader of packages: that unpacks into a folder of its own, which a killed process leaves behind.
+    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1)
 
     def call(*tensors: Tensor) -> list[Tensor]:
-        return list(loader.boxed_run(list(tensors)))
+        return list(runner.run(list(tensors)))
 
     return call
 
@@ -188,9 +191,13 @@ def _compile(program: Program, path: Path) -> None:
     function, examples = _function(program)
     traced = make_fx(function, decomposition_table=_POOLS)(*examples)
     exported = torch.export.export(traced, examples)
-    partial = path.with_suffix(f".{os.getpid()}.pt2")
-    aoti_compile_and_package(exported, package_path=str(partial))
-    os.replace(partial, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        package = Path(place) / "program.pt2"
+        aoti_compile_and_package(exported, package_path=str(package))
+        with zipfile.ZipFile(package) as parts:
+            (library,) = (name for name in parts.namelist() if name.endswith(".so"))
+            partial = Path(parts.extract(library, place))
+        os.replace(partial, path)
 
 
 def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
