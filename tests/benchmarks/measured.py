@@ -84,7 +84,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
         work = ours(case, way)
     ready = Clock.now()
-    base, forgot = held("VmRSS"), forget_peak()
+    base, forgot = held("VmRSS"), forget_peak()  # the system counts pages in batches: a peak may read as less
     first = lasted(work, short)
     peak_first = held("VmHWM")
     forgot = forget_peak() and forgot
@@ -100,8 +100,8 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         "wall_s": each.wall,
         "start_cpu_s": first.cpu - short * each.cpu,
         "ready_cpu_s": ready.cpu,
-        "peak_MB": (max(peak_first, peak_later) - base) / 2**20,
-        "later_peak_MB": (peak_later - base) / 2**20 if forgot and long else None,
+        "peak_MB": (max(base, peak_first, peak_later) - base) / 2**20,
+        "later_peak_MB": (max(base, peak_later) - base) / 2**20 if forgot and long else None,
     }
     if isinstance(work, Evaluation):
         began = Clock.now()
