@@ -1,5 +1,8 @@
 """The machine's part in a result: recorded whole where there is a GPU, and float32 is float32 there."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -51,3 +54,19 @@ def test_float32_is_float32_on_a_gpu(monkeypatch, shortened):
     numerics.decide(ComputeSettings(threads=torch.get_num_threads())).use()
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize(("allocator", "kept"), [("tuned", True), ("system", False)])
+def test_freed_memory_is_kept_where_it_is_asked_for(allocator, kept):
+    """64 MB, in a process of its own."""
+    code = (
+        "import torch; from padray.config import ComputeSettings; from padray.machine.numerics import decide\n"
+        "held = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        f"decide(ComputeSettings(device='cpu')).use({allocator!r}); before = held()\n"
+        "some = torch.ones(2**24); del some\n"
+        "print(held() - before)"
+    )
+    line = [sys.executable, "-c", code]
+    held = int(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    assert (held > 60e6) is kept

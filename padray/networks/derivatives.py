@@ -118,7 +118,7 @@ class Compiled(Derivatives):
 
     def _program(self, kind: Kind, targets: Tensor, of_theta: bool = True) -> Call:
         blueprint = blueprint_of(self.network.module)
-        assert blueprint is not None, "`pays` has seen to it"
+        assert blueprint is not None, "`can_compile` has seen to it"
         settings, shape, classes = blueprint
         precision = str(next(self.network.module.parameters()).dtype).removeprefix("torch.")
         return Program(
@@ -126,13 +126,13 @@ class Compiled(Derivatives):
             settings,
             shape,
             classes,
-            self.part,
-            self.batch,
-            targets.is_floating_point(),
-            precision,
-            of_theta,
-            kind in self.bf16,
-            self.threads,
+            samples=self.part,
+            batch=self.batch,
+            probabilities=targets.is_floating_point(),
+            precision=precision,
+            of_theta=of_theta,
+            bf16=kind in self.bf16,
+            threads=self.threads,
         ).load()
 
     def gradient(self, theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
