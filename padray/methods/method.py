@@ -111,6 +111,7 @@ class Costs:
 
     Attributes:
         looks: samples that pass forward once before the first iteration.
+        passes: forward passes of a sample in all iterations, derivatives counted as in networks/settings.py.
         steps: optimiser's steps of the students in all iterations.
         peak_bytes: of an iteration at its peak, beside the state and what of the dataset is held.
         own_numbers: numbers of the state beside what is learned and its momentum.
@@ -120,6 +121,7 @@ class Costs:
     """
 
     looks: int
+    passes: float
     steps: int
     peak_bytes: int
     own_numbers: int

@@ -7,7 +7,9 @@ from pydantic import BeforeValidator, model_validator
 from padray.networks.families import FAMILIES
 from padray.settings.sections import Count, Section, Width
 
-GRADIENT_PASSES, CURVATURE_PASSES = 3, 9  # forward passes that take as long as these derivatives
+# Forward passes of a sample that take as long as these derivatives: of a loss for the parameters; of that gradient for
+# images and parameters; of an output for the images alone.
+GRADIENT_PASSES, CURVATURE_PASSES, PIXEL_PASSES = 3, 9, 2
 HEAD_WIDTH = 16  # of the vit's attention: one head for each so many numbers of a token
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from padray.report.style import LIGHT, Theme, png, sheet, shorten
+from padray.studies.ranking import Ranking
 from padray.studies.table import CONTROL, Entry
 
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
@@ -32,6 +33,20 @@ def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, 
             _panel(axes[1], entries, [None if v is None else (v, 0.0) for v in values], theme)
             axes[1].set(xlabel=axis, ylabel="as printed")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return png(figure)
+
+
+def draw_ranks(ranking: Ranking, heading: str, theme: Theme = LIGHT) -> bytes:
+    """Average ranks, and bars as long as the critical difference: rows whose bars overlap do not differ."""
+    count = len(ranking.rows)
+    with sheet(1.2 + 0.24 * count, theme) as figure:
+        figure.suptitle(shorten(heading, 100), fontsize=9, color=theme.ink)
+        axes = figure.subplots()
+        half = ranking.critical / 2
+        axes.errorbar(ranking.ranks, range(count), xerr=half, fmt="o", color=theme.ink, ecolor=theme.quiet, capsize=3)
+        axes.set_yticks(range(count), [shorten(row, 40) for row in ranking.rows])
+        axes.invert_yaxis()
+        axes.set_xlabel(f"average rank over {ranking.blocks} blocks, 1 is the best; bars: the critical difference")
         return png(figure)
 
 

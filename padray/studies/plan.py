@@ -70,7 +70,7 @@ class Study(Section):
 
     title: str
     source: str
-    kind: Literal["table", "pictures", "weights", "errors"] = "table"
+    kind: Literal["table", "comparison", "pictures", "weights", "errors"] = "table"
     preset: str | None = None
     distillations: Distillations = 1
     settings: Values = Field(default={})

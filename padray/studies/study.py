@@ -15,7 +15,7 @@ from padray.stages import stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
-from padray.studies import drawing, plan, table
+from padray.studies import comparison, drawing, plan, table
 from padray.studies.make import CellResult, Chain, StudyCells, make
 from padray.studies.plan import FULL, UNCHANGED, Changes, Study
 
@@ -100,7 +100,14 @@ def _write(context: Context, study_result: table.StudyResult, outcomes: StudyCel
     drawn = {"table.png": drawing.draw_table(entries, heading, axis, table.measure(outcomes.results))}
     shown = _of_cells(context, study_result.study.kind, outcomes.results)
     captions = {"table.png": "The table", **{name: picture.caption for name, picture in shown.items()}}
-    page = table.markdown(study_result, captions).encode()
+    beside: list[str] = []
+    if study_result.study.kind == "comparison":
+        compared = comparison.compare(context, entries, outcomes.results)
+        beside = comparison.markdown(compared)
+        if compared.ranking:
+            drawn["ranks.png"] = drawing.draw_ranks(compared.ranking, heading)
+            captions["ranks.png"] = "Average ranks: rows whose bars overlap do not differ"
+    page = table.markdown(study_result, captions, beside).encode()
     drawn |= {name: picture.content for name, picture in shown.items()}
     columns = stored.columns_of(table.CellLine, table.lines_of(entries))
     files = {PAGE: page, "table.parquet": stored.encode_table(columns), **drawn}
@@ -129,7 +136,7 @@ def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[st
     """What the study's kind shows of the first distillation of every cell that came to an end, by the files' names."""
     drawn: dict[str, Picture] = {}
     for place, result in enumerate(results):
-        if kind == "table" or not result.rows:
+        if kind in ("table", "comparison") or not result.rows:
             continue
         chain = result.evaluated[0]
         pictures = _pictures(context, context.folder(chain.distilled), chain, kind)

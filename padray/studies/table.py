@@ -236,15 +236,20 @@ def _line(entry: Entry) -> CellLine:
     )
 
 
-def markdown(result: StudyResult, pictures: dict[str, str]) -> str:
-    """The whole table as a page of Markdown; `pictures` says of each file what it shows."""
+def markdown(result: StudyResult, pictures: dict[str, str], beside: Sequence[str] = ()) -> str:
+    """The whole table as a page of Markdown; `pictures` says of each file what it shows.
+
+    Args:
+        beside: lines that follow the table.
+    """
     study, cells = result.study, entries(result.results)
     columns = list(dict.fromkeys(entry.column for entry in cells))
     lines = [f"# {heading(result)}", "", f"Beside {study.source}. {sample(result)}", ""]
-    lines += _grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(cells, columns))
+    lines += grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(cells, columns))
+    lines += beside
     if result.changed:
         lines += ["", "## Settings that differ from the full study", ""]
-        lines += _grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in result.changed])
+        lines += grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in result.changed])
     if study.notes:
         lines += ["", "## What settings cannot show", "", *(f"- {note}" for note in study.notes)]
     if pictures:
@@ -257,7 +262,8 @@ def _body(cells: Sequence[Entry], columns: list[str]) -> list[list[str]]:
     return [[row, *(texts.get((row, c), "") for c in columns)] for row in dict.fromkeys(e.row for e in cells)]
 
 
-def _grid(head: list[str], body: list[list[str]]) -> list[str]:
+def grid(head: list[str], body: list[list[str]]) -> list[str]:
+    """A table in Markdown, line by line."""
     cells = [[text.replace("|", "\\|") for text in row] for row in (head, *body)]
     return [f"| {' | '.join(row)} |" for row in (cells[0], ["---"] * len(head), *cells[1:])]
 

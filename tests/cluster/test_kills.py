@@ -120,19 +120,19 @@ def test_a_board_that_is_killed_comes_back_and_the_set_is_the_same(local_ray, se
     assert outcome.set_digest == undisturbed[1].set_digest
 
 
-@pytest.mark.chaos  # a minute and a half
-def test_the_driver_killed_twice_in_a_search_loses_no_trial(local_ray, settings, tmp_path):
+@pytest.mark.chaos  # two minutes
+def test_the_driver_killed_three_times_in_a_search_loses_no_trial(local_ray, settings, tmp_path):
     root, space = tmp_path / "runs", tmp_path / "space.yaml"
     space.write_text(SPACE)
     arguments = ["tune", settings, "--space", space, "--storage", root, "--json"]
-    for item in ("search.trials=6", "search.epochs=30", "search.concurrency=2", "evaluation.seeds=1"):
+    for item in ("search.trials=8", "search.epochs=30", "search.concurrency=2", "evaluation.seeds=1"):
         arguments += ["--set", item]
 
     def trials() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in sorted(root.rglob("trial-*.json"))}
 
     stamps: dict[Path, int] = {}
-    for least in (1, 3):
+    for least in (1, 3, 5):
         driver = command(*arguments, environment=local_ray)
         try:
             wait_for("trials", lambda least=least: len(trials()) >= least, 120)
@@ -142,15 +142,15 @@ def test_the_driver_killed_twice_in_a_search_loses_no_trial(local_ray, settings,
         driver.communicate()
         stamps |= trials()
     begun = parameters(root, "begun")
-    assert len(stamps) < 6
+    assert len(stamps) < 8
     driver = command(*arguments, environment=local_ray)
     out, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
     result = json.loads(out)
-    assert result["trials"]["finished"] == 6
+    assert result["trials"]["finished"] == 8
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     tried = parameters(root, "trial")
-    assert sorted(tried) == list(range(6)) and all(len(found) == 1 for found in tried.values())
+    assert sorted(tried) == list(range(8)) and all(len(found) == 1 for found in tried.values())
     assert all(tried[number] == found for number, found in begun.items()), "a lost trial keeps its parameters"
     assert parameters(root, "begun") == tried
     units = finished_units(root, "experts")

@@ -28,6 +28,7 @@ from padray.networks import factory
 from padray.networks.flat import Span
 from padray.networks.layers import Network
 from padray.networks.peak import peak_of
+from padray.networks.settings import PIXEL_PASSES
 from padray.synthetic.set import Learned
 from padray.synthetic.start import choose_samples, class_labels, noise
 
@@ -155,6 +156,7 @@ class DistributionMatching(Iterative[DistributionSettings]):
         And the training samples once more, class by class.
         """
         at_once = sizes.classes if sizes.norm == "batch" else 1
+        seen = min(settings.real_batch, sizes.train / sizes.classes)
         numbers = math.prod(sizes.shape)
         network = sizes.network.module
         assert isinstance(network, Network)
@@ -172,6 +174,7 @@ class DistributionMatching(Iterative[DistributionSettings]):
 
         return Costs(
             looks=0,
+            passes=settings.iterations * sizes.classes * (seen + PIXEL_PASSES * settings.ipc),
             steps=0,
             peak_bytes=peak_of(run) + sizes.train * numbers * dtype.itemsize,
             own_numbers=0,

@@ -9,6 +9,7 @@ from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Shape
 from padray.networks.peak import peak_of
+from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES
 
 # Bytes of an iteration in a checkpoint, about; of what is noted there of each tensor, and of IADD's weights.
 _METRICS, _TENSOR, _DIAGNOSTICS = 140, 42, 250
@@ -23,10 +24,12 @@ def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
         looks += count if settings.labels.start == "one_expert" else sizes.experts * count
     channels, height, width = sizes.shape
     numbers = count * (channels * height * width + (sizes.classes if settings.soft_labels else 0)) + 1
+    students = settings.iterations * settings.trajectories * settings.student_steps
     batch, unrolled = min(settings.batch, count), settings.gradient == "unroll"
     return Costs(
         looks=looks,
-        steps=settings.iterations * settings.trajectories * settings.student_steps,
+        passes=students * batch * (GRADIENT_PASSES + CURVATURE_PASSES),
+        steps=students,
         peak_bytes=student_peak(
             sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps, unrolled=unrolled
         ),

@@ -1,5 +1,6 @@
 """The adjoint gradient against full unrolling by autograd, in float64, which is the independent truth here."""
 
+import copy
 import itertools
 
 import pytest
@@ -122,6 +123,40 @@ def test_compiled_steps_give_the_same(gradient, monkeypatch):
     assert relative(back.images, truth.images) < 1e-10
     assert relative(back.labels, truth.labels) < 1e-10
     assert relative(back.lr, truth.lr) < 1e-10
+
+
+def way_back(derivatives: Derivatives, number: int) -> list[torch.Tensor]:
+    """Of a problem of that number: the student's end, and the gradients of images, labels and lr."""
+    network, draw = derivatives.network, generator(number, "problems")
+    dtype = network.flatten().dtype
+    images, labels = torch.rand(40, *SHAPE, generator=draw), torch.randn(40, CLASSES, generator=draw)
+    learned = Learned(images.to(dtype), labels.to(dtype), torch.tensor(0.05, dtype=dtype))
+    built = factory.build(NetworkSettings(name="convnet", width=8, depth=2), SHAPE, CLASSES, number)
+    start_P = FlatNetwork(built).flatten()
+    target_P = start_P + 0.05 * torch.randn(start_P.shape, generator=draw)
+    weights_P = 0.5 + torch.rand(start_P.shape, generator=draw)
+    steps = student.draw_steps(40, 10, 32, "color_crop_cutout_flip_scale_rotate", SHAPE, draw)
+    run = gradients.GRADIENTS["exact"](derivatives, start_P.to(dtype), learned, steps)
+    metric = Metric(deep(network, 0.3), network.spans, weights_P.to(dtype))
+    matched = match(run.end, start_P.to(dtype), target_P.to(dtype), metric)
+    back = run.back(matched.grad_theta)
+    return [part.double() for part in (run.end, back.images, back.labels, back.lr)]
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_in_float32_compiled_steps_round_at_most_twice_as_far():
+    """Against float64, in the median over ten problems; augmented, with soft labels, a mask, weights, parts of 16."""
+    single = FlatNetwork(factory.build(NetworkSettings(name="convnet", width=8, depth=2), SHAPE, CLASSES, 1).train())
+    double = FlatNetwork(copy.deepcopy(single.module).double())
+    compiled = Compiled(single, 32, Execution("on"))
+    compiled.part = 16
+    ratios: list[list[float]] = []
+    for number in range(10):
+        truth, eager, fast = (way_back(one, number) for one in (Derivatives(double), Derivatives(single), compiled))
+        ratios.append([relative(b, t) / relative(a, t) for a, b, t in zip(eager, fast, truth, strict=True)])
+    medians = torch.tensor(ratios, dtype=torch.float64).median(dim=0).values
+    assert (medians < 2).all(), medians
 
 
 @pytest.mark.parametrize("soft", [True, False])
