@@ -10,6 +10,7 @@ from tests.cluster.conftest import make_context
 from tests.stages.test_families import DM
 
 pytestmark = pytest.mark.ray
+MORE = pytest.mark.chaos  # as long again, each
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def dm(tmp_path_factory):
     return settings, folder / "runs", pipeline.run(context, "distill").set_digest
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "4"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=MORE), "2", pytest.param("4", marks=MORE)])
 def test_contributions_of_classes_are_shared_by_workers_and_give_the_same_set(local_ray, dm, tmp_path, workers):
     settings, root, digest = dm
     shutil.copytree(root, tmp_path / "runs", ignore=shutil.ignore_patterns("distilled"))

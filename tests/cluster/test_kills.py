@@ -105,7 +105,10 @@ distill.selection.alpha: {type: float, low: 0.0, high: 0.5}
 """
 
 
-def test_a_board_that_is_killed_comes_back_and_the_set_is_the_same(local_ray, settings, undisturbed, tmp_path):
+@pytest.mark.chaos
+def test_a_buffer_of_metrics_that_is_killed_comes_back_and_the_set_is_the_same(
+    local_ray, settings, undisturbed, tmp_path
+):
     from padray.stages import pipeline
     from tests.cluster.conftest import make_context
 

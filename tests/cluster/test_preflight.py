@@ -110,6 +110,7 @@ def test_every_node_is_asked_and_the_one_that_does_not_see_the_storage_is_named(
     assert problem.startswith(told)
 
 
+@pytest.mark.chaos
 def test_the_table_and_the_job_say_the_same(head: Head, hidden: Path):
     for address in (head.address, head.dashboard):
         code, out, err = preflight(head, "--address", address, "--storage", hidden)
@@ -184,6 +185,7 @@ def test_every_worker_asks_for_the_driver_s_version(tmp_path):
     assert isinstance(other, InfrastructureError) and "and the driver 0.0.1; give all nodes one image" in str(other)
 
 
+@pytest.mark.chaos
 def test_on_this_machine_alone_it_starts_its_own_ray(tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     line = [sys.executable, "-m", "padray.commandline.cli", "preflight", "--storage", tmp_path / "runs"]

@@ -86,6 +86,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     assert files_with(secret, session) == files_with(secret, root) == []
 
 
+@pytest.mark.chaos
 def test_on_ray_trials_are_stopped_resumed_by_other_workers_and_equal_the_straight_ones(local_ray, tmp_path):
     from tests.cluster.conftest import ray_processes
     from tests.cluster.test_kills import kill_when
