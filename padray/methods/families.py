@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from padray.methods.distribution.settings import DistributionSettings
+from padray.methods.gradient.settings import GradientSettings
 from padray.methods.settings import DistillSettings
 from padray.methods.trajectory.settings import TrajectorySettings
 
@@ -34,9 +35,16 @@ def _distribution() -> "type[Method[Any]]":
     return DistributionMatching
 
 
+def _gradient() -> "type[Method[Any]]":
+    from padray.methods.gradient.matching import GradientMatching
+
+    return GradientMatching
+
+
 FAMILIES: dict[str, Family] = {
     "trajectory": Family(TrajectorySettings, _trajectory),
     "distribution": Family(DistributionSettings, _distribution),
+    "gradient": Family(GradientSettings, _gradient),
 }
 DEFAULT = "trajectory"
 

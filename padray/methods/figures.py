@@ -1,6 +1,6 @@
 """The kinds of figures that a family may show of its iterations, as plain data; padray/report draws them.
 
-Legend: T iterations, B bins of them or of values, R rows.
+Legend: T iterations, B bins of them or of values, R rows, K classes.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 History = Sequence[dict[str, Any]]
 
-MAX_BINS = 200
+MAX_BINS, MOST_CLASSES = 200, 20
 
 
 class RowsInfo(NamedTuple):
@@ -86,3 +86,15 @@ def _mean_above_zero(values_TR: Floats) -> Floats:
     """The mean over iterations (R,): those recorded as 0 or NaN say nothing."""
     counted = (values_TR > 0).sum(axis=0)
     return np.where(counted > 0, np.nansum(values_TR, axis=0) / np.maximum(counted, 1), np.nan)
+
+
+def class_losses(history: History, classes: Sequence[str], networks: str) -> Figure:
+    """The loss of every class, relative to where it was in the first bin of iterations; `networks`: which they are."""
+    losses_TK = np.array([row["classes"] for row in history], dtype=np.float64)[:, :MOST_CLASSES]
+    values, edges = in_bins(losses_TK, float(history[0]["iteration"]))
+    names = tuple(classes[: values.shape[0]])
+    shown = f"the first {len(names)} of {len(classes)}" if len(names) < len(classes) else f"all {len(names)}"
+    caption = f"The mean loss of {shown} classes over bins of iterations; {networks}."
+    scale = "loss of the class; 1 = as at first"
+    info = RowsInfo(values / values[:, :1], edges, names, (), None, caption, scale)
+    return Figure("classes", "Loss per class", "Loss per class over iterations", info)

@@ -131,11 +131,18 @@ class Costs:
 
 
 class Rehearsal(NamedTuple):
-    """Settings whose iteration is quick to time, and how many times as long one of the real settings takes."""
+    """Settings whose iteration is quick to time, and how many times as long one of the real settings takes.
+
+    Attributes:
+        times: of the contributions.
+        note: on what is calculated rather than measured.
+        step_times: of the step from them to the next state.
+    """
 
     settings: DistillSettings
     times: float
-    note: str = ""  # on what is calculated rather than measured
+    note: str = ""
+    step_times: float = 1.0
 
 
 class Method(ABC, Generic[S]):

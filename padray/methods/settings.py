@@ -1,13 +1,22 @@
 """What the settings of every family have, and what a configuration asks of them."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from padray.experts.settings import ExpertSettings
 from padray.networks.settings import NetworkSettings
-from padray.settings.sections import FULL_AUGMENTATION, Augmentation, Count, Epochs, NotNegative, Section, Share
+from padray.settings.sections import (
+    FULL_AUGMENTATION,
+    Augmentation,
+    Batch,
+    Count,
+    Epochs,
+    NotNegative,
+    Section,
+    Share,
+)
 
 
 @dataclass(frozen=True)
@@ -87,3 +96,18 @@ class DistillSettings(Section):
 
     def check_experts(self, experts: ExpertSettings) -> None:
         """Refuse experts that do not fit. Raises ValueError."""
+
+
+class ClasswiseSettings(DistillSettings):
+    """What the families have that match class by class (classwise.py), without experts.
+
+    real_batch: real samples of a class, drawn anew in each iteration, of a smaller class all; those that
+    `schedule.prune_hardest` and `prune_easiest` leave out are never seen (PAD Table 6).
+    """
+
+    real_batch: Batch = 256
+    init: Literal["real", "noise"] = "real"
+
+    @property
+    def samples_asked(self) -> int:
+        return max(self.ipc, self.real_batch)

@@ -146,7 +146,7 @@ class _Calibrator:
 
     def _iteration(self, settings: NetworkSettings) -> float:
         """Of a distillation that starts from drawn samples, and goes on as the family's rehearsal says."""
-        quick, times, _ = method_of(self.config.distill).rehearsal(self.config.distill)
+        quick, times, _, step_times = method_of(self.config.distill).rehearsal(self.config.distill)
         drawn = _Drawn(self, settings)
         if quick.from_units:
             made_of = selective(quick, drawn)
@@ -165,7 +165,7 @@ class _Calibrator:
         contributions = contribute()
         step_s = self._median(lambda: method.step(state, contributions[:1] * method.count))
         both_s = self._median(contribute)
-        return float(step_s + method.count * both_s / _ITERATIONS * times)
+        return float(step_s * step_times + method.count * both_s / _ITERATIONS * times)
 
     def _network(self, settings: NetworkSettings) -> Network:
         return factory.build(settings, self.known.shape, self.known.classes, 0).to(self.device, self.dtype)

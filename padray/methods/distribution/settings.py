@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from padray.methods.settings import Contributions, DistillSettings
+from padray.methods.settings import ClasswiseSettings, Contributions
 from padray.networks.settings import NetworkSettings
-from padray.settings.sections import Batch, NotNegative, Section, Share
+from padray.settings.sections import NotNegative, Section, Share
 
 
 class OutputSettings(Section):
@@ -27,24 +27,17 @@ class OutputSettings(Section):
         return self
 
 
-class DistributionSettings(DistillSettings):
+class DistributionSettings(ClasswiseSettings):
     """Distribution matching (DM): mean features of real and synthetic samples, in a fresh network each iteration.
 
-    real_batch: real samples of a class, drawn anew in each iteration, of a smaller class all; those that
-    `schedule.prune_hardest` and `prune_easiest` leave out are never seen (PAD Table 6). lr_images, the momentum and
-    the batch are DM's for CIFAR-10 up to 50 images per class (from 100 on its lr_images is 10).
+    lr_images, the momentum and the batch are DM's for CIFAR-10 up to 50 images per class (from 100 on its lr_images
+    is 10).
     """
 
     family: Literal["distribution"]
     iterations: Annotated[int, Field(ge=1, le=999_999)] = 20_000
     lr_images: NotNegative = 1.0
-    real_batch: Batch = 256
-    init: Literal["real", "noise"] = "real"
     outputs: OutputSettings = OutputSettings()
-
-    @property
-    def samples_asked(self) -> int:
-        return max(self.ipc, self.real_batch)
 
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
         if network.norm == "batch":  # its statistics are those of all classes together

@@ -1,0 +1,1 @@
+"""Gradient matching: DC and DSA, with PAD's two filters."""

@@ -1,0 +1,117 @@
+"""Gradient matching as a method: an iteration is the sum over classes, in one network that is fresh or little trained.
+
+L = sum over classes of D(dl(real)/dtheta, dl(synthetic)/dtheta), l the mean cross-entropy of one class's batch and D as
+in distances.py: a plain sum, divided by nothing. All images make one step along it; then the network is trained on the
+synthetic set, and after `outer_steps` of these another is drawn. Sources: DC (Zhao et al. 2021) Algorithm 1, DSA (Zhao
+& Bilen 2021) Eq. 4, PAD Tables 6 and 7a. Ours: draws by names instead of a clock, what a batch norm knows (inner.py).
+
+Legend: M = K * IPC synthetic samples, K classes, P parameters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch.nn import functional as F
+
+from padray.experts.training import Draws, Samples
+from padray.methods.classwise import ClasswiseMatching
+from padray.methods.figures import Figure, History, class_losses
+from padray.methods.gradient import costs, inner, report
+from padray.methods.gradient.distances import Distance, distance_of
+from padray.methods.gradient.settings import GradientSettings
+from padray.methods.method import Contribution, Costs, Metrics, Rehearsal, Sizes
+from padray.methods.state import State
+from padray.networks.flat import FlatNetwork, Span, spans_of
+from padray.networks.layers import Network
+from padray.synthetic.set import Learned
+
+
+class GradientMatching(ClasswiseMatching[GradientSettings]):
+    """Of gradients, one contribution a class. The state's own `network` (P,) is what training has made of it.
+
+    It is there between two outer steps of a network, and not before its first one: then it is the one that is drawn.
+    """
+
+    lower = "lower distill.lr_images or distill.inner.lr"
+    _current: tuple[State, Network] | None = None
+
+    @cached_property
+    def distance(self) -> Distance:
+        """What compares gradients."""
+        return distance_of(self.settings, spans_of(self._network(0)))
+
+    def start(self) -> State:
+        assert self.distance, "refused before anything is made"
+        return super().start()
+
+    def contribute(self, state: State, number: int, snapshots: Sequence[torch.Tensor]) -> Contribution:
+        """The loss of a class, and its gradient."""
+        batches, network = self._batches(state, number), self._matched_network(state)
+        parameters = list(network.parameters())
+        (label,), (real,), (fake,) = batches.classes, batches.real, batches.fake
+        wanted = torch.autograd.grad(_loss(network, real, label), parameters)
+        reached = torch.autograd.grad(_loss(network, fake, label), parameters, create_graph=True)
+        loss = self.distance(wanted, reached)
+        (grad_images,) = torch.autograd.grad(loss, batches.images)
+        return {"loss": loss.detach().reshape(1), "grad_images": grad_images}
+
+    def _matched_network(self, state: State) -> Network:
+        """The network of the state's next iteration; the last one is kept, for all classes are matched in it."""
+        if self._current is None or self._current[0] is not state:
+            network = self._trained_network(state)
+            if inner.batch_norms(network):
+                count, step = inner.STATISTICS_SAMPLES, state.iteration
+                classes = range(self.materials.classes)
+                samples = [self._draw(label, count, f"statistics-{label}", step) for label in classes]
+                inner.fix_statistics(network, torch.cat(samples))
+            self._current = state, network
+        return self._current[1]
+
+    def _trained_network(self, state: State) -> Network:
+        network = self._network(state.iteration // self.settings.outer_steps)
+        if "network" in state.own:
+            FlatNetwork(network).load(state.own["network"])
+        return network
+
+    def step(self, state: State, contributions: Sequence[Contribution]) -> tuple[State, Metrics]:
+        """One step of all images along the sum over classes, then the network's training on them.
+
+        It follows from the state and the contributions alone, so every worker makes it for itself.
+
+        Raises:
+            DivergedError: no class was finite, again and again, or the step leaves values that are not finite.
+        """
+        moved, metrics = super().step(state, contributions)
+        if moved.iteration % self.settings.outer_steps == 0:
+            return replace(moved, own={}), metrics
+        network = self._trained_network(state)
+        samples = Samples(moved.learned.images, moved.learned.labels.to(moved.learned.images.device))
+        draws = Draws(self.materials.seed, "distill", f"inner-{state.iteration}")
+        inner.train_inner(network, samples, self.settings.inner, self.settings.augment, draws)
+        return replace(moved, own={"network": FlatNetwork(network).flatten()}), metrics
+
+    @classmethod
+    def notes(cls, settings: GradientSettings, learned: Learned, noun: str) -> list[str]:
+        return report.notes(settings, noun)
+
+    @classmethod
+    def figures(
+        cls, settings: GradientSettings, history: History, spans: Sequence[Span], classes: Sequence[str]
+    ) -> list[Figure]:
+        return [class_losses(history, classes, report.networks(settings))]
+
+    @classmethod
+    def costs(cls, settings: GradientSettings, sizes: Sizes) -> Costs:
+        return costs.of(settings, sizes)
+
+    @classmethod
+    def rehearsal(cls, settings: GradientSettings) -> Rehearsal:
+        return costs.rehearsal(settings)
+
+
+def _loss(network: Network, images_BCHW: torch.Tensor, label: int) -> torch.Tensor:
+    """The mean cross-entropy () of a batch of one class."""
+    labels = torch.full((len(images_BCHW),), label, device=images_BCHW.device)
+    return F.cross_entropy(network(images_BCHW), labels)
