@@ -243,6 +243,38 @@ def test_dm_has_the_settings_of_its_paper_and_its_script_for_two_datasets_at_thr
         assert (found.data.preprocessing, found.data.validation) == ("normalize", 0) and len(found.data.mean) == 3
 
 
+LOOPS = {1: (1, 1), 10: (10, 50), 50: (50, 10)}  # steps of the images in a network, epochs of its training
+
+
+def test_dc_and_dsa_have_the_settings_of_their_papers_and_their_script():
+    sizes = {
+        "dc": {"cifar10": (1, 10, 50), "cifar100": (1, 10)},
+        "dsa": {"cifar10": (1, 10, 50), "cifar100": (1, 10, 50)},
+    }
+    for method, by_data in sizes.items():
+        published = [name for name in family(method) if "digits" not in name]
+        assert published == sorted(f"{method}-{data}-ipc{ipc}" for data in by_data for ipc in by_data[data])
+        for name in published:
+            found = config(name)
+            distill, proof = found.distill, found.evaluation
+            assert (distill.outer_steps, distill.inner.epochs) == LOOPS[distill.ipc]
+            assert distill.iterations == 1000 * distill.outer_steps, "1000 networks"
+            assert (distill.inner.lr, distill.inner.batch, distill.real_batch, distill.distance) == (
+                0.01,
+                256,
+                256,
+                "rows",
+            )
+            assert (distill.lr_images, distill.momentum_images, distill.selection.alpha) == (0.1, 0.5, 0)
+            assert (distill.init, distill.augment) == (
+                ("noise", "none") if method == "dc" else ("real", FULL_AUGMENTATION)
+            )
+            assert (proof.epochs, proof.augment) == ((300, "none") if method == "dc" else (1000, FULL_AUGMENTATION))
+            assert (proof.lr, proof.seeds, proof.batch, distill.validation.seeds) == (0.01, 20, 256, 0)
+            assert (found.data.preprocessing, found.data.validation) == ("normalize", 0)
+            assert found.network.label == "convnet3w128"
+
+
 # -- all of them
 
 

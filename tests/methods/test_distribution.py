@@ -205,7 +205,7 @@ def test_settings_of_another_family_are_refused_and_those_that_do_nothing_too():
 
     assert "student_steps" in refused({"family": "distribution", "student_steps": 3})
     assert "real_batch" in refused({"real_batch": 3})
-    assert "family must be one of trajectory, distribution" in refused({"family": "gradients"})
+    assert "family must be one of trajectory, distribution, gradient" in refused({"family": "gradients"})
     assert "set which to blocks or units" in refused({"family": "distribution", "outputs": {"alpha": 0.25}})
     epochs = {"initial_ratio": 0.5, "addition_end_epoch": 3}
     assert "trains no experts, so no epoch" in refused({"family": "distribution"}, schedule=epochs)

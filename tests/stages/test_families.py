@@ -14,6 +14,7 @@ from padray.errors import InputError, Interrupted
 from padray.methods import families, steps
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.families import Family
+from padray.methods.gradient.matching import GradientMatching
 from padray.methods.method import Costs, Iterative, Selective
 from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.methods.state import start
@@ -42,6 +43,8 @@ distill:
 evaluation: {architectures: [{name: mlp, width: 8}], seeds: 2, epochs: 6, augment: crop,
              controls: {lrs: [0.01, 0.1], tuning_seeds: 1}}
 """
+
+DC = DM.replace("family: distribution", "family: gradient\n  outer_steps: 3\n  inner: {epochs: 2, batch: 8}")
 
 
 def run(settings: Path, root: Path, *overrides: str, until: str = "report") -> pipeline.Outcome:
@@ -139,6 +142,68 @@ def test_a_set_without_an_lr_is_exported_with_the_usual_one_and_says_so(finished
     assert "0.01, as is usual, for none was learned" in (tmp_path / "hf" / "README.md").read_text()
 
 
+# -- gradient matching
+
+
+@pytest.fixture(scope="module")
+def matched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pipeline.Outcome]:
+    folder = tmp_path_factory.mktemp("dc")
+    settings = folder / "dc.yaml"
+    settings.write_text(DC)
+    return settings, folder / "runs", run(settings, folder / "runs")
+
+
+def test_gradient_matching_is_distilled_judged_and_reported(matched):
+    _, root, outcome = matched
+    assert set(outcome.identities) == {"data", "distill"} and not (root / "experts").exists()
+    page = Path(outcome.report.removeprefix("file://")).read_text()
+    assert "Loss per class" in page and "each network serves 3 iterations in a row" in page
+    assert "Between two of them it is trained for 2 epochs on the synthetic set" in page
+    assert {row.lr for row in outcome.rows if row.source == "distilled"} == {USUAL_LR}
+
+
+@pytest.mark.parametrize("call", [7, 8, 9, 10])
+def test_gradient_matching_goes_on_within_a_network_and_between_two_to_the_same_bytes(
+    matched, tmp_path, monkeypatch, call
+):
+    settings, root, outcome = matched
+    shutil.copytree(root / "datasets", tmp_path / "datasets")
+    step, calls = GradientMatching.step, iter(range(1, 100))
+
+    def struck(*arguments):
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(GradientMatching, "step", struck)
+        run(settings, tmp_path, until="distill")
+    assert run(settings, tmp_path, until="distill").set_digest == outcome.set_digest
+
+
+def test_more_iterations_go_on_from_fewer_to_the_bytes_of_all_at_once(matched, tmp_path):
+    settings, root, outcome = matched
+    shutil.copytree(root / "datasets", tmp_path / "datasets")
+    run(settings, tmp_path, "distill.iterations=8", until="distill")
+    assert run(settings, tmp_path, until="distill").set_digest == outcome.set_digest
+
+
+def test_a_plan_of_gradient_matching_measures_the_training_between_its_steps(matched, tmp_path):
+    def seconds(epochs: int) -> tuple[float, list[str]]:
+        overrides = (f"distill.inner.epochs={epochs}", "distill.validation.seeds=0")
+        context = Context(
+            "dc", loading.load(str(matched[0]), overrides).config, open_location(str(tmp_path)), InlineRunner()
+        )
+        planned = plan.plan(context, plan.Asked(calibrated=True))
+        (line,) = [line for line in planned.stages if line.stage == "distill"]
+        return line.seconds, planned.notes
+
+    few, many = seconds(2), seconds(2000)
+    assert many[0] > 20 * few[0]
+    assert not any("calculated from 2" in note for note in few[1])
+    assert any("2000 epochs of training between two iterations are calculated from 2" in note for note in many[1])
+
+
 # -- a family of ten lines
 
 
@@ -205,7 +270,7 @@ def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, mon
     assert line.memory > 10**9 and not any(line.stage == "experts" for line in lines)
     with pytest.raises(InputError, match="pulls is not a setting; did you mean pull"):
         loading.load(str(toy), ("distill.pulls=1",))
-    with pytest.raises(InputError, match="family must be one of trajectory, distribution, toy"):
+    with pytest.raises(InputError, match="family must be one of trajectory, distribution, gradient, toy"):
         loading.load(str(toy), ("distill.family=toys",))
 
 
