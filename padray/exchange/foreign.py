@@ -1,7 +1,8 @@
 """Files of others: found by their names, known by their digests, and read as tensors alone; no code in them runs.
 
 Distilled sets lie in `images_{best|iteration}.pt`, `labels_….pt` and, from some methods, `lr_….pt` (MTT, FTD, TESLA,
-DATM, PAD; FTD's averaged images begin with `ema_`); experts in `replay_buffer_{n}.pt`. None says what it is of.
+DATM, PAD; FTD's averaged images begin with `ema_`), or with their labels in one `res_….pt` (DC, DSA, DM); experts in
+`replay_buffer_{n}.pt`. None says what it is of.
 Reading takes no more memory than a file has bytes: `torch.save` compresses nothing, and what is compressed is refused.
 """
 
@@ -9,6 +10,7 @@ import hashlib
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,31 +22,36 @@ from padray.machine.files import expanded, open_regular, reason, shown
 from padray.machine.memory import check_memory
 
 _IMAGES = re.compile(r"^(?P<lead>(?:ema_)?)images_(?P<which>best|\d+)\.pt$")
+_RUNS = re.compile(r"^res_.+_\d+ipc\.pt$")
 _BUFFER = re.compile(r"^replay_buffer_\d+\.pt$")
 
 
 @dataclass(frozen=True)
 class SetFiles:
-    """Where a distilled set lies; `lr` is None where it was never saved."""
+    """Where a distilled set lies; `lr` is None where it was never saved, `labels` where they lie with the images."""
 
     images: Path
-    labels: Path
+    labels: Path | None
     lr: Path | None
 
 
 def find_set(source: str) -> SetFiles:
-    """The files of the set that a folder, or an `images_….pt`, means. In a folder the best one is taken.
+    """The files of the set that a folder, or an `images_….pt` or `res_….pt`, means. In a folder the best one is taken.
 
     Raises:
         InputError: there is none, there are several of which none is the best, or its labels are missing.
     """
     folder, names = _look(source)
     matches = [match for match in map(_IMAGES.match, names) if match]
+    runs = [name for name in names if _RUNS.match(name)]
+    if len(runs) == 1 and not matches:
+        return SetFiles(folder / runs[0], None, None)
     best = [match for match in matches if match["which"] == "best"] or matches
     if len(best) != 1:
-        several = f"several ({', '.join(sorted(match[0] for match in best)[:4])}): name one of them"
+        several = sorted([*(match[0] for match in best), *runs])
+        held = f"several ({', '.join(several[:4])}): name one of them" if several else "none"
         raise InputError(
-            f"{shown(source)} must hold images_best.pt or images_NUMBER.pt; it holds {several if best else 'none'}"
+            f"{shown(source)} must hold images_best.pt, images_NUMBER.pt or res_NAME_NUMBERipc.pt; it holds {held}"
         )
     lead, which = best[0]["lead"], best[0]["which"]
     labels, lr = folder / f"{lead}labels_{which}.pt", folder / f"lr_{which}.pt"
@@ -84,6 +91,34 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(f"cannot read the file {shown(path)}: {reason(error)}") from None
+
+
+class _Unread:
+    """In the place of NumPy's numbers, which DC saves beside its sets: nothing of NumPy runs.
+
+    With NumPy's own, a few bytes may ask for a number of gigabytes.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Unread, f"numpy.{name}") for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")
+]
+
+
+def last_run(path: Path) -> tuple[Any, Any, int]:
+    """The images and labels of the last run in a `res_….pt`, and how many runs it holds. Raises as `load` does."""
+    with torch.serialization.safe_globals(_NUMPY):
+        content = load(path)
+    runs = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(runs, list) or not runs or not isinstance(runs[-1], list | tuple) or len(runs[-1]) != 2:
+        raise InputError(f"{shown(path)} must hold a dictionary whose `data` is a list of [images, labels]")
+    return runs[-1][0], runs[-1][1], len(runs)
 
 
 def load(path: Path) -> Any:

@@ -56,13 +56,13 @@ def import_set(context: Context, source: str, options: ImportOptions) -> Importe
         files = replace(files, lr=None)
     dtype = decide(context.config.compute).dtype
     lr = _lr(files, options, dtype)
-    images, labels = _read(files, dtype)
+    images, labels, notes = _read(files, dtype)
     one = context.config.distill.model_copy(update={"ipc": 1})  # how many there are is known from the dataset's classes
     own = replace(context, config=context.config.model_copy(update={"distill": one}))
     stored_data = data.make(own)
     facts = dataset_facts(own.folder(stored_data))
     factory.check(own.config.network, facts.shape)
-    notes = _notes(own.config)
+    notes += _notes(own.config)
     try:
         learned = _learned(images, labels, lr, facts, options, notes)
     except InputError as error:
@@ -71,24 +71,32 @@ def import_set(context: Context, source: str, options: ImportOptions) -> Importe
     return replace(_store(own, stored_data, files, options, learned), notes=notes)
 
 
-def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images in `dtype`; the labels as whole numbers (int64), or as numbers that logarithms can be taken of."""
-    images = foreign.tensor(foreign.load(files.images), files.images.name)
-    labels = foreign.tensor(foreign.load(files.labels), files.labels.name)
+def _read(files: SetFiles, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """The images in `dtype`; the labels as whole numbers (int64), or as numbers that have logarithms; notes."""
+    images_place, notes = files.images.name, list[str]()
+    if files.labels is None:
+        images_content, labels_content, runs = foreign.last_run(files.images)
+        labels_place = f"{images_place}, its labels"
+        if runs > 1:
+            notes.append(f"{images_place} holds the sets of {runs} runs; the last one is taken")
+    else:
+        images_content, labels_content = foreign.load(files.images), foreign.load(files.labels)
+        labels_place = files.labels.name
+    images, labels = foreign.tensor(images_content, images_place), foreign.tensor(labels_content, labels_place)
     if not images.is_floating_point() or images.ndim != 4:
         raise InputError(
-            f"{files.images.name} must hold floats of the shape samples, channels, height, width "
+            f"{images_place} must hold floats of the shape samples, channels, height, width "
             f"(got {foreign.type_name(images)} {list(images.shape)})"
         )
     if labels.dtype == torch.bool or labels.is_complex():
-        raise InputError(f"{files.labels.name} must hold class indices or numbers (got {foreign.type_name(labels)})")
+        raise InputError(f"{labels_place} must hold class indices or numbers (got {foreign.type_name(labels)})")
     wide = torch.float64 if labels.dtype == torch.float64 else torch.float32
     kind = wide if labels.is_floating_point() else torch.int64
-    return foreign.converted(images, dtype, files.images.name), foreign.converted(labels, kind, files.labels.name)
+    return foreign.converted(images, dtype, images_place), foreign.converted(labels, kind, labels_place), notes
 
 
-def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Tensor:
-    """The learning rate, (), as it is stored."""
+def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Tensor | None:
+    """The learning rate, (), as it is stored; None of a set whose method learns none."""
     if files.lr is not None:
         content = foreign.load(files.lr)
         number = isinstance(content, float)
@@ -98,6 +106,8 @@ def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Te
         lr = foreign.converted(value, torch.float64, files.lr.name).reshape(-1)
     elif options.lr is not None:
         lr = torch.tensor([options.lr], dtype=torch.float64)
+    elif files.labels is None:
+        return None
     else:
         raise InputError(
             f"there is no lr_….pt beside {files.images.name}, and without the learning rate that was learned with the "
@@ -116,7 +126,7 @@ def _lr(files: SetFiles, options: ImportOptions, dtype: torch.dtype) -> torch.Te
 def _learned(
     images: torch.Tensor,
     labels: torch.Tensor,
-    lr: torch.Tensor,
+    lr: torch.Tensor | None,
     facts: DatasetFacts,
     options: ImportOptions,
     notes: list[str],

@@ -25,9 +25,9 @@ TABLES = {  # every table of PAD, and the studies that make it; or why none can
     "5a": ("table5a",),
     "5b": ("table5b",),
     "5c": "SRe2L",
-    "6a": "gradient matching",
+    "6a": ("table6a_easiest", "table6a_hardest"),
     "6b": ("table6b_easiest", "table6b_hardest"),
-    "7a": "gradient matching",
+    "7a": ("table7a",),
     "7b": ("table7b",),
     "8a": ("table8a",),
     "8b": ("table8b",),
@@ -37,8 +37,8 @@ TABLES = {  # every table of PAD, and the studies that make it; or why none can
 FIGURES = {
     "1": "a sketch",
     "2": ("figure2_easiest", "figure2_hardest"),
-    "3a": "gradient matching",
-    "3b": "distribution matching",
+    "3a": "gradient matching, as Table 7a",
+    "3b": "distribution matching, as Table 7b",
     "3c": ("figure3c",),
     "4": ("figure4",),
     "5": ("figure5",),
@@ -107,7 +107,14 @@ def test_a_printed_number_is_there_for_every_row_that_padray_does_not_have(path)
     assert without <= set(study.printed), "a row with neither our number nor the paper's says nothing"
 
 
-SMALL = {"small-digits", "small-digits-ipc3", "small-digits-ipc10", "small-cifar10", "small-dm-digits"}
+SMALL = {
+    "small-digits",
+    "small-digits-ipc3",
+    "small-digits-ipc10",
+    "small-cifar10",
+    "small-dm-digits",
+    "small-dc-digits",
+}
 
 
 @each_file
@@ -202,6 +209,18 @@ def test_figure_3c_and_table_4b_differ_in_what_the_experts_see():
     assert figure["10", "none"] == loading.load("unfiltered-cifar10-ipc10").config
     assert [figure["500", share].distill.selection.alpha for share in ("25 %", "50 %", "75 %")] == [0.25, 0.5, 0.75]
     assert all(not config.schedule.needs_scores for config in figure.values())
+
+
+def test_table_7a_leaves_rows_out_of_dcs_distance_and_nothing_else():
+    for row, preset in (("10", "dc-cifar10-ipc10"), ("500", None)):
+        cells = {c.column: c.config.distill for c in cells_of("study_table7a") if c.row == row}
+        plain = cells["plain DC"]
+        assert preset is None or plain == loading.load(preset).config.distill
+        for column, distill in cells.items():
+            share = 0.0 if column == "plain DC" else float(column.split()[0]) / 100
+            rescale = "kept" if column.endswith("rescaled") else "none"
+            assert (distill.selection.alpha, distill.selection.rescale) == (share, rescale)
+            assert distill.model_copy(update={"selection": plain.selection}) == plain
 
 
 def test_figures_4_and_5_are_of_the_papers_sizes():
