@@ -32,3 +32,10 @@ def test_matching_distributions_takes_no_experts():
     found = effort("dm-digits-ipc1", "distill.iterations=10", "distill.real_batch=64", "distill.ipc=3")
     assert found.scores == found.experts == 0
     assert found.total == 10 * 2 * (64 + 2 * 3)
+
+
+def test_matching_gradients_takes_both_gradients_and_the_training_between_steps():
+    own = ("distill.iterations=10", "distill.outer_steps=5", "distill.inner.epochs=3", "distill.real_batch=64")
+    found = effort("dc-digits-ipc1", *own, "distill.ipc=2")
+    assert found.scores == found.experts == 0
+    assert found.total == 10 * 2 * (3 * 64 + 9 * 2) + 3 * 8 * 3 * (2 * 2)

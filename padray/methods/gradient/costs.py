@@ -11,6 +11,7 @@ from padray.methods.gradient.distances import distance_of
 from padray.methods.gradient.settings import GradientSettings
 from padray.methods.method import Costs, Rehearsal, Sizes
 from padray.networks.peak import peak_of, training_peak
+from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES
 
 MOST_EPOCHS = 2  # of the training between two steps, where its time is measured
 
@@ -20,9 +21,13 @@ def of(settings: GradientSettings, sizes: Sizes) -> Costs:
     count, numbers, dtype = sizes.classes * settings.ipc, math.prod(sizes.shape), _dtype(sizes)
     trains = settings.outer_steps > 1
     batch = min(settings.inner.batch, count)
+    seen = min(settings.real_batch, sizes.train / sizes.classes)
+    matched = GRADIENT_PASSES * seen + CURVATURE_PASSES * settings.ipc
+    trained = _trainings(settings) * settings.inner.epochs * count
     step = training_peak(sizes.network, sizes.shape, sizes.classes, batch, dtype) if trains else 0
     return Costs(
         looks=0,
+        passes=settings.iterations * sizes.classes * matched + GRADIENT_PASSES * trained,
         steps=_trainings(settings) * settings.inner.epochs * math.ceil(count / settings.inner.batch),
         peak_bytes=max(_matching_peak(settings, sizes), step) + sizes.train * numbers * dtype.itemsize,
         own_numbers=sizes.network.size if trains else 0,
