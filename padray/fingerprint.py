@@ -9,10 +9,12 @@ folder. Names derive from fingerprinted settings alone.
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from padray.config import Config
+from padray.evaluation.published import DEFAULT, PROTOCOLS, Protocol
+from padray.evaluation.settings import OWN, EvaluationSettings
 from padray.settings.sections import Section
 
 STAGE_VERSIONS = dict.fromkeys(
@@ -30,6 +32,7 @@ FOLDERS = {
 }
 # Settings of the evaluation that do not judge what is made while distilling and searching.
 _NOT_JUDGING = frozenset({"protocol", "teacher", "controls"})
+_JUDGING = asdict(PROTOCOLS[DEFAULT])  # a protocol's values that are these are left out, like settings at their default
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class DistillInputs:
         """The distillation's folder."""
         own = {**meaning(config.distill), **_common(config, "distill"), "network": meaning(config.network)}
         if config.distill.validation.seeds:  # iterates are judged by the evaluation's protocol, epochs of their own
-            own["judging"] = meaning(config.evaluation, without=_NOT_JUDGING | {"epochs"})
+            own["judging"] = _judging(config.evaluation, without=frozenset({"epochs"}))
         if self.scores is not None:
             own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}
         name = self.experts.name if self.experts else f"{self.data.name}-{config.network.label}-{config.distill.family}"
@@ -176,18 +179,30 @@ def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str
 
     Its cells hold all metrics, so the metric is no part of it, but where it chooses a student's epoch.
     """
-    taught = config.evaluation.protocol == "teacher"
-    without = {"controls"} if taught else {"controls", "teacher", "metric"}
-    own = {**meaning(config.evaluation, without=frozenset(without)), **_common(config, "evaluation")}
+    evaluation = config.evaluation
+    without = {"controls"} if evaluation.taught else {"controls", "teacher", "metric", "protocol"}
+    own = {**_trained(evaluation, evaluation.training, frozenset(without)), **_common(config, "evaluation")}
     if source == "full":
         own["epochs"] = config.evaluation.controls.full_epochs
     return Identity("evaluation", f"{source}-{name}", fingerprint("evaluation", own | {"source": source}, inputs))
 
 
+def _judging(evaluation: EvaluationSettings, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """How networks are trained that choose among iterates and trials."""
+    return _trained(evaluation, evaluation.judging, _NOT_JUDGING | without)
+
+
+def _trained(evaluation: EvaluationSettings, protocol: Protocol, without: frozenset[str]) -> dict[str, Any]:
+    """What an evaluation means, its protocol by its values: who sets the same values by hand means the same."""
+    row = {name: value for name, value in asdict(protocol).items() if value != _JUDGING[name] and name not in without}
+    usual_lr = {"usual_lr": row.pop("lr")} if "lr" in row else {}  # `lr` is what the settings say
+    return {**meaning(evaluation, without=without | frozenset(OWN)), **row, **usual_lr}
+
+
 def teacher_identity(config: Config, data: Identity) -> Identity:
     """The teacher of a dataset; what its students learn by is no part of it."""
     evaluation, teacher = config.evaluation, config.evaluation.teacher
-    recipe = meaning(evaluation, without=_NOT_JUDGING | {"epochs", "batch", "metric"})
+    recipe = _judging(evaluation, without=frozenset({"epochs", "batch", "metric"}))
     own = meaning(teacher, without=frozenset({"temperature", "mix", "lr", "weight_decay"}))
     content = {**recipe, **_common(config, "evaluation"), "teacher": own, "source": "teacher"}
     name = f"teacher-{data.name}-{teacher.network.label}"
@@ -199,7 +214,7 @@ def search_identity(config: Config, data: Identity) -> Identity:
     own: dict[str, Any] = {**meaning(config.search), **_common(config, "search")}
     for name in ("network", "scores", "schedule", "experts", "distill"):
         own[name] = meaning(getattr(config, name))
-    own |= {"evaluation": meaning(config.evaluation, without=_NOT_JUDGING)}
+    own |= {"evaluation": _judging(config.evaluation)}
     own |= {"iterations": config.distill.iterations, "experts_count": config.experts.count, "seeds": _seeds(config)}
     own["scoring_networks"] = config.scores.networks  # a trial's schedule may need scores where these settings do not
     own["space"] = [[key, spec.model_dump(mode="json")] for key, spec in config.search.space.items()]  # in its order

@@ -138,7 +138,9 @@ def changed(*overrides: str, base: tuple[str, ...] = BASE) -> set[str]:
         ("evaluation.epochs=100", EVALUATE),
         ("evaluation.seed=1", EVALUATE),
         ("evaluation.metric=balanced_accuracy", FROM_DISTILL),
-        ("evaluation.protocol=teacher", EVALUATE),
+        ("evaluation.protocol=rded-kd", EVALUATE),
+        ("evaluation.protocol=dc300", EVALUATE),
+        ("evaluation.protocol=idc", EVALUATE),
         ("evaluation.teacher.temperature=4", set()),
         ("compute.precision=float64", FROM_SCORES),
         ("seed=1", FROM_SCORES),
@@ -153,6 +155,20 @@ def test_the_protocol_that_judges_iterates_is_part_of_the_distillation(override)
     """It decides which iterate becomes the set."""
     assert changed(f"evaluation.{override}") == FROM_DISTILL | EVALUATE
     assert changed(f"evaluation.{override}", base=(*BASE, "distill.validation.seeds=0")) == EVALUATE
+
+
+def test_a_protocol_means_its_values_and_not_its_name():
+    """So each has folders of its own, and what is set by hand to the same is the same."""
+    names = ("tm1001", "dc300", "dsa1000", "idc", "rded-kd", "deepcore")
+    base = ("evaluation.epochs=null", "evaluation.augment=null", "distill.validation.seeds=0")
+
+    def place(*overrides: str) -> str:
+        return identities(loading.load("digits-ipc1", base + overrides).config)["evaluate distilled"].fingerprint
+
+    assert len({place(f"evaluation.protocol={name}") for name in names}) == 6
+    assert place("evaluation.protocol=dsa1000") == place("evaluation.batch=256")
+    assert place("evaluation.protocol=dsa1000", "evaluation.batch=128") == place()
+    assert place("evaluation.protocol=deepcore", "evaluation.lr=0.1") != place("evaluation.protocol=deepcore")
 
 
 @pytest.mark.parametrize(

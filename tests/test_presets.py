@@ -108,8 +108,8 @@ def test_what_the_texts_and_scripts_of_pad_and_datm_say_of_all_rows(name):
     assert (distill.lr_student_lr, distill.max_loss) == (lr, 1.1 if first else 1.0)
     real = name.endswith("-cifar100-ipc50")
     assert (distill.init, distill.labels.start) == (("real", "one_expert") if real else ("correct", "all_experts"))
-    assert (found.evaluation.epochs, found.evaluation.batch, found.evaluation.seeds) == (1001, 128, 5)
-    assert found.evaluation.protocol == "standard"
+    assert (found.evaluation.training.epochs, found.evaluation.training.batch, found.evaluation.seeds) == (1001, 128, 5)
+    assert found.evaluation.protocol == "tm1001"
 
 
 @pytest.mark.parametrize("name", family("pad"))
@@ -203,7 +203,7 @@ def test_mtt_has_plain_experts_hard_labels_and_one_bound(name):
     assert distill.max_loss >= 1e6, "MTT leaves no trajectory out"
     windows = distill.windows
     assert windows.min_start == 0 and windows.start == windows.max_start and windows.interval is None
-    assert (found.evaluation.epochs, found.evaluation.batch) == (1001, 256)
+    assert (found.evaluation.training.epochs, found.evaluation.training.batch) == (1001, 256)
     assert (found.network.width, found.network.depth) == (128, DEPTHS[found.data.dataset])
     assert found.data.validation == 0
 
@@ -239,7 +239,8 @@ def test_dm_has_the_settings_of_its_paper_and_its_script_for_two_datasets_at_thr
         distill, proof = found.distill, found.evaluation
         assert (distill.lr_images, distill.momentum_images, distill.real_batch, distill.init) == (1, 0.5, 256, "real")
         assert (distill.augment, found.network.label) == (FULL_AUGMENTATION, "convnet3w128")
-        assert (proof.epochs, proof.lr, proof.seeds, proof.batch, distill.validation.seeds) == (1000, 0.01, 20, 256, 0)
+        assert (proof.protocol_text, proof.training.lr, proof.seeds) == ("dsa1000", 0.01, 20)
+        assert distill.validation.seeds == 0
         assert (found.data.preprocessing, found.data.validation) == ("normalize", 0) and len(found.data.mean) == 3
 
 

@@ -112,11 +112,11 @@ def as_defaults(rows: Sequence[Row]) -> list[Row]:
 def of_accuracies(rows: Sequence[Row]) -> Table:
     """Test accuracies by network, and by set where there are several; a column for each source."""
     sources = list(dict.fromkeys(row.source for row in rows))
-    named = any(_set_of(row) for row in rows)
+    named, protocols = any(_set_of(row) for row in rows), list(dict.fromkeys(row.protocol for row in rows))
     head = ["set", "network"] if named else ["network"]
     columns = [(source, kind) for source in sources for kind in ((False, True) if shows_balanced(rows) else (False,))]
     names = [f"{source}{', balanced' * balanced}" for source, balanced in columns]
-    table = Table(*head, *names, title="test accuracy in %, mean ± std over n networks")
+    table = Table(*head, *names, title=f"test accuracy in %, mean ± std over n networks; {' and '.join(protocols)}")
     for label, network in dict.fromkeys((_set_of(row), row.architecture) for row in rows):
         cells = {row.source: row for row in rows if (_set_of(row), row.architecture) == (label, network)}
         shown = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]

@@ -1,8 +1,8 @@
 """Differentiable augmentation (DSA, Zhao & Bilen 2021), drawn first and applied second.
 
 Legend: N samples, C channels, H rows, W columns. One call uses one operation, drawn uniformly, for the whole
-batch; each sample has parameters of its own, or all share one draw (Siamese). A drawn `Augmentation` can be
-applied again to the same batch, or to another, with the same result.
+batch; each sample has parameters of its own, or all share one draw (Siamese). A strategy may have several such steps,
+one after the other. A drawn `Augmentation` can be applied again to the same batch, or to another, with the same result.
 
 Differs from MTT's code: 1. parameters come from an explicit generator, not from a reseeded global one;
 2. they are drawn in float64 on the CPU, so every dtype and device sees the same numbers.
@@ -10,7 +10,7 @@ Differs from MTT's code: 1. parameters come from an explicit generator, not from
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,18 +29,29 @@ Shape = tuple[int, int, int]  # C, H, W
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """One drawn operation. `values` maps a parameter's name to its (N,) or, shared by all samples, (1,) tensor."""
+    """One drawn operation. `values` maps a parameter's name to its (N,) or, shared by all samples, (1,) tensor.
+
+    `then`: what follows it, where a strategy has several steps.
+    """
 
     op: str
     values: dict[str, Tensor] = field(default_factory=dict)
+    then: "Augmentation | None" = None
 
 
 def draw(strategy: str, samples: int, shape: Shape, generator: torch.Generator) -> Augmentation:
-    """One operation of `strategy` (names joined by `_`, or `none`) and its parameters for `samples` samples.
+    """One operation of each step of `strategy` and its parameters for `samples` samples.
 
-    With `samples` = 1 the parameters fit a batch of any size. `none` draws nothing from the generator. Raises
-    InputError for unknown names, and for samples of one row (tables and series), which are no images.
+    A step is names joined by `_`, steps are joined by `+`; `none` alone draws nothing from the generator. With
+    `samples` = 1 the parameters fit a batch of any size. Raises InputError for unknown names, and for samples of one
+    row (tables and series), which are no images.
     """
+    step, plus, later = strategy.partition("+")
+    drawn = _draw_step(step, samples, shape, generator)
+    return replace(drawn, then=draw(later, samples, shape, generator)) if plus else drawn
+
+
+def _draw_step(strategy: str, samples: int, shape: Shape, generator: torch.Generator) -> Augmentation:
     if strategy == "none":
         return Augmentation("none")
     if shape[1] == 1:
@@ -57,6 +68,11 @@ def draw(strategy: str, samples: int, shape: Shape, generator: torch.Generator) 
 
 def apply(augmentation: Augmentation, images_NCHW: Tensor) -> Tensor:
     """The augmented images: same shape, dtype and device; differentiable with respect to the images."""
+    images_NCHW = _apply_step(augmentation, images_NCHW)
+    return images_NCHW if augmentation.then is None else apply(augmentation.then, images_NCHW)
+
+
+def _apply_step(augmentation: Augmentation, images_NCHW: Tensor) -> Tensor:
     if augmentation.op == "none":
         return images_NCHW
     samples = images_NCHW.shape[0]
@@ -113,11 +129,18 @@ def _crop(images: Tensor, values: dict[str, Tensor]) -> Tensor:
     return shifted
 
 
-def _windows(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """One window of each zero-padded image, copied row-wise from a strided view of all windows."""
+def _reflect_crop(images: Tensor, values: dict[str, Tensor]) -> Tensor:
+    """The same shift, but what lies beyond a border is the image again, reflected there."""
+    rows, columns = (values[k].to(images.device).expand(images.shape[0]) for k in ("rows", "columns"))
+    return _windows(images, rows, columns, "reflect")
+
+
+def _windows(images: Tensor, rows: Tensor, columns: Tensor, beyond: str = "constant") -> Tensor:
+    """One window of each padded image, copied row-wise from a strided view of all windows."""
     height, width = images.shape[2:]
     up, left = _reach(height), _reach(width)
-    views = F.pad(images, (left, left, up, up)).unfold(2, height, 1).unfold(3, width, 1)  # N C 2up+1 2left+1 H W
+    padded = F.pad(images, (left, left, up, up), beyond)
+    views = padded.unfold(2, height, 1).unfold(3, width, 1)  # N C 2up+1 2left+1 H W
     return views[torch.arange(images.shape[0], device=images.device), :, rows + up, columns + left]
 
 
@@ -214,4 +237,5 @@ _OPS: dict[str, tuple[_Draw, _Apply]] = {
     "flip": (_draw_flip, _flip),
     "scale": (_draw_scale, _scale),
     "rotate": (_draw_rotate, _rotate),
+    "reflectcrop": (_draw_crop, _reflect_crop),
 }

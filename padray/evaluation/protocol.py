@@ -1,20 +1,21 @@
 """One cell of an evaluation: a fresh network, trained on some samples, tested on real ones.
 
-The standard protocol is MTT's: SGD with momentum and weight decay, augmentation, a tenth of the learning rate and a
-new optimiser in the second half, one test at the end. The lr is the set's learned one; controls bring theirs.
-The other protocol, a teacher, is in teaching.py.
+How it is trained is a row of published.py: SGD with momentum and weight decay, a decay, an augmentation, one test at
+the end. The lr is the set's learned one; controls bring theirs. The protocol with a teacher is in teaching.py.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
+from torch.nn.functional import one_hot
 
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import Accuracy, measure
 from padray.evaluation.controls import samples_of_set
+from padray.evaluation.published import Protocol
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.networks import factory
@@ -56,16 +57,18 @@ class Score:
     test: Accuracy | None
 
 
-def recipe_for(settings: EvaluationSettings, epochs: int, lr: float) -> Recipe:
-    """The standard recipe. MTT decays after epoch index 501 of 0..1000, so index 502 is the first with a tenth."""
+def recipe_for(protocol: Protocol, epochs: int, lr: float) -> Recipe:
+    """How a network is trained by a protocol, for so many epochs."""
     return Recipe(
         epochs,
-        settings.batch,
+        protocol.batch,
         lr,
-        settings.momentum,
-        settings.weight_decay,
-        settings.augment,
-        decay_epoch=(epochs - 1) // 2 + 2,
+        protocol.momentum,
+        protocol.weight_decay,
+        protocol.augment,
+        protocol.nesterov,
+        protocol.decay,
+        protocol.cutmix,
     )
 
 
@@ -84,6 +87,8 @@ def judge(
         DivergedError: the loss is not finite, or what the trained network says.
     """
     model = fresh(network, dataset, draws, training)
+    if recipe.cutmix and not training.labels.is_floating_point():
+        training = Samples(training.images, one_hot(training.labels, dataset.classes).to(training.images.dtype))
     for _ in train(model, training, recipe, draws):
         pass
     return score_of(model, splits)
@@ -113,11 +118,11 @@ def validation_accuracies(
     """What `evaluation.metric` says on validation of `spec.seeds` fresh networks trained on what has been learned.
 
     None for a network that diverged: that is a judgement, the worst, and no failure of whoever asks for it.
-    Always by the standard protocol: a teacher would judge the images alone, and not the labels and the lr.
+    Always by tm1001, so that what is distilled does not depend on how it is evaluated in the end.
     """
     splits = RealSplits(spec.held, None)
     training = samples_of_set(learned, learned.images.device)
-    recipe = recipe_for(spec.settings, spec.epochs, spec.settings.lr or learned.lr_to_use)
+    recipe = recipe_for(spec.settings.judging, spec.epochs, spec.settings.lr or learned.lr_to_use)
     recipe = replace(recipe, execution=spec.execution)
     accuracies: list[float | None] = []
     for k in range(spec.seeds):

@@ -1,12 +1,14 @@
 """The settings of the proof: protocol, networks and controls."""
 
-from typing import Annotated, ClassVar, Literal
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from padray.evaluation import published
+from padray.evaluation.published import PROTOCOLS, TAUGHT, Protocol
 from padray.networks.settings import Architecture, NetworkSettings
 from padray.settings.sections import (
-    FULL_AUGMENTATION,
     Augmentation,
     Batch,
     Epochs,
@@ -18,6 +20,7 @@ from padray.settings.sections import (
 )
 
 _MOST_CELLS = 20_000  # of one source of training samples
+OWN = ("epochs", "batch", "momentum", "weight_decay", "augment")  # of a protocol's row, what settings may change
 
 
 class ControlSettings(Section):
@@ -40,7 +43,7 @@ class ControlSettings(Section):
 class TeacherSettings(Section):
     """Knowledge-distillation evaluation (PAD Table 9): a teacher trained on real data labels each mixed batch.
 
-    The teacher is trained by the standard protocol, for `epochs` with `teacher_lr` and `teacher_batch`. The student
+    The teacher is trained by tm1001, for `epochs` with `teacher_lr` and `teacher_batch`. The student
     minimises KL(teacher || student) of outputs softened by `temperature`, with AdamW at `lr` and a cosine that ends
     at half of it. Which epoch out of the last fifth counts, the validation split says; without one, it is the last.
     """
@@ -58,24 +61,25 @@ class TeacherSettings(Section):
 class EvaluationSettings(Section):
     """Fresh networks trained on the set, tested on real data.
 
-    protocol: `standard` is MTT's, 1001 epochs with a tenth of the learning rate after index 501 (other lengths decay
-    at the same place); `teacher` is knowledge distillation, which judges the images alone: what is chosen while
-    distilling and searching is always judged by `standard`. metric: what the learning rates of controls, the best
-    iterate and the best trial are chosen by; both are always reported. lr: what networks are trained
-    with on the set; left out, it is the one that was learned with the set or, where none was, 0.01.
+    protocol: how they are trained, a row of published.py: tm1001 (MTT's), dc300, dsa1000, idc, deepcore, or rded-kd,
+    knowledge distillation by a teacher, which judges the images alone. epochs, batch, momentum, weight_decay, augment:
+    left out, the protocol's. What is chosen while distilling and searching is always judged by tm1001, with these in
+    its row's place. metric: what the learning rates of controls, the best iterate and the best trial are chosen by;
+    both are always reported. lr: what networks are trained with on the set; left out, it is the one that was learned
+    with the set or, where none was, the protocol's.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
     architectures: Annotated[tuple[Architecture, ...], Field(max_length=100)] = ()
-    protocol: Literal["standard", "teacher"] = "standard"
+    protocol: published.Name = published.DEFAULT
     metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
     lr: Positive | None = None
     seeds: Units = 5
-    epochs: Epochs = 1001
-    batch: Batch = 128
-    momentum: Share = 0.9
-    weight_decay: NotNegative = 5e-4
-    augment: Augmentation = FULL_AUGMENTATION
+    epochs: Epochs | None = None
+    batch: Batch | None = None
+    momentum: Share | None = None
+    weight_decay: NotNegative | None = None
+    augment: Augmentation | None = None
     controls: ControlSettings = ControlSettings()
     teacher: TeacherSettings = TeacherSettings()
     seed: int | None = None
@@ -95,9 +99,38 @@ class EvaluationSettings(Section):
     @model_validator(mode="after")
     def _labels_that_matter(self) -> "EvaluationSettings":
         asked = [name for name in ("random_soft", "hard_labels", "full") if getattr(self.controls, name)]
-        if self.protocol == "teacher" and asked:
+        if self.taught and asked:
             raise ValueError(
-                f"controls.{asked[0]} needs protocol: standard; with protocol: teacher the teacher labels every image, "
-                f"and real ones are the `random` control"
+                f"controls.{asked[0]} needs another protocol, such as tm1001; with protocol: {TAUGHT} the teacher "
+                f"labels every image, and real ones are the `random` control"
             )
         return self
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher labels every batch."""
+        return self.protocol == TAUGHT
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The values that are set here and not left to the protocol."""
+        values = {name: getattr(self, name) for name in OWN}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def training(self) -> Protocol:
+        """How networks are trained: the protocol's row, with what is set here in its place."""
+        return replace(PROTOCOLS[self.protocol], **self.own)
+
+    @property
+    def judging(self) -> Protocol:
+        """How networks are trained that choose among iterates and trials: the same of tm1001, whatever the protocol."""
+        return replace(PROTOCOLS[published.DEFAULT], **self.own)
+
+    @property
+    def protocol_text(self) -> str:
+        """The protocol's name, and what is set otherwise: `dc300 (epochs 50)`."""
+        row = PROTOCOLS[self.protocol]
+        others = [f"{name} {value}" for name, value in self.own.items() if value != getattr(row, name)]
+        others += [f"lr {self.lr:g}"] if self.lr is not None else []
+        return f"{self.protocol} ({', '.join(others)})" if others else self.protocol

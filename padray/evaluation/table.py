@@ -11,6 +11,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from padray.evaluation.published import DEFAULT
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Six = tuple[float, float, list[float], float | None, float | None, list[float]]
 
@@ -68,6 +70,7 @@ class Row:
         metric: the one that choices are made by.
         lr_chosen_on: the split that the lr was chosen on; None where it was not chosen.
         hard_label_recovery: see `with_recovery`.
+        protocol: how the networks were trained: a protocol's name, and what was set otherwise.
     """
 
     architecture: str
@@ -90,6 +93,7 @@ class Row:
     lr: float
     lr_chosen_on: str | None
     hard_label_recovery: float | None
+    protocol: str
 
     def spread(self, balanced: bool = False) -> Spread:
         """Over all networks."""
@@ -129,16 +133,17 @@ def best_lr(cells: Iterable[CellResult], metric: str = "accuracy") -> float:
     return max(sorted(by_lr), key=lambda lr: statistics.fmean(by_lr[lr]))
 
 
-def row(architecture: str, source: str, cells: Iterable[CellResult], metric: str = "accuracy") -> Row:
+def row(
+    architecture: str, source: str, cells: Iterable[CellResult], metric: str = "accuracy", protocol: str = DEFAULT
+) -> Row:
     """One line of the table, without a recovery."""
     ordered = sorted(cells, key=lambda cell: cell.seed)
     left = [cell for cell in ordered if not cell.diverged]
     plain = _six([cell.test for cell in ordered], [cell.test for cell in left])
     balanced = _six([cell.test_balanced for cell in ordered], [cell.test_balanced for cell in left])
     count, first = len(ordered), ordered[0]
-    return Row(
-        architecture, source, *plain, count, count - len(left), *balanced, metric, first.lr, first.lr_chosen_on, None
-    )
+    lr, chosen = first.lr, first.lr_chosen_on
+    return Row(architecture, source, *plain, count, count - len(left), *balanced, metric, lr, chosen, None, protocol)
 
 
 def _six(values: list[float], others: list[float]) -> Six:

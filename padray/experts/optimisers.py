@@ -34,18 +34,27 @@ class Optimiser:
 
 
 class SGD(Optimiser):
-    """g = gradient + weight_decay x, v = momentum v + g, x = x - lr v; v begins as the first g."""
+    """g = gradient + weight_decay x, v = momentum v + g, x = x - lr v; v begins as the first g.
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+    With `nesterov` x = x - lr (g + momentum v).
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float, nesterov: bool = False
+    ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        self.momentum = momentum
+        self.momentum, self.nesterov = momentum, nesterov
         self.velocities: dict[Tensor, Tensor] = {}
 
     def _move(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         if self.weight_decay:
             torch._foreach_add_(gradients, parameters, alpha=self.weight_decay)
         if self.momentum:
-            gradients = self._smooth(parameters, gradients)
+            velocities = self._smooth(parameters, gradients)
+            if self.nesterov:
+                torch._foreach_add_(gradients, velocities, alpha=self.momentum)
+            else:
+                gradients = velocities
         torch._foreach_add_(parameters, gradients, alpha=-self.lr)
 
     def _smooth(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:

@@ -6,15 +6,16 @@ Legend: N samples, C H W, K classes, P parameters, E epochs.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from padray.data import augment
+from padray.data import augment, mixing
 from padray.data.datasets import Dataset
 from padray.draws import generator
 from padray.errors import DivergedError
-from padray.experts import sharpness
+from padray.experts import decay, sharpness
 from padray.experts.optimisers import SGD
 from padray.experts.sharpness import Sharpness
 from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
@@ -24,10 +25,14 @@ from padray.networks.settings import GRADIENT_PASSES
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. From epoch `decay_epoch` on, the lr is a tenth and the momentum starts anew.
+    """How a network is trained.
 
     With `sharpness` SGD descends along GSAM's direction, otherwise along the gradient. `execution`: how gradients are
     made; where one is worth compiling, all batches but a last one that is smaller are.
+
+    Attributes:
+        decay: how the lr falls, one of decay.py.
+        cutmix: with which probability a batch is mixed with itself, labels too, which must be probabilities then.
     """
 
     epochs: int
@@ -36,7 +41,9 @@ class Recipe:
     momentum: float
     weight_decay: float
     augment: str
-    decay_epoch: int | None = None
+    nesterov: bool = False
+    decay: str = "none"
+    cutmix: float = 0.0
     sharpness: Sharpness | None = None
     execution: Execution = REFERENCE
 
@@ -76,13 +83,13 @@ def train(
     Raises:
         DivergedError: the loss is not finite.
     """
-    optimiser, slopes = _optimiser(network, recipe, recipe.lr), _slopes(network, samples, recipe)
+    optimiser, slopes = _optimiser(network, recipe), _slopes(network, samples, recipe)
     for epoch in range(recipe.epochs):
-        if epoch == recipe.decay_epoch:
-            optimiser = _optimiser(network, recipe, recipe.lr * 0.1)
+        if recipe.decay == "half" and epoch == decay.first_of_half(recipe.epochs):
+            optimiser = _optimiser(network, recipe)  # of no momentum
         ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
-        draw = generator(draws.seed, draws.stage, draws.unit, epoch)
-        loss = _train_epoch(slopes, samples, ids, optimiser, recipe, draw)
+        at = _Epoch(epoch, generator(draws.seed, draws.stage, draws.unit, epoch))
+        loss = _train_epoch(slopes, samples, ids, optimiser, recipe, at)
         if not math.isfinite(loss):
             setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
             raise DivergedError(
@@ -96,8 +103,8 @@ def _or_rho(draws: Draws, recipe: Recipe) -> str:
     return f" or {draws.stage}.rho ({recipe.sharpness.rho:g})" if recipe.sharpness else ""
 
 
-def _optimiser(network: nn.Module, recipe: Recipe, lr: float) -> SGD:
-    return SGD(network.parameters(), lr, recipe.momentum, recipe.weight_decay)
+def _optimiser(network: nn.Module, recipe: Recipe) -> SGD:
+    return SGD(network.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay, recipe.nesterov)
 
 
 def _slopes(network: nn.Module, samples: Samples, recipe: Recipe) -> Derivatives:
@@ -106,27 +113,38 @@ def _slopes(network: nn.Module, samples: Samples, recipe: Recipe) -> Derivatives
     return derivatives(flat, recipe.execution, min(recipe.batch, count), passes)
 
 
+class _Epoch(NamedTuple):
+    """Which one it is, and what it draws from."""
+
+    number: int
+    draw: torch.Generator
+
+
 def _train_epoch(
-    slopes: Derivatives,
-    samples: Samples,
-    ids: torch.Tensor,
-    optimiser: SGD,
-    recipe: Recipe,
-    draw: torch.Generator,
+    slopes: Derivatives, samples: Samples, ids: torch.Tensor, optimiser: SGD, recipe: Recipe, at: _Epoch
 ) -> float:
     slopes.network.module.train()
-    _, channels, height, width = samples.images.shape
-    shape = (channels, height, width)
-    loss = torch.zeros(())
-    for batch in torch.split(ids[torch.randperm(len(ids), generator=draw)], recipe.batch):
-        change = augment.draw(recipe.augment, len(batch), shape, draw)
-        seen = Samples(augment.apply(change, samples.images[batch]), samples.labels[batch])
+    loss, lr_at = torch.zeros(()), decay.DECAYS[recipe.decay]
+    batches = torch.split(ids[torch.randperm(len(ids), generator=at.draw)], recipe.batch)
+    for k, batch in enumerate(batches):
+        optimiser.lr = lr_at(recipe.lr, recipe.epochs, at.number, k / len(batches))
+        seen = _seen(samples, batch, recipe, at.draw)
         optimiser.zero_grad()
         loss = slopes.put_gradient(seen.images, seen.labels)
         if recipe.sharpness is not None:
             _turn(slopes, seen, recipe.sharpness)
         optimiser.step()
     return float(loss)
+
+
+def _seen(samples: Samples, batch: torch.Tensor, recipe: Recipe, draw: torch.Generator) -> Samples:
+    """A batch as a step sees it: augmented, and mixed if it is drawn to be."""
+    _, channels, height, width = samples.images.shape
+    change = augment.draw(recipe.augment, len(batch), (channels, height, width), draw)
+    images, labels = augment.apply(change, samples.images[batch]), samples.labels[batch]
+    if recipe.cutmix and float(torch.rand((), generator=draw)) < recipe.cutmix:
+        images, labels = mixing.cutmix(images, labels, draw)
+    return Samples(images, labels)
 
 
 def _turn(slopes: Derivatives, seen: Samples, settings: Sharpness) -> None:

@@ -95,7 +95,7 @@ class _Calibrator:
         if task.kind == "look":
             return self._look(task.network)
         if task.kind == "taught":
-            return self._training(task, self.config.evaluation.batch, self._teach)
+            return self._training(task, self.config.evaluation.training.batch, self._teach)
         recipe = self._recipe(task)
 
         def run(network: Network, samples: Samples, epochs: int) -> None:
@@ -107,19 +107,18 @@ class _Calibrator:
     def _recipe(self, task: Task) -> Recipe:
         """Learning rates do not matter to the time, so they are small enough for labels without a meaning."""
         evaluation = self.config.evaluation
-        if task.kind == "teacher":
-            batched = evaluation.model_copy(update={"batch": evaluation.teacher.teacher_batch})
-            return recipe_for(batched, 1, 1e-4)
         recipes = {
             "experts": expert_recipe(self.config.experts),
             "scores": score_recipe(self.config.scores),
-            "standard": recipe_for(evaluation, 1, 1e-4),
+            "teacher": recipe_for(replace(evaluation.judging, batch=evaluation.teacher.teacher_batch), 1, 1e-4),
+            "judged": recipe_for(evaluation.judging, 1, 1e-4),
+            "cell": recipe_for(evaluation.training, 1, 1e-4),
         }
-        return replace(recipes[task.kind], lr=1e-4, decay_epoch=None)
+        return replace(recipes[task.kind], lr=1e-4, decay="none")
 
     def _training(self, task: Task, batch: int, run: Callable[[Network, Samples, int], None]) -> float:
         """Seconds per sample: of whole epochs where they are short, else of some full batches."""
-        network, soft = self._network(task.network), task.kind == "standard"
+        network, soft = self._network(task.network), task.kind in ("judged", "cell")
         few = self.samples(min(batch, task.samples), soft)
         run(network, few, 1)
         step_s = self._timed(lambda: run(network, few, 1))

@@ -8,6 +8,7 @@ import math
 from padray import fingerprint
 from padray.data.datasets import held_count
 from padray.evaluation.controls import CHOOSING
+from padray.evaluation.settings import EvaluationSettings
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
 from padray.methods.families import method_of
@@ -15,7 +16,7 @@ from padray.methods.method import Costs, Sizes
 from padray.networks import peak
 from padray.networks.settings import NetworkSettings
 from padray.planning.chain import Chain
-from padray.planning.lines import Evidence, Line, Part, Task
+from padray.planning.lines import Evidence, Line, Part, Task, Training
 from padray.stages import checkpoints, evaluate, imported
 from padray.stages.evaluate import Foreseen
 
@@ -38,7 +39,7 @@ def lines(chain: Chain) -> list[Line]:
     if config.distill.needs_experts:
         parts.append(experts(chain))
     parts.append(distillation(chain))
-    if config.evaluation.protocol == "teacher":
+    if config.evaluation.taught:
         parts.append(teacher(chain))
     return parts + cells(chain, evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts))
 
@@ -142,13 +143,13 @@ def parts_of_set(chain: Chain) -> tuple[Part, ...]:
     judged = judging.seeds * (settings.iterations // judging.every)
     return (
         Part(Task("iteration", network), settings.iterations),
-        Part(Task("standard", network, count), judged * judging.epochs * count),
+        Part(Task("judged", network, count), judged * judging.epochs * count),
         Part(Task("look", network), costs_of(chain).looks + judged * known.validation),
     )
 
 
 def teacher(chain: Chain) -> Line:
-    """The teacher of `evaluation.protocol: teacher`; its unit is one of the stage `evaluate`."""
+    """The teacher of `evaluation.protocol: rded-kd`; its unit is one of the stage `evaluate`."""
     config, known, settings = chain.config, chain.known, chain.config.evaluation.teacher
     place = fingerprint.teacher_identity(config, chain.data)
     there, size = chain.there(place, ["teacher"]), chain.snapshot_bytes(settings.network)
@@ -183,7 +184,7 @@ def cells(chain: Chain, foreseen: list[Foreseen]) -> list[Line]:
 def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[Foreseen]) -> Line:
     evaluation, known = chain.config.evaluation, chain.known
     units, there = sum(one.cells for one in group), sum(one.there for one in group)
-    epochs = evaluation.controls.full_epochs if full else evaluation.epochs
+    epochs = evaluation.controls.full_epochs if full else evaluation.training.epochs
     count = known.train if full else chain.set_samples
     places = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts)
     alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
@@ -195,9 +196,9 @@ def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[F
         there,
         units - there,
         parts_of_cell(chain, network, count, epochs),
-        steps=epochs * math.ceil(count / evaluation.batch),
+        steps=epochs * math.ceil(count / evaluation.training.batch),
         unit_bytes=_CELL,
-        memory=_worker(chain, network, min(evaluation.batch, count), held),
+        memory=_worker(chain, network, min(evaluation.training.batch, count), held),
         shared=chain.held(held).shared,
         evidence=Evidence(alike, f"/cell-{network.label}-seed"),
         at_most=any(one.at_least for one in group),
@@ -209,10 +210,15 @@ def parts_of_cell(chain: Chain, network: NetworkSettings, count: int, epochs: in
 
     A set's own cells choose nothing, and look a little less.
     """
-    known, taught = chain.known, chain.config.evaluation.protocol == "teacher"
+    known, taught = chain.known, chain.config.evaluation.taught
     looks = (1 + max(1, epochs // 5)) * known.validation if taught else choosing(chain)
-    task = Task("taught" if taught else "standard", network, count)
+    task = Task(kind_of_cells(chain.config.evaluation), network, count)
     return Part(task, epochs * count), Part(Task("look", network), looks + known.test)
+
+
+def kind_of_cells(evaluation: EvaluationSettings) -> Training:
+    """How a network of a cell is trained: as those that judge are, where it is by the same protocol."""
+    return "taught" if evaluation.taught else "judged" if evaluation.training == evaluation.judging else "cell"
 
 
 def choosing(chain: Chain) -> int:

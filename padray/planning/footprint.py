@@ -24,8 +24,8 @@ def of_cell(config: Config, inputs: Inputs) -> int:
     known = know(config.data, dataset_facts(context.folder(inputs.data)))
     chain, evaluation = Chain(context, known, inputs.data), config.evaluation
     count = known.train if evaluation.controls.full else chain.set_samples
-    held, batch = count + costs.choosing(chain) + known.test, min(evaluation.batch, count)
+    held, batch = count + costs.choosing(chain) + known.test, min(evaluation.training.batch, count)
     working = max(costs.training(chain, network, batch, held) for network in evaluate.architectures(config))
-    if evaluation.protocol == "teacher":
+    if evaluation.taught:
         working += costs.training(chain, evaluation.teacher.network, batch, held)
     return _LIBRARIES + chain.sample_bytes(held) + int(_BORROWED * working)

@@ -5,8 +5,9 @@ from typing import Literal
 
 from padray.networks.settings import NetworkSettings
 
-# Whole trainings, by their recipe: experts and scores; the teacher; a cell by the standard protocol, or taught.
-Training = Literal["experts", "scores", "teacher", "standard", "taught"]
+# Whole trainings, by their recipe: experts and scores; the teacher; a network that judges iterates or trials; a cell's
+# by another protocol than theirs, or taught.
+Training = Literal["experts", "scores", "teacher", "judged", "cell", "taught"]
 # "look": samples through a network, no gradient. "iteration": one of the distillation, with all its trajectories.
 Kind = Training | Literal["look", "iteration"]
 
@@ -89,7 +90,7 @@ class Line:
             to_do=self.to_do,
             at_most=self.at_most,
             steps=self.steps,
-            samples_trained=self.amount("experts", "scores", "teacher", "standard", "taught"),
+            samples_trained=self.amount("experts", "scores", "teacher", "judged", "cell", "taught"),
             samples_looked_at=self.amount("look"),
             iterations=self.amount("iteration"),
             seconds=seconds,

@@ -150,10 +150,10 @@ def _trials(search: _Search) -> Line:
     """One unit is a trial: a set, and the networks that judge it. Its settings are counted as the defaults."""
     chain, settings = search.chain, search.chain.config.search
     like, count = costs.distillation(chain), chain.set_samples
-    epochs = settings.epochs or chain.config.evaluation.epochs
+    epochs = settings.epochs or chain.config.evaluation.judging.epochs
     judges = settings.seeds * (1 + len(stopping.rungs(chain.config)))
     judged = (
-        Part(Task("standard", chain.config.network, count), judges * epochs * count),
+        Part(Task("judged", chain.config.network, count), judges * epochs * count),
         Part(Task("look", chain.config.network), judges * chain.known.validation),
     )
     return replace(

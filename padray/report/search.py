@@ -188,7 +188,7 @@ def describe(summary: SearchSummary) -> str:
     """What a trial was, how it was judged, and which was best."""
     config, n = summary.config, counts(summary.trials)
     total = len(summary.trials)
-    epochs = config.search.epochs or config.evaluation.epochs
+    epochs = config.search.epochs or config.evaluation.judging.epochs
     ends = ", ".join(f"{n[state]} {state}" for state in n if n[state] or state != "stopped")
     return (
         f"The settings are the best of {total} trial{'s' * (total > 1)}: {ends}. {_stopping(summary)}"

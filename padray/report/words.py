@@ -16,7 +16,9 @@ from ruamel.yaml import YAML
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation.controls import CHOOSING
+from padray.evaluation.published import Protocol
 from padray.evaluation.table import Row, diverged
+from padray.settings.sections import in_words
 from padray.synthetic.set import USUAL_LR
 
 
@@ -122,9 +124,10 @@ _EACH = "Each number is the mean ± sample standard deviation over n fresh netwo
 
 def protocol(config: Config, has_validation: bool) -> str:
     """How the accuracies came about, in a few sentences."""
-    if config.evaluation.protocol == "teacher":
+    if config.evaluation.taught:
         return _taught(config, has_validation)
     settings, lrs = config.evaluation, ", ".join(f"{lr:g}" for lr in config.evaluation.controls.lrs)
+    training = settings.training
     full = f" ({settings.controls.full_epochs} on the full split)" if settings.controls.full else ""
     share = f"a fixed {100 * CHOOSING:g} % of each class's training samples, for want of a validation split"
     split = "the validation split" if has_validation else share
@@ -136,12 +139,26 @@ def protocol(config: Config, has_validation: bool) -> str:
     named = [name for name, asked in others.items() if asked]
     also = f" The same holds for {' and for '.join(named)}." if named else ""
     return (
-        f"{_EACH}, trained for {settings.epochs} epochs{full} with SGD (momentum {settings.momentum:g}, weight decay "
-        f"{settings.weight_decay:g}, lr divided by ten half-way, augmentation {settings.augment.replace('_', ', ')}); "
-        f"the test split is read here and nowhere else. {_lr_of_set(config)}; its control, a fresh "
-        f"stratified draw of equally many real samples for each seed, is trained by the same protocol at the lr out of "
-        f"{lrs} that is best{by} on {split}.{also} {_iterate(config, has_validation)}"
+        f"{_EACH}, trained by the protocol {settings.protocol_text}: {training.epochs} epochs{full} of batches of "
+        f"{training.batch} with SGD ({'Nesterov’s ' * training.nesterov}momentum {training.momentum:g}, weight decay "
+        f"{training.weight_decay:g}, {_DECAYS[training.decay]}, augmentation {in_words(training.augment)}"
+        f"{_mixed(training)}), and the last epoch counts; the test split is read here and nowhere else. "
+        f"{_lr_of_set(config)}; its control, a fresh stratified draw of equally many real samples for each seed, is "
+        f"trained by the same protocol at the lr out of {lrs} that is best{by} on {split}.{also} "
+        f"{_iterate(config, has_validation)}"
     )
+
+
+_DECAYS = {
+    "none": "a constant lr",
+    "half": "lr divided by ten half-way",
+    "sixths": "lr divided by five after two and again after two and a half thirds",
+    "cosine": "lr falling along a cosine",
+}
+
+
+def _mixed(training: Protocol) -> str:
+    return f", CutMix of {100 * training.cutmix:g} % of the batches" if training.cutmix else ""
 
 
 def _lr_of_set(config: Config) -> str:
@@ -149,7 +166,7 @@ def _lr_of_set(config: Config) -> str:
     if config.evaluation.lr is not None:
         return f"On the set the lr is {config.evaluation.lr:g}"
     if not config.distill.learns_lr:
-        return f"The set learned no lr, so on it the usual {USUAL_LR:g} is taken"
+        return f"The set learned no lr, so on it the protocol’s {config.evaluation.training.lr:g} is taken"
     return "The set brings its learned lr" if config.distill.changes_lr else "The set brings its lr"
 
 
@@ -165,7 +182,7 @@ def _iterate(config: Config, has_validation: bool) -> str:
 
 def _taught(config: Config, has_validation: bool) -> str:
     """The same where a teacher labels every batch."""
-    settings, teacher = config.evaluation, config.evaluation.teacher
+    settings, teacher, training = config.evaluation, config.evaluation.teacher, config.evaluation.training
     counts = (
         "Which epoch out of the last fifth counts was chosen on the validation split"
         if has_validation
@@ -173,12 +190,12 @@ def _taught(config: Config, has_validation: bool) -> str:
     )
     mixed = "" if teacher.mix == "none" else f" and mixed ({teacher.mix})"
     return (
-        f"{_EACH}, taught for {settings.epochs} epochs by a {teacher.network.label} that was trained on the training "
-        f"split for {teacher.epochs}. On each batch, augmented ({settings.augment.replace('_', ', ')}){mixed}, they "
-        f"imitate its outputs, softened by a temperature of {teacher.temperature:g} (AdamW, lr {teacher.lr:g}, weight "
-        f"decay {teacher.weight_decay:g}). {counts}; the test split is read here and nowhere else. The control is a "
-        f"fresh stratified draw of equally many real samples for each seed. The set's own labels and lr take no part. "
-        f"{_iterate(config, has_validation)}"
+        f"{_EACH}, taught by the protocol {settings.protocol_text}: for {training.epochs} epochs by a "
+        f"{teacher.network.label} that was trained on the training split for {teacher.epochs}. On each batch of "
+        f"{training.batch}, augmented ({in_words(training.augment)}){mixed}, they imitate its outputs, softened by a "
+        f"temperature of {teacher.temperature:g} (AdamW, lr {teacher.lr:g}, weight decay {teacher.weight_decay:g}). "
+        f"{counts}; the test split is read here and nowhere else. The control is a fresh stratified draw of equally "
+        f"many real samples for each seed. The set's own labels and lr take no part. {_iterate(config, has_validation)}"
     )
 
 
@@ -243,7 +260,7 @@ _REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t
 
 
 def _plain_lr(config: Config) -> str:
-    return f"{config.evaluation.lr or USUAL_LR:g}"
+    return f"{config.evaluation.lr or (USUAL_LR if config.evaluation.taught else config.evaluation.training.lr):g}"
 
 
 def training_code(
@@ -257,7 +274,8 @@ def training_code(
     """
     soft = config.distill.soft_labels
     lr = "t['lr'].item()" if config.distill.learns_lr and config.evaluation.lr is None else _plain_lr(config)
-    settings = f"momentum={config.evaluation.momentum:g}, weight_decay={config.evaluation.weight_decay:g}"
+    training = config.evaluation.judging if config.evaluation.taught else config.evaluation.training
+    settings = f"momentum={training.momentum:g}, weight_decay={training.weight_decay:g}"
     return f"""\
 import torch
 from safetensors.torch import load_file
@@ -268,7 +286,7 @@ t = load_file(
 images, labels = t['images'], t['labels']{".softmax(dim=1)  # they are raw logits" if soft else "  # class indices"}
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear({classes}))  # yours goes here
 sgd = torch.optim.SGD(network.parameters(), {lr}, {settings})
-for _ in range({config.evaluation.epochs}):
+for _ in range({training.epochs}):
     sgd.zero_grad()
     torch.nn.functional.cross_entropy(network(images), labels).backward()
     sgd.step()

@@ -33,7 +33,7 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     judging = ValidationSpec(
         held,
         config.evaluation,
-        config.search.epochs or config.evaluation.epochs,
+        config.search.epochs or config.evaluation.judging.epochs,
         config.search.seeds,
         draws,
         execution_of(decide(config.compute), bf16=False),

@@ -1,11 +1,12 @@
 """What all sections of the settings are made of: the base model, number types, augmentations."""
 
+import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 FULL_AUGMENTATION = "color_crop_cutout_flip_scale_rotate"
-AUGMENTATIONS = tuple(FULL_AUGMENTATION.split("_"))
+AUGMENTATIONS = (*FULL_AUGMENTATION.split("_"), "reflectcrop")
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -28,13 +29,24 @@ Place = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one
 
 
 def _known_augmentations(value: Any) -> Any:
-    unknown = [op for op in str(value).split("_") if op not in AUGMENTATIONS and value != "none"]
+    unknown = [op for op in re.split(r"[_+]", str(value)) if op not in AUGMENTATIONS and value != "none"]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(AUGMENTATIONS)}, joined by _, or none")
+        raise ValueError(
+            f"{unknown[0]!r} is not one of {', '.join(AUGMENTATIONS)}, joined by _ (one of them is drawn) and + (one "
+            f"after the other), or none"
+        )
     return value
 
 
 Augmentation = Annotated[str, BeforeValidator(_known_augmentations)]
+
+
+def in_words(augmentation: str) -> str:
+    """`flip, then color, then one of crop, scale, rotate`, for sentences."""
+    steps = [step.split("_") for step in augmentation.split("+")]
+    if len(steps) == 1:
+        return ", ".join(steps[0])
+    return ", then ".join(step[0] if len(step) == 1 else f"one of {', '.join(step)}" for step in steps)
 
 
 class Section(BaseModel):

@@ -17,6 +17,7 @@ from padray.evaluation import table
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.controls import choosing_samples, hardened, random_samples, samples_of_set, softened
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, recipe_for
+from padray.evaluation.published import Protocol
 from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.experts.votes import expert_logits
@@ -195,11 +196,11 @@ class _CellMaker:
     def result(self, cell: Cell) -> table.CellResult:
         """What is stored of a cell. A training that diverges is a result too, and none to stop the others for."""
         evaluation, training = self.config.evaluation, self.sources[cell.source](cell)
-        epochs = evaluation.controls.full_epochs if cell.source == "full" else evaluation.epochs
-        taught = evaluation.protocol == "teacher"
-        lr = cell.lr or (evaluation.teacher.lr if taught else evaluation.lr or self.synthetic.learned.lr_to_use)
+        protocol, taught = evaluation.training, evaluation.taught
+        epochs = evaluation.controls.full_epochs if cell.source == "full" else protocol.epochs
+        lr = cell.lr or (evaluation.teacher.lr if taught else self._lr_of_set(protocol))
         chooses = self.held_out if taught else cell.lr is not None
-        recipe = replace(recipe_for(evaluation, epochs, lr), execution=self.execution)
+        recipe = replace(recipe_for(protocol, epochs, lr), execution=self.execution)
         splits = RealSplits(self.held if chooses else None, self.test)
         try:
             score, diverged = self._judged(cell, training, recipe, splits), False
@@ -223,10 +224,15 @@ class _CellMaker:
             diverged=diverged,
         )
 
+    def _lr_of_set(self, protocol: Protocol) -> float:
+        """What networks are trained with on the set: what the settings say, or what it learned, or the protocol's."""
+        learned = self.synthetic.learned.lr
+        return self.config.evaluation.lr or (protocol.lr if learned is None else float(learned))
+
     def _judged(self, cell: Cell, training: Samples, recipe: Recipe, splits: RealSplits) -> Score:
         """What a fresh network comes to by the protocol. Raises DivergedError."""
         unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
         draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
-        if self.config.evaluation.protocol == "teacher":
+        if self.config.evaluation.taught:
             return judge_taught(training, cell.network, self.teacher_spec, draws, self.dataset, splits)
         return judge(training, cell.network, recipe, draws, self.dataset, splits)

@@ -58,7 +58,7 @@ def check_networks(facts: DatasetFacts, config: Config) -> None:
     if config.trains_scoring_networks:
         asked.append(("scores.network", config.scores.network))
     asked += [("evaluation.architectures", network) for network in config.evaluation.architectures]
-    if config.evaluation.protocol == "teacher":
+    if config.evaluation.taught:
         asked.append(("evaluation.teacher.network", config.evaluation.teacher.network))
     for key, network in asked:
         try:
@@ -106,7 +106,12 @@ def _check_augment(facts: DatasetFacts, config: Config) -> None:
     """Refuse to augment what is no image, before any training. Raises InputError."""
     if facts.content == "image":
         return
-    strategies = {"distill.augment": config.distill.augment, "evaluation.augment": config.evaluation.augment}
+    if config.evaluation.training.cutmix:
+        raise InputError(
+            f"{config.data.dataset} holds {HOLDS[facts.content]}, and evaluation.protocol: "
+            f"{config.evaluation.protocol} mixes images; take another one, such as dc300"
+        )
+    strategies = {"distill.augment": config.distill.augment, "evaluation.augment": config.evaluation.judging.augment}
     if config.experts.imported is None:
         strategies["experts.augment"] = config.experts.augment
     if config.trains_scoring_networks:

@@ -145,7 +145,7 @@ class _Grid:
 
     def run(self, sources: Collection[Source]) -> tuple[Results, Chosen]:
         """All cells of these sources, and the learning rates that were chosen for them."""
-        if self.context.config.evaluation.protocol == "teacher":
+        if self.context.config.evaluation.taught:
             teacher.make(self.context, self.work.inputs, later=len(self.first_cells(sources)))
         first, metric = self.first_cells(sources), self.context.config.evaluation.metric
         results = self.results(first, later=self.later(sources))
@@ -154,7 +154,7 @@ class _Grid:
 
     def brings_lr(self, source: Source) -> bool:
         """Whether the learning rate is known: the set's own, or the students' of a teacher."""
-        return source == "distilled" or self.context.config.evaluation.protocol == "teacher"
+        return source == "distilled" or self.context.config.evaluation.taught
 
     def first_cells(self, sources: Collection[Source]) -> list[Cell]:
         """All cells whose learning rate is known, and those that choose the other ones."""
@@ -201,7 +201,7 @@ class _Grid:
         """One line of the table."""
         evaluation, lr = self.context.config.evaluation, chosen.get((source, network))
         cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds)]
-        return table.row(network.label, source, cells, evaluation.metric)
+        return table.row(network.label, source, cells, evaluation.metric, evaluation.protocol_text)
 
 
 def _open(context: Context, data: Identity, distilled: Identity, experts: Identity | None) -> _Grid:

@@ -133,7 +133,7 @@ def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ..
     links.append(Link("set", fingerprint.set_name(context.config.distill.iterations), of_set, {}))
     sources = evaluate.identities(context.config, identities["data"], identities["distill"])
     proofs = {str(source): identity for source, identity in sources.items()}
-    if context.config.evaluation.protocol == "teacher":
+    if context.config.evaluation.taught:
         proofs["teacher"] = fingerprint.teacher_identity(context.config, identities["data"])
     return (*links, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
 

@@ -1,4 +1,4 @@
-"""The teacher of `evaluation.protocol: teacher`: trained once on the real data, stored, and used by all cells.
+"""The teacher of `evaluation.protocol: rded-kd`: trained once on the real data, stored, and used by all cells.
 
 `teacher.safetensors` holds the network's parameters and buffers by their names, and its facts in the header.
 """
@@ -66,7 +66,7 @@ def _folder(inputs: Inputs, place: Identity) -> Folder:
 
 
 def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
-    """A fresh network after the standard recipe with the teacher's epochs, lr and batch.
+    """A fresh network after tm1001 with the teacher's epochs, lr and batch.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -76,7 +76,7 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
     start = seed_for(seed, "evaluation", "teacher", "network")
     model = factory.build(settings.network, dataset.shape, dataset.classes, start)
     model = model.to(samples.images.device, samples.images.dtype)
-    batched = evaluation.model_copy(update={"batch": settings.teacher_batch})
+    batched = replace(evaluation.judging, batch=settings.teacher_batch)
     recipe = replace(
         recipe_for(batched, settings.epochs, settings.teacher_lr),
         execution=execution_of(decide(config.compute), bf16=False),

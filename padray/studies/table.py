@@ -154,7 +154,7 @@ def heading(result: StudyResult) -> str:
 
 
 def sample(study_result: StudyResult) -> str:
-    """What n counts, and by which protocol the networks are trained where it is not the standard one."""
+    """What n counts, and by which protocols the networks are trained."""
     configs = [result.cell.config for result in study_result.results if result.rows and result.cell.config]
     if not configs:
         return "No cell has a number."
@@ -167,7 +167,7 @@ def sample(study_result: StudyResult) -> str:
         ours, shared = f"n = {networks} fresh networks trained on one distilled set", ""
     what = f"Test {measure(study_result.results)} in %, mean ± sample standard deviation"
     counted = f"{what}: {ours}; the control's n = {networks} networks.{shared}"
-    return f"{counted}{_teachers(configs)} {_chosen(configs, bool(study_result.study.printed))}"
+    return f"{counted} {_protocols(configs)}{_teachers(configs)} {_chosen(configs, bool(study_result.study.printed))}"
 
 
 def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
@@ -182,9 +182,15 @@ def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
     return f"Each set is {which}{papers * beside_printed}."
 
 
+def _protocols(configs: Sequence[Config]) -> str:
+    """By which protocols the networks are trained; printed numbers have their papers' own."""
+    names = list(dict.fromkeys(config.evaluation.protocol_text for config in configs))
+    return f"Protocol{'s' * (len(names) > 1)}: {'; '.join(names)}."
+
+
 def _teachers(configs: Sequence[Config]) -> str:
     """Whose labels the networks learn from, where they are not the sets' own."""
-    taught = [config.evaluation.teacher for config in configs if config.evaluation.protocol == "teacher"]
+    taught = [config.evaluation.teacher for config in configs if config.evaluation.taught]
     names = ", ".join(dict.fromkeys(teacher.network.label for teacher in taught))
     return f" The networks learn from a teacher's labels ({names}), not from those of the sets." if taught else ""
 

@@ -79,7 +79,7 @@ def cost(config: Config, records: list[TrialRecord], held: int) -> dict[str, flo
     """What the trials took so far."""
     settings, took = config.distill, study.cost(config, records)
     samples = settings.student_steps * min(settings.batch, 10 * settings.ipc) * settings.trajectories
-    judge = (config.search.epochs or config.evaluation.epochs) * 10 * settings.ipc * TRAINED + held * LOOK
+    judge = (config.search.epochs or config.evaluation.judging.epochs) * 10 * settings.ipc * TRAINED + held * LOOK
     return {**took, "forward_equivalents": took["iterations"] * samples * STEP + took["judges"] * judge}
 
 

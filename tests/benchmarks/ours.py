@@ -191,7 +191,7 @@ def evaluation(case: Case, machine: Machine) -> Evaluation:
     network, neither, tested = network_of(case), RealSplits(None, None), RealSplits(None, test)
 
     def train_all(epochs: int) -> None:
-        recipe = replace(recipe_for(settings, epochs, LR), execution=execution)
+        recipe = replace(recipe_for(settings.judging, epochs, LR), execution=execution)
         for draw in draws:
             judge(training, network, recipe, draw, dataset, neither)
 

@@ -112,7 +112,7 @@ def test_accuracies(config: Config, dataset: Dataset, learned: Learned) -> list[
     """Of fresh networks trained on the set by the standard protocol."""
     device, dtype = decide(config.compute).use(), learned.images.dtype
     splits = RealSplits(None, samples_of(dataset, "test", device, dtype))
-    recipe = recipe_for(config.evaluation, config.evaluation.epochs, float(learned.lr))
+    recipe = recipe_for(config.evaluation.judging, config.evaluation.judging.epochs, float(learned.lr))
     training, draws = samples_of_set(learned, device), Draws(config.seed_of("evaluation"), "evaluation", "")
     found = []
     for k in range(NETWORKS):

@@ -109,7 +109,7 @@ def test_the_protocol_of_an_evaluation_is_padrays(epochs):
 
     ours, theirs = both()
     shares = SOFT.softmax(dim=1)
-    recipe = recipe_for(EvaluationSettings(augment="none"), epochs, 0.05)
+    recipe = recipe_for(EvaluationSettings(augment="none").judging, epochs, 0.05)
     list(train(ours, Samples(IMAGES, shares), recipe, Draws(0, "evaluation", "cell")))
     baseline.train_on_set(theirs, IMAGES, shares, 0.05, epochs, "none")
     torch.testing.assert_close(baseline.flatten(theirs), FlatNetwork(ours).flatten(), rtol=1e-9, atol=1e-13)

@@ -279,7 +279,7 @@ def test_a_cell_s_share_follows_its_network_and_the_dataset(settings, tmp_path, 
     assert wide > needed("evaluation.architectures=[{name: convnet, width: 64, depth: 3}]") > small
     assert needed(limit) > small
     assert needed("evaluation.controls.full=true", "evaluation.batch=64") > small
-    assert needed("evaluation.protocol=teacher", "evaluation.teacher.network=resnet18") > small
+    assert needed("evaluation.protocol=rded-kd", "evaluation.teacher.network=resnet18") > small
     monkeypatch.setattr(footprint, "_BORROWED", 0.0)
     assert needed(limit) > needed() > footprint._LIBRARIES, "the samples themselves"
 

@@ -3,17 +3,19 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from padray.config import EvaluationSettings
 from padray.data import augment
 from padray.data.augment import Augmentation
 from padray.draws import generator
 from padray.errors import InputError
 from padray.settings.sections import FULL_AUGMENTATION
 
-OPS = FULL_AUGMENTATION.split("_")
+OPS = [*FULL_AUGMENTATION.split("_"), "reflectcrop"]
 SHAPES = [(3, 8, 8), (1, 5, 9), (3, 6, 4)]
 
 
@@ -72,7 +74,23 @@ def rotate(image, u):
     return resampled(image, [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0]])
 
 
-DIRECT = {"color": color, "crop": crop, "cutout": cutout, "flip": flip, "scale": scale, "rotate": rotate}
+def reflectcrop(image, u):
+    """numpy's own reflection."""
+    up, left = (int(side * 0.125 + 0.5) for side in image.shape[1:])
+    padded = np.pad(image.numpy(), ((0, 0), (up, up), (left, left)), mode="reflect")
+    row, column = up + int(u["rows"]), left + int(u["columns"])
+    return torch.from_numpy(padded[:, row : row + image.shape[1], column : column + image.shape[2]].copy())
+
+
+DIRECT = {
+    "color": color,
+    "crop": crop,
+    "cutout": cutout,
+    "flip": flip,
+    "scale": scale,
+    "rotate": rotate,
+    "reflectcrop": reflectcrop,
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -150,7 +168,7 @@ def test_samples_of_one_row_are_no_images():
 def test_operations_are_chosen_uniformly():
     source = generator(0, "choice")
     counts = Counter(augment.draw(FULL_AUGMENTATION, 1, (1, 8, 8), source).op for _ in range(3000))
-    assert set(counts) == set(OPS) and all(abs(n - 500) < 100 for n in counts.values())
+    assert set(counts) == set(FULL_AUGMENTATION.split("_")) and all(abs(n - 500) < 100 for n in counts.values())
 
 
 def test_draws_depend_on_the_generator_alone():
@@ -195,3 +213,23 @@ def test_crop_works_under_functional_transforms_and_twice():
     assert torch.autograd.gradgradcheck(
         lambda x: augment.apply(drawn("crop", 2, (1, 4, 4)), x), (batch(2, (1, 4, 4)).requires_grad_(),)
     )
+
+
+def test_steps_follow_each_other_and_each_draws_one_of_its_names():
+    """`flip+crop_cutout`: a flip, then one of the two, with draws of their own that can be replayed."""
+    images, seen = batch(), set()
+    for unit in range(12):
+        found = drawn("flip+crop_cutout", unit=unit)
+        assert found.op == "flip" and found.then.op in ("crop", "cutout") and found.then.then is None
+        one_by_one = images
+        for step in (found, found.then):
+            one_by_one = augment.apply(Augmentation(step.op, step.values), one_by_one)
+        assert torch.equal(augment.apply(found, images), one_by_one)
+        seen.add(found.then.op)
+    assert seen == {"crop", "cutout"}
+
+
+@pytest.mark.parametrize("strategy", ["flip+none", "flip+", "+crop", "flip+swirl"])
+def test_steps_that_are_none_are_refused(strategy):
+    with pytest.raises(ValueError, match=r"joined by _ .one of them is drawn. and"):
+        EvaluationSettings(augment=strategy)

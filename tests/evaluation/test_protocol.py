@@ -43,15 +43,15 @@ def lrs_of_epochs(epochs: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[fl
     """The lr of every epoch index, and the optimiser that made its steps."""
     used: list[tuple[float, SGD]] = []
 
-    def epoch(network: Any, samples: Any, ids: Any, optimiser: SGD, *rest: Any) -> float:
+    def step(optimiser: SGD) -> None:
         assert (optimiser.momentum, optimiser.weight_decay) == (0.9, 5e-4)
         used.append((optimiser.lr, optimiser))
-        return 0.0
 
-    monkeypatch.setattr(training, "_train_epoch", epoch)
+    monkeypatch.setattr(SGD, "step", step)
     samples = Samples(torch.zeros(2, 1, 2, 2), torch.zeros(2, dtype=torch.long))
-    recipe = protocol.recipe_for(EvaluationSettings(), epochs, 0.1)
-    list(training.train(torch.nn.Linear(1, 1), samples, recipe, Draws(0, "evaluation", "x")))
+    recipe = protocol.recipe_for(EvaluationSettings(augment="none").judging, epochs, 0.1)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    list(training.train(network, samples, recipe, Draws(0, "evaluation", "x")))
     return [lr for lr, _ in used], [optimiser for _, optimiser in used]
 
 
@@ -135,7 +135,9 @@ def test_iterates_are_judged_by_the_metric(metric: str) -> None:
     for k, value in enumerate(found):
         draws = Draws(0, "distill", f"validation-{k}")
         made = factory.build(network, (1, 4, 4), 2, seed_for(0, "distill", draws.unit, "network"))
-        list(training.train(made, Samples(images[:8], labels[:8]), protocol.recipe_for(settings, 3, 0.05), draws))
+        list(
+            training.train(made, Samples(images[:8], labels[:8]), protocol.recipe_for(settings.judging, 3, 0.05), draws)
+        )
         predicted = training.logits_of(made, images[8:]).argmax(dim=1)
         assert accuracy_score(labels[8:], predicted) != balanced_accuracy_score(labels[8:], predicted)
         assert value == pytest.approx(score(labels[8:], predicted))

@@ -132,7 +132,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, unseen: bool, metric: str = "accurac
     monkeypatch.setattr(teaching, "teach", teach)
     for module in (teaching, protocol):
         monkeypatch.setattr(module, "measure", measure)
-    settings = EvaluationSettings(epochs=20, protocol="teacher", metric=metric)
+    settings = EvaluationSettings(epochs=20, protocol="rded-kd", metric=metric)
     arguments: Any = (
         held,
         None,
@@ -156,5 +156,5 @@ def test_without_a_validation_split_the_last_epoch_counts(monkeypatch):
 
 @pytest.mark.parametrize("control", ["random_soft", "hard_labels", "full"])
 def test_controls_whose_labels_a_teacher_would_overrule_are_refused(control):
-    with pytest.raises(ValueError, match=f"controls.{control} needs protocol: standard"):
-        EvaluationSettings(protocol="teacher", controls={control: True})
+    with pytest.raises(ValueError, match=f"controls.{control} needs another protocol"):
+        EvaluationSettings(protocol="rded-kd", controls={control: True})

@@ -43,8 +43,9 @@ def set_lr(optimiser: Any, lr: float) -> None:
         group["lr"] = lr
 
 
-def torch_sgd(momentum: float, decay: float) -> Make:
-    return lambda network: torch.optim.SGD(network.parameters(), 0.05, momentum=momentum, weight_decay=decay)
+def torch_sgd(momentum: float, decay: float, nesterov: bool = False) -> Make:
+    own = {"momentum": momentum, "weight_decay": decay, "nesterov": nesterov}
+    return lambda network: torch.optim.SGD(network.parameters(), 0.05, **own)
 
 
 def torch_adamw(decay: float) -> Make:
@@ -63,6 +64,12 @@ def torch_adamw(decay: float) -> Make:
 def test_sgd_has_the_bytes_of_torch_s(settings, momentum, decay):
     ours = after_each_step(settings, lambda network: SGD(network.parameters(), 0.05, momentum, decay))
     assert ours == after_each_step(settings, torch_sgd(momentum, decay))
+
+
+@EACH
+def test_nesterovs_momentum_too(settings):
+    ours = after_each_step(settings, lambda network: SGD(network.parameters(), 0.05, 0.9, 5e-4, nesterov=True))
+    assert ours == after_each_step(settings, torch_sgd(0.9, 5e-4, nesterov=True))
 
 
 @EACH

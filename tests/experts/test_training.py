@@ -36,12 +36,12 @@ def recipe(**changes) -> Recipe:
 
 def test_equals_an_independent_loop_with_momentum_weight_decay_and_a_decay_that_resets():
     data, network = samples(), linear()
-    list(train(network, data, recipe(decay_epoch=2), DRAWS))
+    list(train(network, data, recipe(decay="half", epochs=5), DRAWS))
     weight, bias = torch.zeros(3, 64), torch.zeros(3)
-    for epoch in range(3):
-        if epoch in (0, 2):
+    for epoch in range(5):
+        if epoch in (0, 4):
             moment = [torch.zeros(3, 64), torch.zeros(3)]
-        lr, draw = (0.1, 0.1, 0.01)[epoch], generator(0, "test", "unit", epoch)
+        lr, draw = (0.01 if epoch == 4 else 0.1), generator(0, "test", "unit", epoch)
         for batch in torch.randperm(20, generator=draw).split(8):
             x = augment.apply(augment.draw("crop", len(batch), (1, 8, 8), draw), data.images[batch]).flatten(1)
             error = (F.softmax(x @ weight.T + bias, dim=1) - F.one_hot(data.labels[batch], 3)) / len(batch)

@@ -20,7 +20,7 @@ def quick(monkeypatch):
     [
         ("distill.importance.order=alternate", "evaluation.controls.full=true", "experts.rho=0.01"),
         ("distill.gradient=unroll", "distill.labels.kind=hard", "network.norm=batch", "distill.init=noise"),
-        ("evaluation.protocol=teacher", "evaluation.teacher.network=lenet", "compute.precision=float64"),
+        ("evaluation.protocol=rded-kd", "evaluation.teacher.network=lenet", "compute.precision=float64"),
         ("search.space={distill.lr_images: {type: float, low: 1, high: 2}}", "distill.student_lr=1.0e-6"),
     ],
 )

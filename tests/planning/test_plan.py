@@ -72,7 +72,7 @@ def test_where_a_learning_rate_is_still_to_be_chosen_it_says_at_most(settings, c
 
 def test_the_teacher_is_a_unit_too(settings, copy):
     overrides = (
-        "evaluation.protocol=teacher",
+        "evaluation.protocol=rded-kd",
         "evaluation.teacher.epochs=1",
         "evaluation.teacher.network=lenet",
         "evaluation.architectures=[]",
@@ -81,6 +81,13 @@ def test_the_teacher_is_a_unit_too(settings, copy):
     told, before = plan(settings, copy, *overrides), made(copy)
     make(settings, copy, *overrides)
     assert counted(told) == made(copy) - before == {"evaluate": 5}
+
+
+def test_a_protocols_epochs_are_counted_and_the_set_stays(settings, copy):
+    told = plan(settings, copy, "evaluation.protocol=dc300", "evaluation.epochs=null", "evaluation.architectures=[]")
+    assert line_of(told, "evaluate")["steps"] == 301 and counted(told) == {"evaluate": 5}
+    shorter = plan(settings, copy, "evaluation.protocol=idc", "evaluation.epochs=9", "evaluation.architectures=[]")
+    assert line_of(shorter, "evaluate")["steps"] == 9
 
 
 def test_a_distillation_that_was_begun_has_only_the_rest_to_do(settings, copy):

@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 def row(architecture: str, source: str, mean: float, std: float = 0.01, n: int = 4) -> Row:
     six = mean, std, [mean] * n, mean, std, [mean] * n
-    return Row(architecture, source, *six, n, 0, *six, "accuracy", 0.01, None, None)
+    return Row(architecture, source, *six, n, 0, *six, "accuracy", 0.01, None, None, "tm1001")
 
 
 def two(distilled: float, random: float, name: str = "convnet2w32", **parts: Any) -> list[Row]:
@@ -168,7 +168,13 @@ def test_protocol_says_where_the_controls_lr_comes_from() -> None:
     assert "for want of a validation split" in words.protocol(Config(), False)
 
 
-@pytest.mark.parametrize("protocol", ["standard", "teacher"])
+def test_protocol_is_named_with_what_is_set_otherwise() -> None:
+    said = words.protocol(Config.model_validate({"evaluation": {"protocol": "idc", "epochs": 50}}), True)
+    assert "trained by the protocol idc (epochs 50): 50 epochs of batches of 64 with SGD" in said
+    assert "augmentation flip, then color, then one of crop, scale, rotate, CutMix of 50 % of the batches" in said
+
+
+@pytest.mark.parametrize("protocol", ["tm1001", "rded-kd"])
 def test_protocol_says_which_iterate_the_set_is(protocol: str) -> None:
     """A paper's number beside it is that of the iterate which is best on the test split."""
     config = Config.model_validate({"evaluation": {"protocol": protocol}})

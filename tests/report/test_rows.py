@@ -66,9 +66,12 @@ def test_the_console_has_a_column_of_it_only_then(made, shown, capsys):
 
 
 def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
-    config = loading.load("digits-ipc1", ("evaluation.protocol=teacher", "evaluation.epochs=300")).config
+    config = loading.load("digits-ipc1", ("evaluation.protocol=rded-kd", "evaluation.epochs=300")).config
     said = words.protocol(config, True)
-    assert "taught for 300 epochs by a convnet3w128-batch" in said and "mixed (cutmix)" in said
+    assert (
+        "taught by the protocol rded-kd (augment crop): for 300 epochs by a convnet3w128-batch" in said
+        and "mixed (cutmix)" in said
+    )
     assert "was chosen on the validation split" in said and "out of" not in said.split("The control")[1]
     assert "The last epoch counts, for want of a validation split" in words.protocol(config, False)
     controls = Config.model_validate({"evaluation": {"controls": {"random_soft": True, "hard_labels": True}}})

@@ -25,7 +25,7 @@ from padray.store.opening import open_location
 QUICK = ("evaluation.epochs=2", "evaluation.architectures=[]", "evaluation.controls.lrs=[0.01, 0.1]")
 NOTHING_HELD = ("data.validation=0", "distill.validation.seeds=0")
 TEACHER = (
-    "evaluation.protocol=teacher",
+    "evaluation.protocol=rded-kd",
     "evaluation.teacher={network: {name: convnet, width: 4, depth: 2}, epochs: 1}",
 )
 Found = dict[str, Identity]

@@ -195,7 +195,9 @@ def test_networks_that_cannot_read_them_are_refused_by_their_setting_before_any_
     with pytest.raises(InputError, match=r"^evaluation\.architectures: lenet .*mlp"):
         run(tmp_path, "data.dataset=wine", MLP, "evaluation.architectures=[mlp, lenet]")
     with pytest.raises(InputError, match=r"^evaluation\.teacher\.network: convnet .*mlp"):
-        run(tmp_path, "data.dataset=wine", MLP, "evaluation.protocol=teacher")
+        run(tmp_path, "data.dataset=wine", MLP, "evaluation.protocol=rded-kd")
+    with pytest.raises(InputError, match=r"^wine holds a table, and evaluation\.protocol: idc mixes images; take"):
+        run(tmp_path, "data.dataset=wine", MLP, "evaluation.protocol=idc")
     assert not (tmp_path / "runs/experts").exists()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from padray import fingerprint
 from padray.commandline import commands
 from padray.configuration import loading
 from padray.errors import InputError
+from padray.evaluation import protocol, published
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
 from padray.evaluation.table import Row
-from padray.experts.training import Samples
+from padray.experts.training import Recipe, Samples
 from padray.fingerprint import Identity
 from padray.networks import factory
+from padray.networks.derivatives import REFERENCE
 from padray.networks.settings import NetworkSettings
 from padray.stages import cells, evaluate, pipeline, stored, sweep
 from padray.stages.base import Context, InlineRunner
@@ -160,10 +163,35 @@ def test_another_metric_makes_no_cell_again_and_chooses_by_itself(chain, monkeyp
     assert (plain[1].metric, balanced[1].metric) == ("accuracy", "balanced_accuracy")
 
 
+# -- protocols
+
+
+@pytest.mark.parametrize("name", ["dc300", "dsa1000", "idc", "deepcore"])
+def test_any_set_is_evaluated_by_any_protocol_and_its_rows_say_by_which(chain, trained, monkeypatch, name):
+    """Only how networks are trained changes: the set, its learned lr and labels stay."""
+    recipes: dict[str, Recipe] = {}
+    judge = cells.judge
+
+    def noted(training: Samples, network: Any, recipe: Recipe, draws: Any, *rest: Any) -> Score:
+        recipes[draws.unit.split("-")[0]] = replace(recipe, execution=REFERENCE)
+        return judge(training, network, recipe, draws, *rest)
+
+    monkeypatch.setattr(cells, "judge", noted)
+    own = (f"evaluation.protocol={name}", "evaluation.epochs=null", "evaluation.augment=null")
+    rows = chain.rows(*own, "evaluation.batch=7", "evaluation.controls.full=true")
+    row = published.PROTOCOLS[name]
+    learned = stored.load_set(chain.context().folder(chain.found["distill"]), 12).learned
+    assert recipes["distilled"] == protocol.recipe_for(replace(row, batch=7), row.epochs, float(learned.lr))
+    assert replace(recipes["random"], lr=0.0) == replace(recipes["distilled"], lr=0.0)
+    assert recipes["full"].epochs == 100 and recipes["full"].decay == row.decay
+    assert {one.protocol for one in rows} == {f"{name} (batch 7)"}
+    assert torch.equal(trained["distilled", 0].labels, learned.labels.softmax(dim=1))
+
+
 # -- the teacher
 
 TEACHER = (
-    "evaluation.protocol=teacher",
+    "evaluation.protocol=rded-kd",
     "evaluation.epochs=5",
     "evaluation.batch=8",
     "evaluation.teacher={network: {name: convnet, width: 4, depth: 2, norm: batch}, epochs: 8, teacher_lr: 0.1, "

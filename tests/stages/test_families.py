@@ -75,9 +75,18 @@ def test_a_family_without_experts_trains_none_and_its_set_has_hard_labels_and_no
 def test_its_report_shows_its_classes_and_speaks_of_no_experts(finished):
     page = Path(finished[2].report.removeprefix("file://")).read_text()
     assert "Loss per class" in page and "Every iteration draws a fresh network" in page
-    assert "the usual 0.01 is taken" in page and "sgd = torch.optim.SGD(network.parameters(), 0.01," in page
+    assert "the protocol’s 0.01 is taken" in page and "sgd = torch.optim.SGD(network.parameters(), 0.01," in page
     for word in ("Loss per layer", "trajectory", "student", "experts it was matched with"):
         assert word not in page.split("Settings")[0], word
+
+
+def test_a_set_without_an_lr_takes_the_protocols(finished, tmp_path):
+    settings, root, _ = finished
+    shutil.copytree(root, tmp_path / "runs")
+    rows = run(settings, tmp_path / "runs", "evaluation.protocol=deepcore", until="evaluate").rows
+    assert {row.lr for row in rows if row.source == "distilled"} == {0.1}
+    rows = run(settings, tmp_path / "runs", "evaluation.protocol=deepcore", "evaluation.lr=0.02", until="evaluate").rows
+    assert {row.lr for row in rows if row.source == "distilled"} == {0.02}
 
 
 def test_an_interrupted_distillation_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch):

@@ -247,11 +247,10 @@ def test_table_9_uses_a_teacher_with_batch_norm_of_the_students_depth():
     for cell in cells_of("study_table9"):
         if cell.config is not None:
             evaluation = cell.config.evaluation
-            assert evaluation.protocol == "teacher" and evaluation.epochs == 300
-            assert evaluation.augment == "crop_flip", "which shifts a batch, or flips it"
+            assert evaluation.protocol == "rded-kd" and evaluation.training.epochs == 300
+            assert evaluation.training.augment == "flip", "RDED's random crops are the whole image at factor 1"
             assert evaluation.teacher.network.norm == "batch"
             assert evaluation.teacher.network.depth == cell.config.network.depth
-    assert any("either shifted or flipped" in note for note in read("study_table9").notes)
 
 
 @pytest.mark.parametrize("side", ["hardest", "easiest"])

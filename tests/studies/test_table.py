@@ -128,7 +128,7 @@ def test_what_was_typed_is_in_the_table_and_its_title(told):
 
 def test_a_teacher_is_named(told):
     assert "teacher" not in table.sample(told())
-    said = table.sample(told("evaluation.protocol=teacher", "evaluation.teacher.network.width=16"))
+    said = table.sample(told("evaluation.protocol=rded-kd", "evaluation.teacher.network.width=16"))
     assert "The networks learn from a teacher's labels (convnet3w16-batch), not from those of the sets." in said
 
 

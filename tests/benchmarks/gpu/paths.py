@@ -64,7 +64,7 @@ def evaluation(case: Case, way: Way) -> Ready:
     """Where a network trained on a set has gone, and what it says of other samples."""
     machine = ours.Machine.of(way)
     made, network = Made.of(case, machine.device, machine.dtype), ours.built(case, machine)
-    recipe = recipe_for(EvaluationSettings(augment=case.augment), _EPOCHS, LR)
+    recipe = recipe_for(EvaluationSettings(augment=case.augment).judging, _EPOCHS, LR)
     flat, recipe = FlatNetwork(network), replace(recipe, execution=replace(machine.execution, bf16=()))
     start_P = flat.flatten()
 

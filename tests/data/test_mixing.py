@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from padray.evaluation import mixing
+from padray.data import mixing
 
 
 def draws(seed: int) -> tuple[torch.Generator, torch.Generator]:
@@ -63,6 +63,15 @@ def test_mixup_is_one_convex_combination():
     others = torch.randperm(5, generator=again).double()
     wanted = share * torch.arange(5) + (1 - share) * others
     assert 0.05 < share < 0.95 and torch.allclose(mixed, wanted.view(-1, 1, 1, 1).expand_as(mixed))
+
+
+def test_cutmix_mixes_labels_by_the_area_that_each_image_has():
+    draw, again = draws(4)
+    labels = torch.eye(5, dtype=torch.float64)
+    mixed, targets = mixing.cutmix(numbered(), labels, draw)
+    assert torch.equal(mixed, mixing.mix("cutmix", numbered(), again)), "the same draws"
+    shares = torch.stack([(mixed == k).double().mean(dim=(1, 2, 3)) for k in range(5)], dim=1)
+    assert torch.allclose(targets, shares) and bool((targets < 1).any())
 
 
 def test_nothing_mixed_draws_nothing():
