@@ -270,8 +270,8 @@ def test_dc_and_dsa_have_the_settings_of_their_papers_and_their_script():
             assert (distill.init, distill.augment) == (
                 ("noise", "none") if method == "dc" else ("real", FULL_AUGMENTATION)
             )
-            assert (proof.epochs, proof.augment) == ((300, "none") if method == "dc" else (1000, FULL_AUGMENTATION))
-            assert (proof.lr, proof.seeds, proof.batch, distill.validation.seeds) == (0.01, 20, 256, 0)
+            assert proof.protocol_text == ("dc300" if method == "dc" else "dsa1000")
+            assert (proof.seeds, proof.training.lr, distill.validation.seeds) == (20, 0.01, 0)
             assert (found.data.preprocessing, found.data.validation) == ("normalize", 0)
             assert found.network.label == "convnet3w128"
 
