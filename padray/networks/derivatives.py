@@ -23,9 +23,10 @@ from padray.networks.settings import NetworkSettings
 
 CACHED_BYTES = 4_200_000  # of the largest map between two layers: two of them lie in a usual core's caches
 LEAST_SAMPLES = 16  # of a part: fewer do not fill a convolution
-# Floating-point operations from which on compiling (about 20 CPU seconds a program) has paid off, at the 50 to 70
-# thousand million a second that a core makes of them uncompiled. Trainings come in dozens that share their program.
-PAYS_ONCE, PAYS_FOR_MANY = 1e13, 2e11
+# Floating-point operations from which on compiling (14 to 20 CPU seconds a program, two for a distillation) has paid
+# off, at the 50 to 70 thousand million a second that a core makes of them uncompiled, and half the time afterwards.
+# Trainings come in dozens that share their program.
+PAYS_ONCE, PAYS_FOR_MANY = 4e12, 2e11
 
 Kind = Literal["gradient", "curvature"]
 

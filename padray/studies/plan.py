@@ -1,16 +1,17 @@
 """A study's file, and the grid of cells that it asks for under one profile.
 
 A case holds dotted settings, and may name a `preset`; a cell is a row's case and a column's case together, over the
-profile's preset and settings. Where both name one, they name it together: the row's `mtt` and the column's
-`cifar10-ipc1` are mtt-cifar10-ipc1. A row's `source: random` (or `full`) stands for the control of that name beside the
-cell's set, and its `without` says which columns it has no cell in, and why. A case that is null is a method that padray
-does not have: its cells are shown as "not available", beside what the paper prints for them.
+profile's preset and settings; `cells` holds settings of single ones. Where both name a preset, they name it together:
+the row's `mtt` and the column's `cifar10-ipc1` are mtt-cifar10-ipc1. A row's `source: random` (`random_soft`, `full`)
+stands for the control of that name beside the cell's set, and its `without` says which columns it has no cell in, and
+why. A case that is null is a method that padray does not have: its cells are shown as "not available", beside what the
+paper prints for them.
 """
 
 import functools
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -26,9 +27,13 @@ from padray.settings.sections import Section
 Values = dict[str, Any]
 Cases = dict[str, Values | None]
 Networks = dict[str, Architecture]
+Cells = dict[str, dict[str, Values]]  # by row and column
 Differences = list[tuple[str, list[tuple[Any, Any]]]]  # setting, its values in the full study and here
 Distillations = Annotated[int, Field(ge=1, le=100)]
-Shown = Literal["distilled", "random", "full"]  # of the sources of an evaluation, those that a row can show
+Shown = Literal[
+    "distilled", "random", "random_soft", "full"
+]  # of the sources of an evaluation, those that a row can show
+CONTROLS = ("random", "random_soft", "full")
 FULL = "full"
 MOST_CELLS = 1000
 NOT_AVAILABLE = "not available"
@@ -63,6 +68,7 @@ class Profile(Section):
     rows: Cases = Field(default={})
     columns: Cases = Field(default={})
     architectures: Networks | tuple[Architecture, ...] = ()
+    cells: Cells = Field(default={})
 
 
 class Study(Section):
@@ -76,6 +82,7 @@ class Study(Section):
     settings: Values = Field(default={})
     rows: Axis
     columns: Axis
+    cells: Cells = Field(default={})
     printed: dict[str, dict[str, float | str | None]] = Field(default={})
     notes: tuple[str, ...] = ()
     profiles: dict[str, Profile] = Field(default={})
@@ -85,10 +92,12 @@ class Study(Section):
         if self.rows.architectures:
             raise ValueError("networks can only be columns; give the rows cases")
         rows, columns = set(self.rows.cases), set(labelled(self.columns.architectures) or self.columns.cases)
-        for row, cells in self.printed.items():
+        own = {f"profiles.{name}.cells": profile.cells for name, profile in self.profiles.items()}
+        by_cell: dict[str, Mapping[str, Mapping[str, Any]]] = {"printed": self.printed, "cells": self.cells, **own}
+        for where, row, cells in ((where, *pair) for where, grid in by_cell.items() for pair in grid.items()):
             wrong = sorted(set(cells) - columns if row in rows else cells)
             if wrong:
-                raise ValueError(f"printed {row!r}: {', '.join(wrong)} are not cells of the table")
+                raise ValueError(f"{where} {row!r}: {', '.join(wrong)} are not cells of the table")
         self._check_rows(columns)
         if FULL in self.profiles:
             raise ValueError(f"{FULL} is the study itself; call the profile otherwise")
@@ -102,8 +111,8 @@ class Study(Section):
         """Raises ValueError for a row that shows, or leaves out, what is not there."""
         for row, case in self.rows.cases.items():
             source, without = (case or {}).get("source", "random"), (case or {}).get("without", {})
-            if source not in ("random", "full"):
-                raise ValueError(f"row {row!r}: source must be random or full (got {source!r})")
+            if source not in CONTROLS:
+                raise ValueError(f"row {row!r}: source must be one of {', '.join(CONTROLS)} (got {source!r})")
             if not isinstance(without, dict) or not all(isinstance(why, str) for why in without.values()):
                 raise ValueError(f"row {row!r}: without must say for each column why the row has no cell in it")
             if wrong := sorted(set(without) - columns):
@@ -132,6 +141,7 @@ class Study(Section):
             "settings": self.settings | profile.settings,
             "rows": rows,
             "columns": columns,
+            "cells": profile.cells or self.cells,
             "distillations": profile.distillations or self.distillations,
         }
         return self.model_copy(update=update)
@@ -224,7 +234,8 @@ def cells(study: Study, changes: Changes = UNCHANGED) -> Iterator[Cell]:
         else:
             where = f"cell {shown(f'{row} / {column}')}"
             preset = load(_preset(study, (row_case, column_case), where)).config
-            config = _config(study, preset, (row_case, column_case), where, changes)
+            own = study.cells.get(row, {}).get(column, {})
+            config = _config(study, preset, (row_case, column_case, own), where, changes)
             if networks:
                 known = tuple(dict.fromkeys(network for network in networks.values() if network != config.network))
                 evaluation = config.evaluation.model_copy(update={"architectures": known})
@@ -242,10 +253,10 @@ def _preset(study: Study, cases: tuple[Values, Values], where: str) -> str:
     return "-".join(map(str, names))
 
 
-def _config(study: Study, preset: Config, cases: tuple[Values, Values], where: str, changes: Changes) -> Config:
+def _config(study: Study, preset: Config, cases: Sequence[Values], where: str, changes: Changes) -> Config:
     case = {key: value for case in cases for key, value in case.items() if key not in _OWN}
-    if any(one.get("source") == "full" for one in cases):
-        case["evaluation.controls.full"] = True
+    for source in {one.get("source", "random") for one in cases} - {"random"}:
+        case[f"evaluation.controls.{source}"] = True
     config = loading.with_values(preset, study.settings | case, where)
     if changes.overrides:
         config = loading.from_settings(config.model_dump(mode="json"), changes.overrides, where)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from padray.configuration import loading
+from padray.stages.effort import effort_of
+from padray.stages.facts import DatasetFacts, Splits
 from padray.studies import plan
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
@@ -65,7 +67,7 @@ def test_every_table_and_figure_has_its_study_or_a_reason():
     """And no study is of something that this list does not know."""
     made = [stem for stems in (*TABLES.values(), *FIGURES.values()) if isinstance(stems, tuple) for stem in stems]
     stems = {path.stem.removeprefix("study_") for path in FILES}
-    assert stems == {*made, *(f"iadd_{name}" for name in IADD)}
+    assert stems == {*made, *(f"iadd_{name}" for name in IADD), "common_protocol"}
 
 
 def test_the_list_of_tables_is_the_papers():
@@ -271,3 +273,26 @@ def test_table_2_is_judged_on_the_eight_networks_of_the_paper():
         assert networks["ConvNet"].depth == networks["ConvNet-BN"].depth == depth
         made = next(cell.config for cell in cells_of(stem) if cell.config)
         assert networks["ConvNet"] == made.network, "the first column is the network of the distillation"
+
+
+# -- the families beside each other
+
+DIGITS = DatasetFacts(tuple("0123456789"), (1, 8, 8), Splits(1290, 142, 359), (129,) * 10)
+CIFAR10 = DatasetFacts(tuple("0123456789"), (3, 32, 32), Splits(45_000, 5000, 10_000), (4500,) * 10)
+
+
+@pytest.mark.parametrize("profile, facts", [(plan.FULL, CIFAR10), ("small", DIGITS)])
+def test_all_families_have_the_same_data_network_evaluation_and_cost(profile, facts):
+    by_column: dict[str, list[plan.Cell]] = {}
+    for cell in cells_of("study_common_protocol", profile):
+        by_column.setdefault(cell.column, []).append(cell)
+    assert read("study_common_protocol").kind == "comparison"
+    for cells in by_column.values():
+        configs = [cell.config for cell in cells]
+        assert len({config.data for config in configs}) == 1
+        assert len({config.network for config in configs}) == 1
+        assert len({(config.evaluation.protocol_text, config.evaluation.seeds) for config in configs}) == 1
+        assert {config.distill.validation.seeds for config in configs} == {0}
+        costs = [effort_of(cell.config, facts).total for cell in cells if cell.source == "distilled"]
+        assert max(costs) < 1.02 * min(costs)
+        assert {cell.config.distill.family for cell in cells} >= {"trajectory", "distribution", "gradient"}
