@@ -276,20 +276,21 @@ class StageObjects:
 
 
 def make_missing(
-    context: Context, work: Work, units: Sequence[Unit], have: dict[str, StoredObject], later: int = 0
+    context: Context, work: Work, units: Sequence[Unit], have: dict[str, StoredObject], earlier: int = 0, later: int = 0
 ) -> StageObjects:
     """The objects of all units: those that are there, and those that the runner makes now.
 
     Args:
         have: the objects that are there, by their unit's id.
-        later: how many units of this stage are to come after these, for the progress line.
+        earlier, later: how many units of this stage came before these and are to come after, for the progress line.
     """
     objects = dict(have)
     missing = [unit for unit in units if unit.id not in objects]
     record = Recorder(context.location, units[0].stage)
     numerics: dict[str, Record] = {}
-    stage, total, done = units[0].stage, len(units) + later, len(units) - len(missing)
-    context.notify(Progress(stage, done, total, f"{done} already there" if done else ""))
+    stage, total, there = units[0].stage, earlier + len(units) + later, len(units) - len(missing)
+    done = earlier + there
+    context.notify(Progress(stage, done, total, f"{there} already there" if there else ""))
     try:
         outcomes = context.runner.map(work, missing)
         context.pass_on()

@@ -187,7 +187,7 @@ class _Grid:
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
         units = [Unit("evaluate", id, self.work.places[cell.source].fingerprint) for id, cell in by_id.items()]
         self.made_now += sum(unit.id not in self.have for unit in units)
-        stored_cells = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later)
+        stored_cells = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later=later)
         self.numerics = self.numerics or stored_cells.numerics
         self.have |= {unit.id: item for unit, item in zip(units, stored_cells.objects, strict=True)}
         return {cell: self.result(cell) for cell in cells}

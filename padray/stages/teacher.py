@@ -93,7 +93,7 @@ def make(context: Context, inputs: Inputs, later: int = 0) -> Identity:
     if not has_units(context.present(place), units):
         folder = context.folder(place)
         work = TeacherWork(context.config, inputs, place)
-        networks = make_missing(context, work, units, by_stem(folder.loose(_STEM)), later)
+        networks = make_missing(context, work, units, by_stem(folder.loose(_STEM)), later=later)
         of = {"data": inputs.data.fingerprint}
         folder.commit(context.manifest(place, networks.objects, inputs=of, numerics=networks.numerics))
     return place

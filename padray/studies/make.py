@@ -188,9 +188,10 @@ def _distil(
     work = CellWork(context.config, context.name, context.location, identity, chains)
     have = {id: item for id, (item, _) in _settled(context, identity, chains).items()}
     failed: dict[str, Outcome] = {}
-    for group in [[unit] for unit in units] if context.runner.name == "inline" else [units]:
+    alone = context.runner.name == "inline"
+    for place, group in enumerate([[unit] for unit in units] if alone else [units]):
         try:
-            make_missing(context, work, group, have, later=len(units) - len(group))
+            make_missing(context, work, group, have, earlier=place, later=len(units) - len(group) - place)
         except InfrastructureError as error:
             failed |= {unit.id: {"failed": str(error)} for unit in group}
     settled = _settled(context, identity, chains)

@@ -158,7 +158,7 @@ def test_a_row_of_a_control_has_the_settings_of_the_set_beside_it(study):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("source: random", "source: radom"), "row 'Random': source must be random or full"),
+        (("source: random", "source: radom"), "row 'Random': source must be one of random, random_soft, full"),
         (('without: {"500"', 'without: {"50"'), "row 'MTT': without names '50', which is no column"),
         (("no settings published", "3"), "row 'MTT': without must say for each column why"),
         (('"1": {', '"1": {source: full, '), "column '1': source and without belong to rows"),

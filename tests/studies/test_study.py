@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import statistics
 from collections import Counter
@@ -13,7 +14,7 @@ import pytest
 
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages import pipeline
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context, InlineRunner, Progress
 from padray.store.opening import open_location
 from padray.studies import study as studies
 from padray.studies.plan import Changes
@@ -47,10 +48,13 @@ profiles:
 """
 
 
-def make(root: Path, path: Path, *overrides: str, validation: float | None = None) -> tuple[Context, dict]:
+def make(
+    root: Path, path: Path, *overrides: str, validation: float | None = None, told: list[Progress] | None = None
+) -> tuple[Context, dict]:
     asked = Asked(str(path), "small", Changes(overrides, validation))
     parts = studies.prepare(asked)
     context = Context("x", parts[2][0].config, open_location(str(root)), InlineRunner())
+    context.notify = context.notify if told is None else told.append
     return context, asdict(studies.run(context, asked, parts).summary)
 
 
@@ -80,6 +84,29 @@ def test_cells_hold_their_distillations_and_the_printed_numbers(made):
     assert cells["no", "elsewhere"]["missing"] == "not available"
     assert cells["random real samples", "low"]["n"] == 2
     assert "n = 2 distillations, each the mean of 2 fresh networks" in summary["sample"]
+
+
+def test_in_one_process_too_progress_counts_all_distillations(made):
+    folder, path, _ = made
+    told: list[Progress] = []
+    make(folder / "runs", path, "distill.iterations=2", told=told)
+    done = [(one.done, one.total) for one in told if one.stage == "distill" and one.text.startswith("cell-")]
+    assert done == [(k, 4) for k in range(1, 5)], "two rows, of which both columns are one now, with two sets each"
+
+
+def test_a_comparison_tells_intervals_and_costs_beside_its_table(made):
+    folder, _, _ = made
+    path = folder / "study_compared.yaml"
+    path.write_text(STUDY.format(tiny=folder / "tiny.yaml", kind="comparison"))
+    page = Path(make(folder / "runs", path)[1]["table"]).read_text()
+    (_, intervals), (_, costs) = (page.split(title)[:2] for title in ("confidence intervals", "in forward passes"))
+    yes = next(line for line in intervals.splitlines() if line.startswith("| yes"))
+    assert re.search(r"\| \d+\.\d \[-?\d+\.\d, \d+\.\d\] \|", yes)
+    shown = next(line for line in costs.splitlines() if line.startswith("| no")).split("|")
+    experts, distilled = 3 * 3 * 6 * 230, 6 * 2 * 3 * 6 * 12 + 230 + 3 * 10  # plain SGD; a start is chosen and labelled
+    assert (
+        shown[2].strip() == f"{(experts + distilled) / 1000:.1f} k; {experts / 1000:.1f} k of it for scores and experts"
+    )
 
 
 def test_a_diverging_cell_says_so_and_leaves_the_others(made):
