@@ -91,7 +91,7 @@ def test_in_one_process_too_progress_counts_all_distillations(made):
     told: list[Progress] = []
     make(folder / "runs", path, "distill.iterations=2", told=told)
     done = [(one.done, one.total) for one in told if one.stage == "distill" and one.text.startswith("cell-")]
-    assert done == [(k, 4) for k in range(1, 5)], "two rows, of which both columns are one now, with two sets each"
+    assert done == [(k, 8) for k in range(1, 9)], "two rows and two columns, with two sets each"
 
 
 def test_a_comparison_tells_intervals_and_costs_beside_its_table(made):
