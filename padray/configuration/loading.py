@@ -1,6 +1,8 @@
 """Settings from a preset or a YAML file, with `--set` on top, and where each value came from."""
 
+import copy
 import difflib
+import functools
 import hashlib
 import io
 import json
@@ -153,12 +155,18 @@ def effective(config: Config) -> list[tuple[str, Any]]:
 def _read(name: str) -> tuple[Tree, str]:
     """A preset's tree, or that of a file, and what to call it in sentences."""
     if name in preset_names():
-        text = (resources.files("padray") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-        return trees.parse(text, f"preset {name}"), f"preset {name}"
+        return copy.deepcopy(_preset(name)), f"preset {name}"
     if Path(name).suffix in _SUFFIXES:
         return trees.read(name, "the settings file"), shown(name)
     near = _near(name, preset_names(), "the presets are")
     raise UnknownNameError(f"{quoted(name)} is neither a preset nor a .yaml file{near}")
+
+
+@functools.cache
+def _preset(name: str) -> Tree:
+    """A preset's tree, read once in a process."""
+    text = (resources.files("padray") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return trees.parse(text, f"preset {name}")
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:

@@ -4,6 +4,7 @@ Legend: N training samples, M samples of the set, P parameters, E epochs.
 """
 
 import math
+from functools import lru_cache
 
 from padray import fingerprint
 from padray.data.datasets import held_count
@@ -13,6 +14,7 @@ from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
 from padray.methods.families import method_of
 from padray.methods.method import Costs, Sizes
+from padray.methods.settings import DistillSettings
 from padray.networks import peak
 from padray.networks.settings import NetworkSettings
 from padray.planning.chain import Chain
@@ -250,7 +252,12 @@ def costs_of(chain: Chain) -> Costs:
         known.train,
         config.experts.count,
     )
-    return method_of(config.distill).costs(config.distill, sizes)
+    return _costs(config.distill, sizes)
+
+
+@lru_cache(maxsize=64)
+def _costs(settings: DistillSettings, sizes: Sizes) -> Costs:
+    return method_of(settings).costs(settings, sizes)
 
 
 def contributions(chain: Chain) -> int:
