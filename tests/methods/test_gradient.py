@@ -276,6 +276,36 @@ def test_who_makes_a_contribution_and_in_which_order_makes_no_difference():
                 assert all(torch.equal(made[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (NetworkSettings(name="mlp", width=8), (5, 1, 1)),
+        (NetworkSettings(name="convnet1d", width=4, depth=2), (2, 1, 16)),
+        (NetworkSettings(name="lenet"), (1, 8, 8)),
+        (NetworkSettings(name="vgg11", width=4), (3, 16, 16)),
+        (NetworkSettings(name="resnet18", width=4, norm="batch"), (3, 16, 16)),
+        (NetworkSettings(name="convnet", width=4, depth=2, norm="layer"), (3, 8, 8)),
+        (NetworkSettings(name="vit", width=16, depth=2), (3, 16, 16)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_its_gradient_is_the_slope_of_its_loss_in_every_family_of_networks(network, shape):
+    draw = generator(0, "slope")
+    images = torch.randn(CLASSES * 6, *shape, generator=draw, dtype=torch.float64)
+    materials = Given(network, shape, CLASSES, 5, images=images, labels=torch.arange(len(images)) % CLASSES)
+    made = matching(materials, init="real", real_batch=4)
+    state = made.start()
+    direction = torch.randn(IPC, *shape, generator=draw, dtype=torch.float64)
+
+    def loss(step: float) -> float:
+        moved = state.learned.images.clone()
+        moved[IPC : 2 * IPC] += step * direction
+        return made.contribute(replace(state, learned=replace(state.learned, images=moved)), 1, ())["loss"].item()
+
+    slope = float((made.contribute(state, 1, ())["grad_images"] * direction).sum())
+    assert slope == pytest.approx((loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-4) and slope != 0
+
+
 # -- FIEM
 
 
