@@ -80,14 +80,12 @@ class Config(Section):
     @property
     def scores_experts(self) -> bool:
         """Whether the experts are still to be trained by a schedule that leaves samples out."""
-        return self.distill.needs_experts and self.needs_scores
+        return self.distill.needs_experts and self.experts.imported is None and self.needs_scores
 
     @property
     def needs_scores(self) -> bool:
-        """Whether samples are left out by their difficulty: of what experts that are still to be trained see, or,
-        where there are none, of what is matched."""
-        trains = not self.distill.needs_experts or self.experts.imported is None
-        return self.schedule.needs_scores and trains
+        """Whether samples are left out by their difficulty: for good, or of epochs of experts still to be trained."""
+        return self.schedule.prunes or (self.schedule.needs_scores and self.experts.imported is None)
 
     @property
     def trains_scoring_networks(self) -> bool:

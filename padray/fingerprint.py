@@ -18,11 +18,12 @@ from padray.evaluation.settings import OWN, EvaluationSettings
 from padray.settings.sections import Section
 
 STAGE_VERSIONS = dict.fromkeys(
-    ("data", "scores", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
+    ("data", "scores", "keep", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
 ) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 3}
 FOLDERS = {
     "data": "datasets",
     "scores": "scores",
+    "keep": "keeplists",
     "experts": "experts",
     "distill": "distilled",
     "evaluation": "evaluations",
@@ -86,6 +87,25 @@ def scores_identity(config: Config, data: Identity) -> Identity:
     return Identity("scores", f"{data.name}-{settings.network.label}", fingerprint("scores", own, inputs))
 
 
+def keep_identity(config: Config, data: Identity) -> Identity | None:
+    """The keep-list of these settings; None where every sample is kept. It means its file, and its shares by score."""
+    schedule = config.schedule
+    if not schedule.keeps_a_part:
+        return None
+    inputs: dict[str, Any] = {"data": data.fingerprint}
+    own = {key: value for key, value in meaning(schedule).items() if key.startswith(("prune_", "keep_"))}
+    if schedule.prunes:
+        own["ranked_by"] = config.scores.method
+        inputs |= _scores_used(config, data)
+    return Identity("keep", data.name, fingerprint("keep", own, inputs))
+
+
+def _scores_used(config: Config, data: Identity) -> dict[str, Any]:
+    """The scores, and of how many networks they are the mean."""
+    networks = 0 if config.scores.method == "file" else config.scores.networks
+    return {"scores": scores_identity(config, data).fingerprint, "scoring_networks": networks}
+
+
 def experts_identity(config: Config, data: Identity) -> Identity:
     """The experts' folder; a schedule that leaves samples out also means its scores: which, of how many networks."""
     if config.experts.imported is not None:  # nothing of how others trained them is known
@@ -100,18 +120,20 @@ def experts_identity(config: Config, data: Identity) -> Identity:
     inputs: dict[str, Any] = {"data": data.fingerprint}
     if config.schedule.needs_scores:
         own |= {"schedule": meaning(config.schedule), "ranked_by": config.scores.method}
-        networks = 0 if config.scores.method == "file" else config.scores.networks
-        inputs |= {"scores": scores_identity(config, data).fingerprint, "scoring_networks": networks}
+        inputs |= _scores_used(config, data)
+    elif config.schedule.keep_list is not None:
+        own["schedule"] = meaning(config.schedule)
     return Identity("experts", f"{data.name}-{config.network.label}", fingerprint("experts", own, inputs))
 
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """What a distillation is made from; `experts` and `scores` where its family needs them."""
+    """What a distillation is made from; experts and scores where its family needs them, a keep-list if there is one."""
 
     data: Identity
     experts: Identity | None = None
     scores: Identity | None = None
+    keep: Identity | None = None
 
     def identity(self, config: Config) -> Identity:
         """The distillation's folder."""
@@ -127,14 +149,16 @@ class DistillInputs:
     @property
     def needed(self) -> str:
         """The fingerprint of what must be there first: equal ones are made once."""
-        return (self.experts or self.scores or self.data).fingerprint
+        first = [place.fingerprint for place in (self.experts, self.keep) if place is not None]
+        return " ".join(first) or (self.scores or self.data).fingerprint
 
     def _meaning(self, config: Config) -> dict[str, Any]:
         """It means the ids of its experts, since how many there are decides which are drawn."""
         inputs = self.experts_used(config) or {"data": self.data.fingerprint}  # experts mean the data already
         if self.scores is not None:
-            networks = 0 if config.scores.method == "file" else config.scores.networks
-            inputs |= {"scores": self.scores.fingerprint, "scoring_networks": networks}
+            inputs |= _scores_used(config, self.data)
+        elif self.keep is not None:  # otherwise scores and schedule say the same
+            inputs["keep"] = self.keep.fingerprint
         return inputs
 
     def experts_used(self, config: Config) -> dict[str, Any]:
@@ -145,7 +169,8 @@ class DistillInputs:
 
     def for_manifest(self, config: Config) -> dict[str, Any]:
         """The fingerprints that a manifest lists."""
-        return {"data": self.data.fingerprint, **self._meaning(config)}
+        kept = {"keep": self.keep.fingerprint} if self.keep is not None else {}
+        return {"data": self.data.fingerprint, **self._meaning(config), **kept}
 
 
 def distill_inputs(config: Config, data: Identity) -> DistillInputs:
@@ -155,6 +180,7 @@ def distill_inputs(config: Config, data: Identity) -> DistillInputs:
         data,
         experts_identity(config, data) if distill.needs_experts else None,
         scores_identity(config, data) if config.needs_scores and not distill.needs_experts else None,
+        keep_identity(config, data),
     )
 
 
@@ -232,6 +258,8 @@ def chain(config: Config, source_digest: str) -> dict[str, Identity]:
     inputs, stages = distill_inputs(config, data), {"data": data}
     if config.needs_scores:
         stages["scores"] = scores_identity(config, data)
+    if inputs.keep is not None:
+        stages["keep"] = inputs.keep
     if inputs.experts is not None:
         stages["experts"] = inputs.experts
     return {**stages, "distill": inputs.identity(config)}

@@ -3,7 +3,6 @@
 import copy
 import difflib
 import functools
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from ruamel.yaml import YAML
 
 from padray.config import Config
 from padray.configuration import trees
+from padray.configuration.digests import NAMED_FILES, with_digests
 from padray.configuration.trees import Tree
 from padray.errors import InputError
-from padray.machine.files import is_utf8, open_file, quoted, reason, shown
+from padray.machine.files import is_utf8, quoted, shown
 from padray.methods.families import DEFAULT
 from padray.methods.families import settings_of as family_settings
 from padray.methods.settings import DistillSettings
@@ -62,9 +62,10 @@ def load(name: str, overrides: tuple[str, ...] = (), space: str | None = None) -
             not there, or another one than `scores.digest` says.
     """
     loaded = settings_of(name, overrides, space)
-    config, origins = _with_digest(loaded.config), dict(loaded.origins)
-    if config.scores.path is not None:
-        origins.setdefault("scores.digest", "the bytes of scores.path")
+    config, origins = with_digests(loaded.config), dict(loaded.origins)
+    for one in NAMED_FILES:
+        if one.path_of(config) is not None:
+            origins.setdefault(f"{one.section}.{one.digest}", f"the bytes of {one.section}.{one.path}")
     return Loaded(loaded.name, config, origins)
 
 
@@ -125,12 +126,13 @@ def from_settings(settings: Tree, overrides: tuple[str, ...], source: str) -> Co
 def with_values(config: Config, values: dict[str, Any], source: str) -> Config:
     """The configuration with some dotted settings changed. Raises InputError if one is unknown or does not fit."""
     tree = config.model_dump(mode="json")
-    if "scores.path" in values:  # another file, so another digest
-        tree["scores"]["digest"] = None
+    others = [one for one in NAMED_FILES if f"{one.section}.{one.path}" in values]
+    for one in others:  # another file, so another digest
+        tree[one.section][one.digest] = None
     for key, value in values.items():
         _put(tree, key.split("."), value, f"{source}: {shown(key)}")
     checked = _check(tree, dict.fromkeys(values, source), source)
-    return _with_digest(checked) if "scores.path" in values else checked
+    return with_digests(checked) if others else checked
 
 
 def as_yaml(config: Config) -> str:
@@ -204,26 +206,6 @@ def _check(tree: Tree, origins: dict[str, str], source: str) -> Config:
         raise _unfit(error, tree, origins, source) from None
     except RecursionError:  # only what was stored can be so deep
         raise InputError(f"{source}: nested too deeply; settings are at most a few levels deep") from None
-
-
-def _with_digest(config: Config) -> Config:
-    """With the digest of the ranking's bytes. A file that is not here must have its digest among the settings."""
-    scores = config.scores
-    if scores.path is None:
-        return config
-    try:
-        with open_file(scores.path) as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        if scores.digest is not None:  # then it may be stored already; the scores stage says so if it is not
-            return config
-        raise InputError(f"scores.path: cannot read the ranking {shown(scores.path)}: {reason(error)}") from None
-    if scores.digest not in (None, digest):
-        raise InputError(
-            f"scores.path: {shown(scores.path)} is not the ranking that scores.digest means (its SHA-256 is {digest}); "
-            f"leave scores.digest out, or give that file"
-        )
-    return config.model_copy(update={"scores": scores.model_copy(update={"digest": digest})})
 
 
 _PLAIN = {

@@ -10,7 +10,7 @@ from padray.machine.files import is_utf8, shown
 if TYPE_CHECKING:
     from padray.config import Config  # the settings' models take a while; a command line does not need them
 
-_PATHS = ("data.path", "scores.path", "storage.root", "storage.cache", "storage.tensorboard")
+_PATHS = ("data.path", "scores.path", "schedule.keep_list", "storage.root", "storage.cache", "storage.tensorboard")
 
 
 def check_text(arguments: list[str]) -> None:
@@ -41,6 +41,7 @@ def check_settings(config: "Config") -> None:
     named = {
         "data.path": config.data.path,
         "scores.path": config.scores.path,
+        "schedule.keep_list": config.schedule.keep_list,
         "storage.cache": config.storage.cache,
         "storage.tensorboard": config.storage.tensorboard,
     }

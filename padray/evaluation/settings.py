@@ -27,7 +27,8 @@ class ControlSettings(Section):
     """What is trained by the protocol of the set beside it: random real samples always, the rest if asked for.
 
     random_soft: random real samples labelled by the mean logits of all experts. hard_labels: the set's images with
-    the class of each instead of what was learned. full: all training data. A control's learning rate is the best of
+    the class of each instead of what was learned. full: all training data, those samples too that a keep-list
+    (`schedule`) leaves out, from which the random ones are never drawn. A control's learning rate is the best of
     `lrs` on the validation split (on a fixed tenth of the training split where there is none), judged by the first
     `tuning_seeds` seeds.
     """

@@ -1,4 +1,4 @@
-"""A ranking from elsewhere: how hard each training sample is, from the bytes of a `.npy` or Parquet file.
+"""A ranking from elsewhere: how hard each training sample is, from the bytes of a `.npy`, JSON or Parquet file.
 
 A sample's id is its place in the stored dataset: the training files in their order, from 0, after
 `data.limit_per_class` and `data.imbalance`. A file ranks all of them; those in the validation split are ignored.
@@ -8,12 +8,15 @@ A sample's id is its place in the stored dataset: the training files in their or
 | `.npy`, floats (n,) | scores in the order of the ids | higher is harder |
 | `.npy`, integers (n,) | ids from easy to hard | the place is the score |
 | `.npy`, integers (K, n / K) | row k: the ids of class k from easy to hard (the layout that PAD published) | the same |
+| JSON, a list of n numbers | scores in the order of the ids (BLiP's and BiLP's files) | higher is harder |
 | Parquet | columns `sample` (ids) and `score`; validation samples may be left out | higher is harder |
 
+BLiP's `large` drops the highest scores, here `schedule.prune_hardest`; its `small` is `prune_easiest`.
 Legend: N training samples, n training files, K classes.
 """
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +39,7 @@ def scores_of(content: bytes, name: str, dataset: Dataset) -> torch.Tensor:
     Raises:
         InputError: the bytes cannot be read, or do not rank this dataset's training samples.
     """
-    read = _from_parquet if name.endswith(".parquet") else _from_npy
+    read = {"parquet": _from_parquet, "json": _from_json}.get(name.rpartition(".")[2], _from_npy)
     scores_n = read(content, name, dataset)
     found_N = scores_n[dataset.splits["train"].numpy()]
     missing = np.isnan(found_N)
@@ -66,10 +69,21 @@ def _from_npy(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
     return _from_order(array, name, dataset)
 
 
+def _from_json(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
+    """Scores by id (n,)."""
+    try:
+        scores = np.asarray(json.loads(content))
+    except Exception:  # whatever a damaged file makes the reader raise
+        scores = np.zeros(0)
+    if scores.ndim != 1 or not len(scores) or scores.dtype.kind not in "fiu":
+        raise InputError(f"{name} is not a JSON list of numbers, one score for each training file")
+    return _check_scores(scores, name, dataset)
+
+
 def _check_scores(scores_n: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
     if scores_n.shape != (_files(dataset),):
         raise InputError(
-            f"{name} holds floats of shape {scores_n.shape}, but the dataset has {_files(dataset)} training files "
+            f"{name} holds scores of shape {scores_n.shape}, but the dataset has {_files(dataset)} training files "
             f"(after data.limit_per_class and data.imbalance); scores are one float for each of them"
         )
     scores: np.ndarray = scores_n.astype(np.float64)
@@ -86,7 +100,7 @@ def _from_order(order: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
             f"a class) with a row for each class"
         )
     places = np.broadcast_to(np.arange(order.shape[-1], dtype=np.float64), order.shape)
-    ranks = _by_id(order.ravel(), places.ravel(), name, dataset)
+    ranks = by_id(order.ravel(), places.ravel(), name, dataset)
     if order.ndim == 2:
         classes = dataset.labels.numpy()[order]
         wrong = np.argwhere(classes != np.arange(dataset.classes)[:, None])
@@ -116,7 +130,7 @@ def _from_parquet(content: bytes, name: str, dataset: Dataset) -> np.ndarray:
     scores = score.to_numpy().astype(np.float64)
     if sample.null_count or not np.isfinite(scores).all():
         raise InputError(f"{name} has a row without a sample or without a finite score")
-    return _by_id(sample.to_numpy(), scores, name, dataset)
+    return by_id(sample.to_numpy(), scores, name, dataset)
 
 
 def _check_columns(columns: list[str], rows: int, name: str, dataset: Dataset) -> None:
@@ -132,7 +146,7 @@ def _check_columns(columns: list[str], rows: int, name: str, dataset: Dataset) -
         )
 
 
-def _by_id(ids: np.ndarray, scores: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
+def by_id(ids: np.ndarray, scores: np.ndarray, name: str, dataset: Dataset) -> np.ndarray:
     """Scores by id (n,), NaN where there is none. Raises InputError for unknown ids and for ids listed twice."""
     known = _files(dataset)
     unknown = (ids < 0) | (ids >= known)

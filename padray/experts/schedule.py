@@ -20,11 +20,17 @@ _ROUNDING = 1e-9  # 0.7 * 10 must floor to 7 although it is 6.999... in binary
 
 def kept_range(size: int, epoch: int, settings: ScheduleSettings) -> tuple[int, int]:
     """The kept positions [start, stop) of a class of `size` samples sorted from easy to hard (PAD section 3.2)."""
+    first, last = unpruned_range(size, settings)
+    start, stop = _scheduled(last - first, epoch, settings)
+    return first + start, first + stop
+
+
+def unpruned_range(size: int, settings: ScheduleSettings) -> tuple[int, int]:
+    """The positions [start, stop) that are not left out for good."""
     easiest, hardest = _part(settings.prune_easiest, size), _part(settings.prune_hardest, size)
     left = max(1, size - easiest - hardest)
     first = min(easiest, size - left)
-    start, stop = _scheduled(left, epoch, settings)
-    return first + start, first + stop
+    return first, first + left
 
 
 def _scheduled(size: int, epoch: int, settings: ScheduleSettings) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from padray.settings.sections import (
     Units,
 )
 
-RANKING_SUFFIXES = (".npy", ".parquet")
+RANKING_SUFFIXES = (".npy", ".parquet", ".json")
 EASY_REMOVAL: dict[str, tuple[tuple[int, float], ...]] = {
     "paper": ((41, 0.1),),  # PAD's text: 10 %, once
     "script": ((41, 0.1), (61, 0.2)),  # the published script: 20 % in all from epoch 61 on
@@ -47,8 +47,8 @@ class ScoreSettings(Section):
     """Difficulty scores: the method, and how the scoring networks are trained. Higher scores are harder samples.
 
     Each network gives the scores of all methods (experts/scores.py); `method` chooses the one that the schedule reads.
-    `method: file` reads a ranking instead: `path` is a `.npy` or Parquet file (see experts/ranking.py), and `digest`
-    the SHA-256 of its bytes, which padray fills in, so that workers need no file to know which ranking is meant.
+    `method: file` reads a ranking instead: `path` is a `.npy`, JSON or Parquet file (see experts/ranking.py), and
+    `digest` the SHA-256 of its bytes, which padray fills in, so that workers need no file to know which one is meant.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"networks", "seed", "path"})
@@ -68,7 +68,7 @@ class ScoreSettings(Section):
     @model_validator(mode="after")
     def _path_of_file(self) -> "ScoreSettings":
         if (self.method == "file") != (self.path is not None):
-            raise ValueError("method: file and path go together: path names the .npy or Parquet file of the ranking")
+            raise ValueError("method: file and path go together: path names the file of the ranking")
         if self.path is not None and not self.path.endswith(RANKING_SUFFIXES):
             raise ValueError(f"path must end in {' or '.join(RANKING_SUFFIXES)} (got {self.path!r})")
         if self.digest is not None and self.path is None:
@@ -82,15 +82,20 @@ class ScheduleSettings(Section):
     From `initial_ratio` of each class the share grows to all of it in `addition_end_epoch`; at 0 it is all at once.
     `easy_removal` lists [first epoch, share of the easiest left out] stages, or is `paper` or `script`. With
     `removal_end_epoch` its single stage is gradual: the share grows linearly from 0 at the stage's epoch to the
-    whole at that one. `prune_hardest` and `prune_easiest` leave a fixed share out of every epoch, before all else.
+    whole at that one. Before all else comes the keep-list (experts/keeping.py), of which all that is made consists:
+    `prune_hardest` and `prune_easiest` leave a fixed share out, and `keep_list` names a file of the samples that alone
+    are in it; `keep_digest` is the SHA-256 of its bytes, which padray fills in.
     """
 
+    UNITS: ClassVar[frozenset[str]] = frozenset({"keep_list"})
     initial_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     addition_end_epoch: Epoch = 0
     easy_removal: Annotated[tuple[tuple[Epoch, Share], ...], BeforeValidator(_named_removal)] = ()
     removal_end_epoch: Epoch | None = None
     prune_hardest: Share = 0.0
     prune_easiest: Share = 0.0
+    keep_list: Place | None = None
+    keep_digest: str | None = None
 
     @model_validator(mode="after")
     def _stages_in_order(self) -> "ScheduleSettings":
@@ -104,7 +109,21 @@ class ScheduleSettings(Section):
             )
         if self.prune_hardest + self.prune_easiest >= 1:
             raise ValueError("prune_hardest and prune_easiest together must leave something: their sum must be below 1")
+        if self.keep_list is not None and not self.keep_list.endswith(RANKING_SUFFIXES):
+            raise ValueError(f"keep_list must end in {' or '.join(RANKING_SUFFIXES)} (got {self.keep_list!r})")
+        if self.keep_digest is not None and self.keep_list is None:
+            raise ValueError("keep_digest belongs to keep_list; leave it out")
         return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a fixed share is left out by score."""
+        return self.prune_hardest > 0 or self.prune_easiest > 0
+
+    @property
+    def keeps_a_part(self) -> bool:
+        """Whether there is a keep-list."""
+        return self.prunes or self.keep_list is not None
 
     @property
     def has_epochs(self) -> bool:
@@ -114,8 +133,8 @@ class ScheduleSettings(Section):
 
     @property
     def needs_scores(self) -> bool:
-        """Whether any epoch leaves a sample out."""
-        return self.has_epochs or self.prune_hardest > 0 or self.prune_easiest > 0
+        """Whether any epoch leaves a sample out by its score."""
+        return self.has_epochs or self.prunes
 
 
 class ExpertSettings(Section):

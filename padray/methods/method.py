@@ -79,7 +79,7 @@ class Materials(Protocol):
 
     @property
     def kept(self) -> torch.Tensor:
-        """Which training samples FIEX's fixed part keeps, rising rows of `images`; all where it leaves none out."""
+        """Which training samples are on the keep-list, rising rows of `images`; all of them without one."""
 
     @property
     def experts(self) -> Experts:

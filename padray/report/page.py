@@ -45,6 +45,7 @@ class Subject:
         chain: the artefacts that led here, in order.
         search: the search that found the settings, if one did.
         difficulty: the scores that the experts' schedule was made from, if it has one.
+        kept: how many training samples the keep-list has, and which; empty without one.
         fitted_key: the file of the set's preprocessing, where that is not in the set's.
     """
 
@@ -63,6 +64,7 @@ class Subject:
     chain: tuple[Link, ...]
     search: SearchSummary | None = None
     difficulty: Difficulty | None = None
+    kept: str = ""
     fitted_key: str | None = None
 
     @cached_property
@@ -172,7 +174,10 @@ def _view(subject: Subject) -> dict[str, object]:
         "share": f"{100 * subject.samples / subject.splits['train']:.2g} %",
         "training": subject.splits["train"],
         "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
-        "notes": method_of(distill).notes(distill, subject.synthetic.learned, subject.noun),
+        "notes": [
+            *_kept(subject),
+            *method_of(distill).notes(distill, subject.synthetic.learned, subject.noun),
+        ],
         "own_figures": subject.own_figures,
         "changed": changed,
         "settings": settings,
@@ -244,6 +249,14 @@ def _experts(subject: Subject) -> str:
         return ""
     middle = f"between {min(percents):.1f} and {max(percents):.1f} %" if len(percents) > 1 else f"{percents[0]:.1f} %"
     return f"The {len(percents)} experts it was matched with reach {middle} on the validation split."
+
+
+def _kept(subject: Subject) -> list[str]:
+    """What the keep-list left to all that was made."""
+    if not subject.kept:
+        return []
+    who = "the experts, " if subject.config.distill.needs_experts else ""
+    return [f"The set, {who}and the random controls know only {subject.kept} training {subject.noun}s."]
 
 
 def _sizes(subject: Subject) -> list[tuple[str, str, int]]:

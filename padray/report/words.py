@@ -224,9 +224,9 @@ def _shareable(value: Any) -> Any:
 def as_yaml(config: Config, without: Sequence[str] = ()) -> str:
     """The settings that are not at their default, but for sections left out, as a file that `padray run` takes."""
     tree = config.model_dump(mode="json", exclude_defaults=True, exclude={"storage", *without})
-    for section in ("data", "scores"):
-        if "path" in tree.get(section, {}):
-            tree[section]["path"] = _shareable(tree[section]["path"])
+    for section, key in (("data", "path"), ("scores", "path"), ("schedule", "keep_list")):
+        if key in tree.get(section, {}):
+            tree[section][key] = _shareable(tree[section][key])
     return yaml_text(tree)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from padray import fingerprint
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
@@ -26,7 +27,7 @@ from padray.machine.numerics import Numerics, decide
 from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork
-from padray.stages import stored, teacher
+from padray.stages import keeplist, stored, teacher
 from padray.stages.base import Inputs, Make, Unit
 from padray.stages.materials import StoredExperts
 from padray.store.artifacts import Folder, Manifest, StoredObject
@@ -173,9 +174,18 @@ class _CellMaker:
         return TeacherSpec(model, self.config.evaluation)
 
     def _random(self, cell: Cell) -> Samples:
-        """A fresh draw for every seed, the same for a control and for its soft labels."""
+        """A fresh draw from the keep-list for every seed, the same for a control and for its soft labels."""
         seed = seed_for(self.config.seed_of("evaluation"), "evaluation", "random", cell.seed)
-        return self._part(random_samples(self.train_labels, self.config.distill.ipc, self.dataset.classes, seed))
+        labels = self.train_labels[self.kept]
+        return self._part(self.kept[random_samples(labels, self.config.distill.ipc, self.dataset.classes, seed)])
+
+    @cached_property
+    def kept(self) -> torch.Tensor:
+        """The training samples that there are for the set and its random controls."""
+        place = fingerprint.keep_identity(self.config, self.work.inputs.data)
+        if place is None:
+            return torch.arange(len(self.train_labels))
+        return keeplist.rows_of(Folder(self.work.inputs.location, place.folder, place.fingerprint), self.dataset)
 
     def _random_soft(self, cell: Cell) -> Samples:
         samples = self._random(cell)

@@ -12,7 +12,7 @@ from padray.evaluation import table
 from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
-from padray.stages import stored, teacher, tensorboard
+from padray.stages import keeplist, stored, teacher, tensorboard
 from padray.stages.base import Context, Inputs, Record, Unit, make_missing
 from padray.stages.cells import EvaluationWork, Places, cells_in, result_of
 from padray.store.artifacts import StoredObject
@@ -29,14 +29,15 @@ def architectures(config: Config) -> list[NetworkSettings]:
 
 
 def identities(config: Config, data: Identity, distilled: Identity, experts: Identity | None = None) -> Places:
-    """Where the cells of each source are kept; controls are shared by all sets of the same data and size.
+    """Where the cells of each source are kept; controls are shared by all sets of the same data, keep-list and size.
 
     Args:
         experts: who labels `random_soft`; left out, those that the settings lead to.
     """
     controls, ipc = config.evaluation.controls, config.distill.ipc
     of_set = {"set": fingerprint.set_fingerprint(distilled, config.distill.iterations)}
-    per_class = {"data": data.fingerprint, "ipc": ipc}
+    kept = fingerprint.keep_identity(config, data)
+    per_class = {"data": data.fingerprint, "ipc": ipc} | ({"keep": kept.fingerprint} if kept else {})
 
     def place(source: Source, name: str, inputs: dict[str, Any]) -> Identity:
         return fingerprint.evaluation_identity(config, source, name, inputs)
@@ -73,6 +74,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
     """Make all missing cells; the table, network by network, the set before its controls."""
     began = time.monotonic()
     config = context.config
+    keeplist.make(context, data)
     grid = _open(context, data, distilled, _experts_of(context, distilled))
     places = grid.work.places
     results, chosen = grid.run(places)
@@ -89,6 +91,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
 
 def make_controls(context: Context, data: Identity, distilled: Identity) -> None:
     """Make only what sets of the same data share, so that `make` finds it for each of them."""
+    keeplist.make(context, data)
     grid = _open(context, data, distilled, _experts_of(context, distilled))
     shared = [source for source in grid.work.places if source in _SHARED]
     grid.run(shared)
@@ -230,6 +233,9 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
     folder = context.folder(place)
     objects = [item for id, item in sorted(grid.have.items()) if id.startswith(f"{source}/")]
     inputs = {"data": grid.work.inputs.data.fingerprint}
+    kept = fingerprint.keep_identity(context.config, grid.work.inputs.data)
+    if kept is not None and source in ("random", "random_soft"):
+        inputs["keep"] = kept.fingerprint
     if source == "distilled":
         objects.append(folder.put("table", "parquet", stored.encode_table(stored.columns_of(table.Row, rows))))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)

@@ -20,7 +20,7 @@ from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork, spans_of
-from padray.stages import imported, stored
+from padray.stages import imported, keeplist, stored
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
@@ -58,6 +58,7 @@ class ExpertWork:
     config: Config
     inputs: Inputs
     scores: Identity | None
+    keep: Identity | None
     experts: Identity
 
     def prepare(self) -> Make:
@@ -84,12 +85,20 @@ class ExpertWork:
 
     def _curriculum(self, dataset: Dataset) -> Callable[[int], torch.Tensor] | None:
         """FIEX: epoch -> positions within the train split; None where every epoch sees everything."""
+        kept_N = torch.ones(len(dataset.splits["train"]), dtype=torch.bool)
+        if self.keep is not None:
+            folder = Folder(self.inputs.location, self.keep.folder, self.keep.fingerprint)
+            kept_N[:] = False
+            kept_N[keeplist.rows_of(folder, dataset)] = True
         if self.scores is None:
-            return None
+            rows = kept_N.nonzero().flatten()
+            return None if self.keep is None else lambda epoch: rows
         folder = Folder(self.inputs.location, self.scores.folder, self.scores.fingerprint)
-        _, scores = stored.load_scores(folder, self.config.scores)
-        ranked = rank(scores, dataset.labels[dataset.splits["train"]], dataset.classes)
-        return lambda epoch: samples_of_epoch(ranked, epoch, self.config.schedule)
+        scores_N = stored.scores_of_rows(folder, self.config.scores, dataset.splits["train"])
+        ranked = rank(scores_N, dataset.labels[dataset.splits["train"]], dataset.classes)
+        left, over = [ids[kept_N[ids]] for ids in ranked], {"prune_hardest": 0.0, "prune_easiest": 0.0}
+        schedule = self.config.schedule.model_copy(update=over)  # what they leave out is not on the keep-list
+        return lambda epoch: samples_of_epoch(left, epoch, schedule)
 
     def _train(
         self,
@@ -140,8 +149,8 @@ def _with_rows(folder: Folder, items: list[StoredObject]) -> list[StoredObject]:
     ]
 
 
-def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
-    """Train the experts that are missing."""
+def make(context: Context, data: Identity, scores: Identity | None, keep: Identity | None = None) -> Identity:
+    """Train the experts that are missing, on the samples of the keep-list `keep` as the schedule has them."""
     began = time.monotonic()
     identity = fingerprint.experts_identity(context.config, data)
     if context.config.experts.imported is not None:
@@ -154,9 +163,10 @@ def make(context: Context, data: Identity, scores: Identity | None) -> Identity:
     reused = has_units(present, units)
     if not reused:
         have = by_stem(_with_rows(folder, folder.loose("expert-", {unit.id for unit in units})))
-        work = ExpertWork(context.config, Inputs(context.location, data), scores, identity)
+        work = ExpertWork(context.config, Inputs(context.location, data), scores, keep, identity)
         shards_of_units = make_missing(context, work, units, have)
-        inputs = {"data": data.fingerprint} | ({"scores": scores.fingerprint} if scores else {})
+        read = {"data": data, "scores": scores, "keep": keep}
+        inputs = {stage: place.fingerprint for stage, place in read.items() if place is not None}
         context.extend(identity, shards_of_units.objects, inputs, shards_of_units.numerics)
     context.finished(identity, began, reused)
     return identity

@@ -8,14 +8,13 @@ import torch
 
 from padray.config import Config
 from padray.data.datasets import Dataset
-from padray.experts.schedule import rank, samples_of_epoch
 from padray.fingerprint import DistillInputs, Identity
 from padray.machine.numerics import Numerics, decide
 from padray.methods.method import Snapshot
 from padray.networks import factory
 from padray.networks.derivatives import PAYS_ONCE, execution_of, is_compiled
 from padray.networks.layers import Shape
-from padray.stages import stored
+from padray.stages import keeplist, stored
 from padray.stages.base import require_units
 from padray.store.artifacts import Folder
 from padray.store.location import Location
@@ -91,16 +90,12 @@ class StoredMaterials:
 
     @cached_property
     def kept(self) -> torch.Tensor:
-        place, labels = self.source.read.scores, self.labels
-        if place is None:
-            return torch.arange(len(labels))
-        config = self.source.config
-        samples, scores = stored.load_scores(self.source.folder(place), config.scores)
-        by_sample = dict(zip(samples.tolist(), scores.tolist(), strict=True))
-        rows = self.dataset.splits["train"].tolist()
-        scores_N = torch.tensor([by_sample[row] for row in rows], dtype=torch.float64)
-        ranked = rank(scores_N, labels, self.classes)
-        return samples_of_epoch(ranked, 0, config.schedule).sort().values
+        place = self.source.read.keep
+        return (
+            torch.arange(len(self.labels))
+            if place is None
+            else keeplist.rows_of(self.source.folder(place), self.dataset)
+        )
 
     def requests(self, snapshots: Sequence[Snapshot]) -> tuple[Request, ...]:
         """Where these snapshots lie."""

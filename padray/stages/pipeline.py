@@ -7,7 +7,7 @@ from padray.errors import InputError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity, distill_inputs
 from padray.report.search import SearchSummary
-from padray.stages import data, distill, evaluate, experts, report, scores, stored
+from padray.stages import data, distill, evaluate, experts, keeplist, report, scores, stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.stages.results import RunResult, SetDigest
@@ -44,8 +44,11 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     outcome = Outcome(identities, [])
     if "scores" in wanted and (context.config.needs_scores or until == "scores"):
         identities["scores"] = scores.make(context, identities["data"])
+    if "experts" in wanted and (keep := keeplist.make(context, identities["data"])) is not None:
+        identities["keep"] = keep
     if "experts" in wanted and context.config.distill.needs_experts:
-        identities["experts"] = experts.make(context, identities["data"], identities.get("scores"))
+        read = identities["data"], identities.get("scores"), identities.get("keep")
+        identities["experts"] = experts.make(context, *read)
     if "distill" in wanted:
         identities["distill"] = distill.make(context, distill_inputs(context.config, identities["data"]))
         _describe_set(context, outcome)

@@ -13,7 +13,7 @@ from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.flat import spans_of
 from padray.report.search import SearchSummary
-from padray.stages import evaluate, stored
+from padray.stages import evaluate, keeplist, stored
 from padray.stages.base import Context, Progress
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Manifest, StoredObject
@@ -108,8 +108,17 @@ def gather(
         chain=(*_chain(context, identities), *_searched(context, search)),
         search=search,
         difficulty=_difficulty(context, identities),
+        kept=_kept(context, identities.get("keep")),
         fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
     )
+
+
+def _kept(context: Context, keep: Identity | None) -> str:
+    """What there was of the training samples, where that was not all of them."""
+    if keep is None:
+        return ""
+    facts = keeplist.facts_of(context.folder(keep))
+    return f"{facts.kept:,} ({facts.which}) of {facts.of:,}"
 
 
 def _difficulty(context: Context, identities: dict[str, Identity]) -> "Difficulty | None":

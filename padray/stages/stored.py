@@ -117,6 +117,15 @@ def load_scores(folder: Folder, settings: ScoreSettings) -> tuple[torch.Tensor, 
     return torch.tensor(tables[0]["sample"])[train], scores.mean(dim=0)[train]
 
 
+def scores_of_rows(folder: Folder, settings: ScoreSettings, rows_N: torch.Tensor) -> torch.Tensor:
+    """The scores of these samples (N,), by their ids. Raises InputError if one has none."""
+    samples, scores = load_scores(folder, settings)
+    by_sample = dict(zip(samples.tolist(), scores.tolist(), strict=True))
+    if not by_sample.keys() >= set(rows_N.tolist()):
+        raise InputError(f"{folder.path} does not score all samples of its dataset; remove it to have it made again")
+    return torch.tensor([by_sample[row] for row in rows_N.tolist()], dtype=torch.float64)
+
+
 def score_tables(folder: Folder, settings: ScoreSettings) -> list[dict[str, list[Any]]]:
     """The tables of the scoring networks that the settings ask for, or the one of a ranking from a file."""
     manifest, networks = folder.require(), [f"network-{k:04d}" for k in range(settings.networks)]

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 MOST_MANIFEST = 64 << 20  # bytes; the row checksums of some hundred thousand epochs
 _KEY = re.compile(r"^(?P<stem>.+)-(?P<hash>[0-9a-f]{12})\.(?P<suffix>[a-z]+)$")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MADE_FROM = ("data", "scores", "experts", "set")  # the inputs that are artefacts, or sets of one
+_MADE_FROM = ("data", "scores", "keep", "experts", "set")  # the inputs that are artefacts, or sets of one
 
 
 class LostObjectError(InfrastructureError):

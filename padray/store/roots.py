@@ -9,7 +9,7 @@ from padray.errors import InputError
 from padray.store.artifacts import MANIFEST, Manifest, read_manifest
 from padray.store.location import LocalLocation, Location, MissingError
 
-ROOMS = ("datasets", "scores", "experts", "distilled", "evaluations", "searches", "reports", "studies")
+ROOMS = ("datasets", "scores", "keeplists", "experts", "distilled", "evaluations", "searches", "reports", "studies")
 EVENTS = "events"  # what each run did
 RUNNING = "running"  # what each run is at, while it goes on
 TENSORBOARD = "tensorboard"  # what TensorBoard shows of it

@@ -5,12 +5,14 @@ profile's preset and settings; `cells` holds settings of single ones. Where both
 the row's `mtt` and the column's `cifar10-ipc1` are mtt-cifar10-ipc1. A row's `source: random` (`random_soft`, `full`)
 stands for the control of that name beside the cell's set, and its `without` says which columns it has no cell in, and
 why. A case that is null is a method that padray does not have: its cells are shown as "not available", beside what the
-paper prints for them.
+paper prints for them. A case that takes its ranking (`scores.path`) or keep-list (`schedule.keep_list`) from a file has
+no cells where that is not there; `--set` names another file, for these cases alone.
 """
 
 import functools
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -39,7 +41,15 @@ MOST_CELLS = 1000
 NOT_AVAILABLE = "not available"
 _JUDGINGS = 20  # of a distillation that is given a validation split: the papers test each 500 of 10,000 iterations
 _OWN = ("preset", "source", "without")  # what a case holds beside settings
-_BESIDE = ("search.", "cluster.", "compute.", "storage.", "data.path")  # no cell's accuracy depends on these
+_BESIDE = (
+    "search.",
+    "cluster.",
+    "compute.",
+    "storage.",
+    "data.path",
+    "scores.path",
+    "schedule.keep_list",
+)  # no cell's accuracy depends on these
 
 
 class Axis(Section):
@@ -231,6 +241,8 @@ def cells(study: Study, changes: Changes = UNCHANGED) -> Iterator[Cell]:
             yield Cell(row, column, None, network, printed, missing=NOT_AVAILABLE)
         elif column in row_case.get("without", {}):
             yield Cell(row, column, None, network, printed, missing=row_case["without"][column])
+        elif (absent := _absent_file({**row_case, **column_case}, changes)) is not None:
+            yield Cell(row, column, None, network, printed, missing=absent)
         else:
             where = f"cell {shown(f'{row} / {column}')}"
             preset = load(_preset(study, (row_case, column_case), where)).config
@@ -253,13 +265,29 @@ def _preset(study: Study, cases: tuple[Values, Values], where: str) -> str:
     return "-".join(map(str, names))
 
 
+_FILES = ("scores.path", "schedule.keep_list")  # what only the cells have whose case names one
+
+
+def _absent_file(case: Values, changes: Changes) -> str | None:
+    """Why a cell cannot be made whose case takes its ranking, or keep-list, from a file; None if that is there."""
+    named = {key: value for key, value in case.items() if key in _FILES and value is not None}
+    typed = {key: value for key, _, value in (one.partition("=") for one in changes.overrides)}
+    for key, value in named.items():
+        path = str(typed.get(key, value))
+        if not os.path.isfile(path):
+            return f"no file {shown(path)}: name yours with --set {key}=FILE"
+    return None
+
+
 def _config(study: Study, preset: Config, cases: Sequence[Values], where: str, changes: Changes) -> Config:
     case = {key: value for case in cases for key, value in case.items() if key not in _OWN}
     for source in {one.get("source", "random") for one in cases} - {"random"}:
         case[f"evaluation.controls.{source}"] = True
+    typed = {key: value for key, _, value in (one.partition("=") for one in changes.overrides)}
+    case |= {key: typed[key] for key in _FILES if case.get(key) is not None and key in typed}
     config = loading.with_values(preset, study.settings | case, where)
-    if changes.overrides:
-        config = loading.from_settings(config.model_dump(mode="json"), changes.overrides, where)
+    if overrides := tuple(one for one in changes.overrides if one.partition("=")[0] not in _FILES):
+        config = loading.from_settings(config.model_dump(mode="json"), overrides, where)
     return config if changes.validation is None else _held(config, changes.validation, where)
 
 

@@ -232,3 +232,30 @@ def test_a_file_that_no_folder_can_be_called_after_is_refused_before_it_is_made(
         studies.prepare(Asked(str(path)))
     path.rename(tmp_path / "study_täble 1.yaml")
     assert studies.prepare(Asked(str(tmp_path / "study_täble 1.yaml")))[2]
+
+
+RANKED = """
+title: three rankings
+source: a paper, Table 5
+preset: digits-ipc1
+settings: {schedule.prune_hardest: 0.1}
+rows: {title: IPC, cases: {"1": {}}}
+columns:
+  title: ranking
+  cases:
+    none: {schedule.prune_hardest: 0.0}
+    file: {scores.method: file, scores.path: absent.json}
+    el2n: {}
+printed: {"1": {file: 46.3}}
+"""
+
+
+def test_a_case_whose_file_is_not_there_has_no_cell_and_one_that_is_typed_is_that_case_s_alone(study, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text("[0.5]")
+    cells = {cell.column: cell for cell in plan.cells(study(RANKED))}
+    assert cells["file"].missing == "no file absent.json: name yours with --set scores.path=FILE"
+    assert cells["file"].config is None and cells["file"].printed == 46.3 and cells["none"].config
+    cells = {cell.column: cell.config for cell in plan.cells(study(RANKED), Changes((f"scores.path={path}", "seed=3")))}
+    assert cells["file"].scores.path == str(path) and cells["file"].scores.digest
+    assert cells["el2n"].scores.method == "el2n" and {config.seed for config in cells.values()} == {3}

@@ -35,9 +35,11 @@ def _noise(
 def _real(
     settings: TrajectorySettings, network: FlatNetwork, materials: Materials
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chosen real samples and what the experts say of them."""
-    voters = _Voters(network, materials)
+    """Chosen real samples of the keep-list, and what the experts say of them."""
+    voters, kept = _Voters(network, materials), materials.kept
     images_NCHW, labels_N = materials.images, materials.labels
+    if len(kept) < len(labels_N):
+        images_NCHW, labels_N = images_NCHW[kept], labels_N[kept]
     network.module.eval()
     with torch.no_grad():
         correct_EN = torch.zeros((0, len(labels_N)), dtype=torch.bool)
