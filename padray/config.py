@@ -77,6 +77,15 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _images_before_averaging(self) -> "Config":
+        if self.evaluation.double_training and not self.distill.ema_decay:
+            raise ValueError(
+                "evaluation.double_training is of images before and after averaging, and distill.ema_decay is 0: "
+                "nothing is averaged"
+            )
+        return self
+
     @property
     def scores_experts(self) -> bool:
         """Whether the experts are still to be trained by a schedule that leaves samples out."""

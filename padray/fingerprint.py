@@ -32,7 +32,7 @@ FOLDERS = {
     "study": "studies",
 }
 # Settings of the evaluation that do not judge what is made while distilling and searching.
-_NOT_JUDGING = frozenset({"protocol", "teacher", "controls"})
+_NOT_JUDGING = frozenset({"protocol", "teacher", "controls", "double_training"})
 _JUDGING = asdict(PROTOCOLS[DEFAULT])  # a protocol's values that are these are left out, like settings at their default
 
 
@@ -207,6 +207,7 @@ def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str
     """
     evaluation = config.evaluation
     without = {"controls"} if evaluation.taught else {"controls", "teacher", "metric", "protocol"}
+    without |= set() if evaluation.twice(source) else {"double_training"}
     own = {**_trained(evaluation, evaluation.training, frozenset(without)), **_common(config, "evaluation")}
     if source == "full":
         own["epochs"] = config.evaluation.controls.full_epochs

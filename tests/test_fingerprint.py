@@ -142,6 +142,7 @@ def changed(*overrides: str, base: tuple[str, ...] = BASE) -> set[str]:
         ("evaluation.protocol=dc300", EVALUATE),
         ("evaluation.protocol=idc", EVALUATE),
         ("evaluation.teacher.temperature=4", set()),
+        ("distill.student_length=nearest", FROM_DISTILL),
         ("compute.precision=float64", FROM_SCORES),
         ("seed=1", FROM_SCORES),
     ],
@@ -169,6 +170,11 @@ def test_a_protocol_means_its_values_and_not_its_name():
     assert place("evaluation.protocol=dsa1000") == place("evaluation.batch=256")
     assert place("evaluation.protocol=dsa1000", "evaluation.batch=128") == place()
     assert place("evaluation.protocol=deepcore", "evaluation.lr=0.1") != place("evaluation.protocol=deepcore")
+
+
+def test_training_twice_over_is_the_sets_alone():
+    base = (*BASE, "distill.ema_decay=0.9")
+    assert changed("evaluation.double_training=true", base=base) == {"evaluate distilled"}
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,47 @@ def test_mtts_published_example():
     assert config("mtt-cifar100-ipc1").data.preprocessing == "zca"
 
 
+# dataset, IPC: student steps, expert epochs, T+, lr of images, of the student's lr, its start, ZCA, EMA, iterations
+ATT = {
+    "cifar10-ipc1": (80, 4, 2, 100, 1e-7, 0.01, True, 0.9999, 6_000),
+    "cifar10-ipc10": (30, 2, 20, 1e4, 1e-4, 0.01, True, 0.9999, 60_000),
+    "cifar10-ipc50": (50, 2, 40, 100, 1e-5, 0.001, False, 0.999, 999_999),
+    "cifar100-ipc1": (50, 4, 20, 500, 1e-5, 0.01, True, 0.9995, 3_000),
+    "cifar100-ipc10": (20, 2, 40, 1e3, 1e-5, 0.01, False, 0.9995, 200_000),
+    "cifar100-ipc50": (80, 2, 40, 1e3, 1e-5, 0.01, True, 0.999, 100_000),
+    "tiny-ipc1": (30, 2, 10, 1e4, 1e-4, 0.01, False, 0.999, 10_000),
+    "tiny-ipc10": (20, 2, 40, 1e4, 1e-5, 1e-4, False, 0.999, 80_000),
+}
+
+
+@pytest.mark.parametrize("name", ATT)
+def test_att_is_its_authors_table(name):
+    found = config(f"att-{name}")
+    experts, distill, windows = found.experts, found.distill, found.distill.windows
+    assert (
+        distill.student_steps,
+        distill.expert_epochs,
+        windows.max_start,
+        distill.lr_images,
+        distill.lr_student_lr,
+        distill.student_lr,
+        found.data.preprocessing == "zca",
+        distill.ema_decay,
+        distill.iterations,
+    ) == ATT[name]
+    assert windows.min_start == 0 and windows.start == windows.max_start and windows.interval is None
+    assert (experts.count, experts.epochs, experts.batch, experts.lr, experts.rho) == (100, 50, 512, 0.01, 0)
+    assert (distill.student_length, distill.labels.kind, distill.init) == ("nearest", "hard", "real")
+    whole = CLASSES[found.data.dataset] * distill.ipc
+    assert distill.batch == (1200 if name == "cifar100-ipc50" else whole)
+    assert (found.network.width, found.network.depth) == (128, DEPTHS[found.data.dataset])
+    assert not found.evaluation.double_training, "that is asked for by whoever wants the printed number"
+
+
+def test_att_comes_for_the_sizes_that_its_authors_have_and_for_digits():
+    assert set(family("att")) == {f"att-{name}" for name in ATT} | {"att-digits-ipc1"}
+
+
 @pytest.mark.parametrize("name", family("iadd"))
 def test_iadd_is_mtt_with_weights(name):
     found, mtt = config(name), config(name.replace("iadd", "mtt"))

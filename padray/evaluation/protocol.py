@@ -87,11 +87,36 @@ def judge(
         DivergedError: the loss is not finite, or what the trained network says.
     """
     model = fresh(network, dataset, draws, training)
-    if recipe.cutmix and not training.labels.is_floating_point():
-        training = Samples(training.images, one_hot(training.labels, dataset.classes).to(training.images.dtype))
-    for _ in train(model, training, recipe, draws):
+    for _ in train(model, _mixable(training, recipe, dataset), recipe, draws):
         pass
     return score_of(model, splits)
+
+
+def judge_twice(
+    trainings: tuple[Samples, Samples],
+    network: NetworkSettings,
+    recipe: Recipe,
+    draws: Draws,
+    dataset: Dataset,
+    splits: RealSplits,
+) -> Score:
+    """Train one fresh network on both samples, one after the other, each by the whole recipe; see `double_training`.
+
+    Raises:
+        DivergedError: a loss is not finite, or what the trained network says.
+    """
+    model = fresh(network, dataset, draws, trainings[0])
+    for training, unit in zip(trainings, (draws.unit, f"{draws.unit}-again"), strict=True):
+        for _ in train(model, _mixable(training, recipe, dataset), recipe, replace(draws, unit=unit)):
+            pass
+    return score_of(model, splits)
+
+
+def _mixable(training: Samples, recipe: Recipe, dataset: Dataset) -> Samples:
+    """The samples with labels that can be mixed, where batches are."""
+    if not recipe.cutmix or training.labels.is_floating_point():
+        return training
+    return Samples(training.images, one_hot(training.labels, dataset.classes).to(training.images.dtype))
 
 
 def score_of(model: nn.Module, splits: RealSplits) -> Score:

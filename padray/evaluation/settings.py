@@ -67,7 +67,9 @@ class EvaluationSettings(Section):
     left out, the protocol's. What is chosen while distilling and searching is always judged by tm1001, with these in
     its row's place. metric: what the learning rates of controls, the best iterate and the best trial are chosen by;
     both are always reported. lr: what networks are trained with on the set; left out, it is the one that was learned
-    with the set or, where none was, the protocol's.
+    with the set or, where none was, the protocol's. double_training: not how a set should be judged, but how FTD's and
+    ATT's scripts judge an average of images: by the network that was just trained on the images before averaging, so
+    that it is trained for twice as long as anything beside it, which the gain of averaging cannot be told from.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
@@ -81,6 +83,7 @@ class EvaluationSettings(Section):
     momentum: Share | None = None
     weight_decay: NotNegative | None = None
     augment: Augmentation | None = None
+    double_training: bool = False
     controls: ControlSettings = ControlSettings()
     teacher: TeacherSettings = TeacherSettings()
     seed: int | None = None
@@ -105,6 +108,8 @@ class EvaluationSettings(Section):
                 f"controls.{asked[0]} needs another protocol, such as tm1001; with protocol: {TAUGHT} the teacher "
                 f"labels every image, and real ones are the `random` control"
             )
+        if self.taught and self.double_training:
+            raise ValueError(f"double_training needs another protocol than {TAUGHT}, which has no such thing")
         return self
 
     @property
@@ -127,6 +132,18 @@ class EvaluationSettings(Section):
     def judging(self) -> Protocol:
         """How networks are trained that choose among iterates and trials: the same of tm1001, whatever the protocol."""
         return replace(PROTOCOLS[published.DEFAULT], **self.own)
+
+    def twice(self, source: str) -> bool:
+        """Whether networks are trained twice over on this source, see `double_training`."""
+        return self.double_training and source == "distilled"
+
+    def epochs_on(self, source: str) -> int:
+        """For how many epochs a network is trained on a set or a control of its size."""
+        return self.training.epochs * (1 + self.twice(source))
+
+    def protocol_on(self, source: str) -> str:
+        """How networks are trained on a source: as `protocol_text`, or twice so."""
+        return f"{self.protocol_text}, twice over" if self.twice(source) else self.protocol_text
 
     @property
     def protocol_text(self) -> str:

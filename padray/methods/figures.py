@@ -59,13 +59,26 @@ class WeightsInfo(NamedTuple):
         )
 
 
+class CountsInfo(NamedTuple):
+    """How often each whole number was chosen: bars of `counts` (B,) over `values` (B,), rising.
+
+    Attributes:
+        label: what the numbers are.
+    """
+
+    values: Floats
+    counts: Floats
+    label: str
+    caption: str
+
+
 class Figure(NamedTuple):
     """A figure: its file's name, its heading, what it shows to whom cannot see it, and a note on how to read it."""
 
     stem: str
     title: str
     alt: str
-    info: RowsInfo | WeightsInfo
+    info: RowsInfo | WeightsInfo | CountsInfo
     note: str = ""
 
 

@@ -51,7 +51,9 @@ class State:
     @property
     def candidate(self) -> Learned:
         """What is judged and stored of this iterate: with the images' moving average where there is one."""
-        return self.learned if self.average is None else replace(self.learned, images=self.average)
+        if self.average is None:
+            return self.learned
+        return replace(self.learned, images=self.average, raw_images=self.learned.images)
 
     def judged(self, accuracy: float) -> "State":
         """This state with the accuracy of its iterate known; the earlier one wins a tie."""
@@ -74,7 +76,8 @@ def _tensors(prefix: str, learned: Learned) -> dict[str, torch.Tensor]:
 
 
 def _learned(prefix: str, tensors: dict[str, torch.Tensor]) -> Learned:
-    return Learned(tensors[f"{prefix}.images"], tensors[f"{prefix}.labels"], tensors.get(f"{prefix}.lr"))
+    lr, raw = tensors.get(f"{prefix}.lr"), tensors.get(f"{prefix}.raw_images")
+    return Learned(tensors[f"{prefix}.images"], tensors[f"{prefix}.labels"], lr, raw)
 
 
 def encode(state: State, facts: dict[str, Any]) -> Pieces:

@@ -125,6 +125,12 @@ class Chain:
         return count * (numbers + 2 * _LABEL_BYTES) + self.preprocessing_bytes
 
     @property
+    def averaged_bytes(self) -> int:
+        """Of the images once more, where a moving average of them is kept."""
+        count = self.set_samples if self.config.distill.ema_decay > 0 else 0
+        return count * self.known.sample_numbers * self.dtype.itemsize
+
+    @property
     def learned_bytes(self) -> int:
         """Of what is learned: images, labels and lr."""
         item, soft = self.dtype.itemsize, self.config.distill.soft_labels

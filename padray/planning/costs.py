@@ -9,6 +9,7 @@ from functools import lru_cache
 from padray import fingerprint
 from padray.data.datasets import held_count
 from padray.evaluation.controls import CHOOSING
+from padray.evaluation.protocol import Source
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
@@ -131,7 +132,7 @@ def distillation(chain: Chain) -> Line:
         1 - done / iterations,
         parts_of_set(chain),
         steps=costs_of(chain).steps,
-        unit_bytes=chain.learned_bytes + chain.set_preprocessing_bytes + _state_bytes(chain) + _recent_bytes(chain),
+        unit_bytes=_set_bytes(chain) + _state_bytes(chain) + _recent_bytes(chain),
         memory=chain.held(known.train).own + _iteration(chain),
         shared=chain.held(known.train).shared,
         evidence=Evidence(frozenset({place.fingerprint})),
@@ -177,23 +178,30 @@ def teacher(chain: Chain) -> Line:
 
 def cells(chain: Chain, foreseen: list[Foreseen]) -> list[Line]:
     """A line for each network's cells on sets and controls of their size, and one for those on the full data."""
-    groups: dict[tuple[NetworkSettings, bool], list[Foreseen]] = {}
+    evaluation = chain.config.evaluation
+    groups: dict[tuple[NetworkSettings, str], list[Foreseen]] = {}
     for one in foreseen:
-        groups.setdefault((one.network, one.source == "full"), []).append(one)
-    return [_cell_line(chain, network, full, group) for (network, full), group in groups.items()]
+        groups.setdefault((one.network, _how(evaluation, one.source)), []).append(one)
+    return [_cell_line(chain, network, how, group) for (network, how), group in groups.items()]
 
 
-def _cell_line(chain: Chain, network: NetworkSettings, full: bool, group: list[Foreseen]) -> Line:
+def _how(evaluation: EvaluationSettings, source: Source) -> str:
+    """What is particular about the training of a source's cells, as the end of their line's name."""
+    return " on the full data" if source == "full" else " trained twice" if evaluation.twice(source) else ""
+
+
+def _cell_line(chain: Chain, network: NetworkSettings, how: str, group: list[Foreseen]) -> Line:
     evaluation, known = chain.config.evaluation, chain.known
     units, there = sum(one.cells for one in group), sum(one.there for one in group)
-    epochs = evaluation.controls.full_epochs if full else evaluation.training.epochs
+    full = group[0].source == "full"
+    epochs = evaluation.controls.full_epochs if full else evaluation.epochs_on(group[0].source)
     count = known.train if full else chain.set_samples
     places = evaluate.identities(chain.config, chain.data, chain.distilled, chain.experts)
-    alike = frozenset(places[source].fingerprint for source in places if (source == "full") == full)
+    alike = frozenset(places[source].fingerprint for source in places if _how(evaluation, source) == how)
     held = count + choosing(chain) + known.test
     return Line(
         "evaluate",
-        f"{network.label}{' on the full data' if full else ''}",
+        f"{network.label}{how}",
         units,
         there,
         units - there,
@@ -275,10 +283,14 @@ def _iteration(chain: Chain) -> int:
 
 def _state_bytes(chain: Chain) -> int:
     """Of a checkpoint: what is learned, its momentum, the family's own, the average, the best iterate."""
-    settings, item = chain.config.distill, chain.dtype.itemsize
-    judged = settings.validation.seeds and settings.iterations >= settings.validation.every
-    images = chain.set_samples * chain.known.sample_numbers * item if settings.ema_decay > 0 else 0
-    return (2 + bool(judged)) * chain.learned_bytes + costs_of(chain).own_numbers * item + images
+    settings, item, averaged = chain.config.distill, chain.dtype.itemsize, chain.averaged_bytes
+    judged = bool(settings.validation.seeds and settings.iterations >= settings.validation.every)
+    return (2 + judged) * chain.learned_bytes + costs_of(chain).own_numbers * item + (1 + judged) * averaged
+
+
+def _set_bytes(chain: Chain) -> int:
+    """Of the set's file."""
+    return chain.learned_bytes + chain.averaged_bytes + chain.set_preprocessing_bytes
 
 
 def _recent_bytes(chain: Chain) -> int:

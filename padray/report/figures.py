@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from padray.methods.figures import Floats, RowsInfo, WeightsInfo
+from padray.methods.figures import CountsInfo, Floats, RowsInfo, WeightsInfo
 from padray.report import values
 from padray.report.info import SOURCES, AccuracyInfo, ImagesInfo, LossInfo, Point
 from padray.report.style import LIGHT, WIDTH, Theme, percent, place, png, sheet, shorten, shorten_start
@@ -259,4 +259,20 @@ def _weights_map(axes: Axes, info: WeightsInfo, theme: Theme) -> None:
     axes.set(xlabel="iteration", ylabel="log10 |w|")
 
 
-DRAWINGS: dict[type, Callable[..., bytes]] = {RowsInfo: draw_rows, WeightsInfo: draw_weights}
+def draw_counts(info: CountsInfo, theme: Theme = LIGHT) -> bytes:
+    """How often each number was chosen, as bars."""
+    with sheet(2.0, theme) as figure:
+        axes = figure.subplots()
+        axes.bar(info.values, info.counts, width=0.9, color=theme.sources["distilled"])
+        axes.set(xlabel=info.label, ylabel="how often", xlim=(info.values[0] - 0.8, info.values[-1] + 0.8))
+        axes.grid(False, axis="x")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(8, integer=True))
+        return png(figure)
+
+
+DRAWINGS: dict[type, Callable[..., bytes]] = {
+    RowsInfo: draw_rows,
+    WeightsInfo: draw_weights,
+    CountsInfo: draw_counts,
+}

@@ -143,9 +143,9 @@ def protocol(config: Config, has_validation: bool) -> str:
         f"{training.batch} with SGD ({'Nesterov’s ' * training.nesterov}momentum {training.momentum:g}, weight decay "
         f"{training.weight_decay:g}, {_DECAYS[training.decay]}, augmentation {in_words(training.augment)}"
         f"{_mixed(training)}), and the last epoch counts; the test split is read here and nowhere else. "
-        f"{_lr_of_set(config)}; its control, a fresh stratified draw of equally many real samples for each seed, is "
-        f"trained by the same protocol at the lr out of {lrs} that is best{by} on {split}.{also} "
-        f"{_iterate(config, has_validation)}"
+        f"{_TWICE * settings.double_training}{_lr_of_set(config)}; its control, a fresh stratified draw of equally "
+        f"many real samples for each seed, is trained by the same protocol at the lr out of {lrs} that is best{by} on "
+        f"{split}.{also} {_iterate(config, has_validation)}"
     )
 
 
@@ -155,6 +155,13 @@ _DECAYS = {
     "sixths": "lr divided by five after two and again after two and a half thirds",
     "cosine": "lr falling along a cosine",
 }
+
+
+_TWICE = (
+    "On the set each network was trained twice over, on its images before averaging and then, the same network, on "
+    "their average, as FTD’s and ATT’s scripts do it: those are no accuracies of fresh networks, and nothing to "
+    "compare with such. "
+)
 
 
 def _mixed(training: Protocol) -> str:

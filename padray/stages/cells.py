@@ -13,11 +13,11 @@ from padray import fingerprint
 from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
-from padray.errors import DivergedError
+from padray.errors import DivergedError, InputError
 from padray.evaluation import table
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.controls import choosing_samples, hardened, random_samples, samples_of_set, softened
-from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, recipe_for
+from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, judge_twice, recipe_for
 from padray.evaluation.published import Protocol
 from padray.evaluation.teaching import TeacherSpec, judge_taught
 from padray.experts.training import Draws, Recipe, Samples, samples_of
@@ -230,7 +230,7 @@ class _CellMaker:
             test=test.plain,
             test_balanced=test.balanced,
             samples=len(training.images),
-            epochs=epochs,
+            epochs=epochs * (1 + evaluation.twice(cell.source)),
             diverged=diverged,
         )
 
@@ -239,10 +239,23 @@ class _CellMaker:
         learned = self.synthetic.learned.lr
         return self.config.evaluation.lr or (protocol.lr if learned is None else float(learned))
 
+    def _before_averaging(self) -> Samples:
+        """The set with the images that its average was taken of. Raises InputError if it does not have them."""
+        learned = self.synthetic.learned
+        if learned.raw_images is None:
+            raise InputError(
+                f"{self.work.distilled.folder} has no images from before averaging, as evaluation.double_training asks "
+                f"for: distil it again with distill.ema_decay"
+            )
+        return samples_of_set(replace(learned, images=learned.raw_images), self.device)
+
     def _judged(self, cell: Cell, training: Samples, recipe: Recipe, splits: RealSplits) -> Score:
         """What a fresh network comes to by the protocol. Raises DivergedError."""
         unit = f"{cell.source}-{cell.network.label}-{cell.seed}"
         draws = Draws(self.config.seed_of("evaluation"), "evaluation", unit)
+        if self.config.evaluation.twice(cell.source):
+            both = self._before_averaging(), training
+            return judge_twice(both, cell.network, recipe, draws, self.dataset, splits)
         if self.config.evaluation.taught:
             return judge_taught(training, cell.network, self.teacher_spec, draws, self.dataset, splits)
         return judge(training, cell.network, recipe, draws, self.dataset, splits)

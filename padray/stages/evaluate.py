@@ -204,7 +204,7 @@ class _Grid:
         """One line of the table."""
         evaluation, lr = self.context.config.evaluation, chosen.get((source, network))
         cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds)]
-        return table.row(network.label, source, cells, evaluation.metric, evaluation.protocol_text)
+        return table.row(network.label, source, cells, evaluation.metric, evaluation.protocol_on(source))
 
 
 def _open(context: Context, data: Identity, distilled: Identity, experts: Identity | None) -> _Grid:

@@ -184,7 +184,7 @@ def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
 
 def _protocols(configs: Sequence[Config]) -> str:
     """By which protocols the networks are trained; printed numbers have their papers' own."""
-    names = list(dict.fromkeys(config.evaluation.protocol_text for config in configs))
+    names = list(dict.fromkeys(config.evaluation.protocol_on("distilled") for config in configs))
     return f"Protocol{'s' * (len(names) > 1)}: {'; '.join(names)}."
 
 

@@ -1,7 +1,8 @@
 """The synthetic set, and the file that holds it with everything a stranger needs.
 
 `set.safetensors`: `images` (C*IPC, ch, H, W), class after class, in the space in which they were distilled; `labels`
-as raw logits (C*IPC, C) or class indices (C*IPC,); `lr` () if one was learned; the tensors of the preprocessing under
+as raw logits (C*IPC, C) or class indices (C*IPC,); `lr` () if one was learned; where the images are a moving average,
+`raw_images`, those of its last iteration, which are for comparison alone; the tensors of the preprocessing under
 `preprocessing.<name>`; and one JSON text in the header under `padray`. A preprocessing that is large beside most sets
 (ZCA's two matrices) stays with the dataset; the set's file, then of format 2, has its digest in that text, beside the
 dataset's fingerprint. Legend: M = C*IPC samples, K classes.
@@ -9,7 +10,7 @@ dataset's fingerprint. Legend: M = C*IPC samples, K classes.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import safetensors
@@ -29,12 +30,14 @@ _FITTED = "preprocessing."  # before the names of a transform's tensors
 class Learned:
     """What is distilled: images (M, C, H, W), labels as logits (M, K) or class indices (M,), a student's lr () or None.
 
-    A family that matches no training has no lr to learn; its sets are evaluated with `evaluation.lr`.
+    A family that matches no training has no lr to learn; its sets are evaluated with `evaluation.lr`. `raw_images`:
+    where the images are a moving average, those of the last iteration; only `evaluation.double_training` reads them.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     lr: torch.Tensor | None = None
+    raw_images: torch.Tensor | None = None
 
     @property
     def soft(self) -> bool:
@@ -54,7 +57,7 @@ class Learned:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Its parts by their names, without those that it does not have."""
-        parts = {"images": self.images, "labels": self.labels, "lr": self.lr}
+        parts = {"images": self.images, "labels": self.labels, "lr": self.lr, "raw_images": self.raw_images}
         return {name: part for name, part in parts.items() if part is not None}
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Learned":
@@ -81,7 +84,8 @@ class SyntheticSet:
     @property
     def size_bytes(self) -> int:
         """Bytes of everything that is learned: images, soft labels and, where there is one, the lr."""
-        return sum(part.numel() * part.element_size() for part in self.learned.tensors().values())
+        parts = replace(self.learned, raw_images=None).tensors().values()
+        return sum(part.numel() * part.element_size() for part in parts)
 
 
 Find = Callable[[Mapping[str, Any], str], Mapping[str, torch.Tensor]]
@@ -119,7 +123,7 @@ def decode(content: bytes, find: Find = _nowhere) -> SyntheticSet:
     try:
         facts = metadata_of(content)
         tensors = safetensors.torch.load(content)
-        learned = Learned(tensors["images"], tensors["labels"], tensors.get("lr"))
+        learned = Learned(tensors["images"], tensors["labels"], tensors.get("lr"), tensors.get("raw_images"))
         parts = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
         version, about = int(facts.pop("set_format")), dict(facts.pop("preprocessing"))
         digest = str(about.pop("sha256", ""))

@@ -1,4 +1,4 @@
-"""Families without experts on Ray: any number of workers, the same bytes as in one process."""
+"""Families without experts, and students of adaptive length, on Ray: the bytes of one process with any workers."""
 
 import shutil
 
@@ -6,7 +6,9 @@ import pytest
 
 from padray.errors import InputError
 from padray.stages import pipeline
+from padray.stages.stored import load_history
 from tests.cluster.conftest import make_context
+from tests.conftest import TINY
 from tests.stages.test_families import DC, DM
 
 pytestmark = pytest.mark.ray
@@ -39,3 +41,35 @@ def test_a_batch_norm_has_one_contribution_of_dm_and_so_work_for_one_worker(tmp_
     overrides = ("network={name: convnet, width: 4, depth: 2, norm: batch}", "cluster.workers=2")
     with pytest.raises(InputError, match=r"cluster\.workers is 2, but the number of passes over all classes.* is 1:"):
         make_context(settings, tmp_path / "runs", "ray", overrides)
+
+
+ATT = (
+    "distill.student_length=nearest",
+    "distill.student_lr=0.5",
+    "distill.max_loss=1e9",
+    "distill.ema_decay=0.9",
+    "distill.trajectories=4",
+    "experts.count=2",
+)
+
+
+@pytest.fixture(scope="module")
+def att(tmp_path_factory):
+    """The same of the tiny chain with students of adaptive length."""
+    folder = tmp_path_factory.mktemp("att")
+    settings = folder / "tiny.yaml"
+    settings.write_text(TINY)
+    context = make_context(settings, folder / "runs", "inline", ATT)
+    outcome = pipeline.run(context, "distill")
+    history = load_history(context.folder(outcome.identities["distill"]), 12)
+    steps = {count for row in history for count in row["student_steps"]}
+    assert len(steps) > 1 and max(steps) <= 3, "students of several lengths"
+    return settings, folder / "runs", outcome.set_digest
+
+
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=MORE), "2", pytest.param("4", marks=MORE)])
+def test_students_of_adaptive_length_are_shared_by_workers_too(local_ray, att, tmp_path, workers):
+    settings, root, digest = att
+    shutil.copytree(root, tmp_path / "runs", ignore=shutil.ignore_patterns("distilled"))
+    own = (*ATT, f"cluster.workers={workers}", "cluster.cpus_per_worker=0.25")
+    assert pipeline.run(make_context(settings, tmp_path / "runs", "ray", own), "distill").set_digest == digest

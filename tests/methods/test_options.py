@@ -77,6 +77,14 @@ def test_every_setting_changes_the_set(place, plain, override):
     assert differ(distilled(place, f"distill.{override}")[1], plain[1])
 
 
+FAR = ("distill.student_lr=0.5", "distill.lr_student_lr=0", "distill.max_loss=1e9")  # past what it is compared with
+
+
+def test_an_adaptive_length_changes_the_set_where_students_go_too_far(place):
+    fixed, adaptive = (distilled(place, *FAR, f"distill.student_length={length}")[1] for length in ("fixed", "nearest"))
+    assert differ(fixed, adaptive)
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -153,6 +161,7 @@ def test_a_distillation_goes_on_with_all_that_it_had(place, elsewhere):
         "distill.importance.constraint=softmax",
         "distill.keep_lr_positive=log",
         "distill.selection.strategy=loss",
+        "distill.student_length=nearest",
     )
     distilled(place, *everything, "distill.iterations=3")
     longer = distilled(place, *everything, "distill.iterations=6")

@@ -90,6 +90,13 @@ def test_a_protocols_epochs_are_counted_and_the_set_stays(settings, copy):
     assert line_of(shorter, "evaluate")["steps"] == 9
 
 
+def test_what_is_trained_twice_over_is_a_line_of_its_own(settings, tmp_path):
+    told = plan(settings, tmp_path, "distill.ema_decay=0.5", "evaluation.double_training=true", "experts.count=1")
+    lines = {line["unit"]: line for line in told["stages"] if line["stage"] == "evaluate"}
+    assert lines["convnet2w4 trained twice"]["steps"] == 2 * lines["convnet2w4"]["steps"] == 12
+    assert lines["convnet2w4 trained twice"]["units"] == 2
+
+
 def test_a_distillation_that_was_begun_has_only_the_rest_to_do(settings, copy):
     told = plan(settings, copy, "distill.iterations=18")
     distill = line_of(told, "distill")

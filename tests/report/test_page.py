@@ -174,6 +174,12 @@ def test_protocol_is_named_with_what_is_set_otherwise() -> None:
     assert "augmentation flip, then color, then one of crop, scale, rotate, CutMix of 50 % of the batches" in said
 
 
+def test_training_twice_over_is_never_passed_over_in_silence() -> None:
+    tree = {"evaluation": {"double_training": True}, "distill": {"ema_decay": 0.9}}
+    assert "those are no accuracies of fresh networks" in words.protocol(Config.model_validate(tree), True)
+    assert "twice" not in words.protocol(Config(), True)
+
+
 @pytest.mark.parametrize("protocol", ["tm1001", "rded-kd"])
 def test_protocol_says_which_iterate_the_set_is(protocol: str) -> None:
     """A paper's number beside it is that of the iterate which is best on the test split."""

@@ -21,6 +21,7 @@ from padray.evaluation import protocol, published
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
 from padray.evaluation.table import Row
+from padray.experts import training
 from padray.experts.training import Recipe, Samples
 from padray.fingerprint import Identity
 from padray.networks import factory
@@ -186,6 +187,71 @@ def test_any_set_is_evaluated_by_any_protocol_and_its_rows_say_by_which(chain, t
     assert recipes["full"].epochs == 100 and recipes["full"].decay == row.decay
     assert {one.protocol for one in rows} == {f"{name} (batch 7)"}
     assert torch.equal(trained["distilled", 0].labels, learned.labels.softmax(dim=1))
+
+
+# -- twice over, as FTD's and ATT's scripts judge an average
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The tiny chain whose images are averaged."""
+    folder = tmp_path_factory.mktemp("averaged")
+    settings = folder / "tiny.yaml"
+    settings.write_text(TINY.replace("  augment: crop_flip\n", "  augment: crop_flip\n  ema_decay: 0.9\n"))
+    made = Chain(settings, folder / "runs", {})
+    made.found = pipeline.run(made.context(), "distill").identities
+    return made
+
+
+TWICE = "evaluation.double_training=true"
+
+
+def test_an_average_is_judged_on_fresh_networks_unless_it_is_asked_for_twice_over(averaged, trained):
+    """Its set holds what the average was taken of, and no network sees that unasked."""
+    learned = stored.load_set(averaged.context().folder(averaged.found["distill"]), 12).learned
+    rows = averaged.rows()
+    assert torch.equal(trained["distilled", 0].images, learned.images)
+    assert learned.raw_images.shape == learned.images.shape and not torch.equal(learned.raw_images, learned.images)
+    assert {row.protocol for row in rows} == {"tm1001 (epochs 2, augment crop)"}
+
+
+def test_twice_over_the_same_network_goes_on_from_the_images_before_averaging(averaged, monkeypatch):
+    trainings = []
+
+    def note(model: Any, samples: Samples, recipe: Recipe, draws: Any) -> Iterator[float]:
+        trainings.append((id(model), samples.images, recipe.epochs, draws.unit))
+        yield from training.train(model, samples, recipe, draws)
+
+    once = averaged.rows("evaluation.seeds=1")
+    monkeypatch.setattr(protocol, "train", note)
+    twice = averaged.rows("evaluation.seeds=1", TWICE)
+    learned = stored.load_set(averaged.context().folder(averaged.found["distill"]), 12).learned
+    (first, before, epochs, unit), (second, after, again, other) = trainings
+    assert first == second and (epochs, again) == (2, 2) and unit != other, "other draws"
+    assert torch.equal(before, learned.raw_images) and torch.equal(after, learned.images)
+    assert twice[0].values != once[0].values and twice[1] == once[1], "its control stays, and is not made again"
+    assert twice[0].protocol == "tm1001 (epochs 2, augment crop), twice over"
+    cells_made = [json.loads(path.read_text()) for path in averaged.root.glob("evaluations/distilled-*/cell-*")]
+    assert [cell["test"] for cell in cells_made if cell["epochs"] == 4] == twice[0].values
+
+
+def test_twice_over_is_refused_where_nothing_is_averaged(chain):
+    with pytest.raises(InputError, match="double_training is of images before and after averaging, and"):
+        chain.context(TWICE)
+    with pytest.raises(InputError, match="double_training needs another protocol than rded-kd"):
+        chain.context(TWICE, "evaluation.protocol=rded-kd")
+
+
+def test_a_set_that_has_no_images_from_before_averaging_says_so(averaged, monkeypatch):
+    load = stored.load_set
+
+    def older(*arguments: Any) -> Any:
+        made = load(*arguments)
+        return replace(made, learned=replace(made.learned, raw_images=None))
+
+    monkeypatch.setattr(stored, "load_set", older)
+    with pytest.raises(InputError, match="has no images from before averaging, as"):
+        averaged.rows(TWICE, "evaluation.seed=3")
 
 
 # -- the teacher

@@ -80,7 +80,7 @@ def test_the_list_of_tables_is_the_papers():
 def test_table_1_makes_every_printed_number_of_trajectory_matching():
     """And of the controls: what is missing is other families', or settings that nobody published."""
     cells = cells_of("study_table1")
-    others = {"KIP", "FRePo", "RCIG", "DC", "DM", "DSA", "CAFE", "ATT"}
+    others = {"KIP", "FRePo", "RCIG", "DC", "DM", "DSA", "CAFE"}
     assert {c.row for c in cells if c.missing == plan.NOT_AVAILABLE} == others
     assert not [c for c in cells if c.config is None and c.printed is not None and c.row not in others | {"DATM"}]
     assert {c.row for c in cells if c.source != "distilled"} == {"Random", "Full Dataset"}

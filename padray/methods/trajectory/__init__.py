@@ -1,8 +1,9 @@
-"""Trajectory matching (MTT, TESLA, FTD, DATM, PAD, IADD): a student's steps on the set, matched with an expert's.
+"""Trajectory matching (MTT, TESLA, FTD, ATT, DATM, PAD, IADD): a student's steps on the set, matched with an expert's.
 
 Notation, here and in every module of this folder; a suffix gives a tensor's axes:
 
     theta_P         the student's parameters (P,); theta_0 is the start snapshot, theta_N where the student ends
+                    (ATT's theta_i*)
     target_P        the expert's snapshot that theta_N is compared with
     g_i             the gradient of step i's loss for theta_i; theta_{i+1} = theta_i - lr * g_i
     lambda_P        dL/dtheta_i, carried back by the adjoint

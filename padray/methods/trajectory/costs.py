@@ -13,11 +13,12 @@ from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES
 
 # Bytes of an iteration in a checkpoint, about; of what is noted there of each tensor, and of IADD's weights.
 _METRICS, _TENSOR, _DIAGNOSTICS = 140, 42, 250
+_STEPS, _NUMBER = 20, 5  # what is noted of adaptive lengths, and of each trajectory's
 MOST_STEPS = 4  # of a student, where its time is measured
 
 
 def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
-    """See `Costs`."""
+    """See `Costs`; of students of adaptive length the most that they may take."""
     count, weights = sizes.classes * settings.ipc, _weights(settings, sizes)
     looks = sizes.train if settings.init == "correct" else 0
     if settings.init != "noise" and settings.soft_labels:
@@ -34,8 +35,11 @@ def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
             sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps, unrolled=unrolled
         ),
         own_numbers=2 * weights,
-        contribution_numbers=numbers + weights,
-        metrics_bytes=_METRICS + _TENSOR * len(sizes.network.spans) + _DIAGNOSTICS * settings.importance.enabled,
+        contribution_numbers=numbers + weights + settings.adaptive_length,
+        metrics_bytes=_METRICS
+        + _TENSOR * len(sizes.network.spans)
+        + _DIAGNOSTICS * settings.importance.enabled
+        + (_STEPS + _NUMBER * settings.trajectories) * settings.adaptive_length,
         reads=2 * settings.iterations * settings.trajectories,
     )
 
@@ -44,10 +48,11 @@ def rehearsal(settings: TrajectorySettings) -> Rehearsal:
     """An iteration's time is that of its student steps; a few of them stand for all, so that timing is short."""
     steps = min(settings.student_steps, MOST_STEPS)
     still = {"lr_images": 0.0, "lr_student_lr": 0.0, "max_loss": float("inf")}  # nothing is learned from noise
-    quick = settings.model_copy(update={"student_steps": steps, **still})
+    quick = settings.model_copy(update={"student_steps": steps, "student_length": "fixed", **still})
+    adaptive = ", all of them gone through again: of an adaptive length that is the most" * settings.adaptive_length
     if steps == settings.student_steps:
         return Rehearsal(quick, 1.0)
-    note = f"an iteration's {settings.student_steps} student steps are calculated from {steps}"
+    note = f"an iteration's {settings.student_steps} student steps are calculated from {steps}{adaptive}"
     return Rehearsal(quick, settings.student_steps / steps, note)
 
 

@@ -9,6 +9,9 @@ unroll: all graphs are kept and differentiated in one go: N times the memory, th
 tesla: as exact, but lambda_i = lambda_N: theta_i counts as a constant of step i (TESLA, Eq. 6 and Algorithm 1). So
     dL/dlr = -<lambda_N, sum of g_i>. Exact for one step only; see tests/benchmarks/results/tesla_error.json.
 
+Where a student ends before its last step (length.py), N is the number of steps up to there, and nothing after it is
+gone through again.
+
 Legend: N student steps, P parameters.
 """
 
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
+from padray.methods.trajectory.length import Length, whole
 from padray.methods.trajectory.student import Gradient, Step, batch_of, train_student
 from padray.networks.derivatives import Derivatives
 from padray.synthetic.set import Learned
@@ -24,49 +28,61 @@ from padray.synthetic.set import Learned
 
 @dataclass(frozen=True)
 class Run:
-    """A student that has arrived: its last parameters (P,), and the way back from dL/dtheta_N (P,) to a gradient."""
+    """A student that has arrived: its last parameters (P,), the way back from dL/dtheta_N (P,) to a gradient, and N."""
 
     end: torch.Tensor
     back: Callable[[torch.Tensor], Gradient]
+    steps: int
 
 
-def exact(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+def exact(
+    derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step], length: Length = whole
+) -> Run:
     """A student from `start_P`; its way back is the adjoint."""
     trajectory = train_student(derivatives, start_P, learned, steps)
-    return Run(trajectory[-1], lambda grad_P: adjoint(derivatives, trajectory, learned, steps, grad_P))
+    count = length(trajectory)
+    passed, taken = trajectory[: count + 1], steps[:count]
+    return Run(passed[-1], lambda grad_P: adjoint(derivatives, passed, learned, taken, grad_P), count)
 
 
-def tesla(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+def tesla(
+    derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step], length: Length = whole
+) -> Run:
     """A student from `start_P`; its way back is TESLA's approximation."""
     trajectory = train_student(derivatives, start_P, learned, steps)
+    count = length(trajectory)
 
     def back(grad_P: torch.Tensor) -> Gradient:
         gradient, lr = Gradient.zero(learned), float(learned.student_lr)
-        for theta_P, step in zip(trajectory[:-1], steps, strict=True):
+        for theta_P, step in zip(trajectory[:count], steps[:count], strict=True):
             _add(gradient, _one_step(derivatives, theta_P, learned, step, grad_P, of_theta=False), lr, step)
         return gradient
 
-    return Run(trajectory[-1], back)
+    return Run(trajectory[count], back, count)
 
 
-def unroll(derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step]) -> Run:
+def unroll(
+    derivatives: Derivatives, start_P: torch.Tensor, learned: Learned, steps: list[Step], length: Length = whole
+) -> Run:
     """A student from `start_P` whose graphs are all kept; its way back is autograd's, and nothing is compiled."""
     images, lr = learned.images.detach().requires_grad_(), learned.student_lr.detach().requires_grad_()
     labels = learned.labels.detach().requires_grad_(learned.soft)
-    theta_P = start_P.detach().requires_grad_()
+    trajectory = [start_P.detach().requires_grad_()]
     for step in steps:
+        theta_P = trajectory[-1]
         loss = derivatives.loss(theta_P, *batch_of(images[step.indices], labels[step.indices], step))
-        theta_P = theta_P - lr * torch.autograd.grad(loss, theta_P, create_graph=True)[0]
+        trajectory.append(theta_P - lr * torch.autograd.grad(loss, theta_P, create_graph=True)[0])
+    count = length(trajectory)
     wanted = [images, lr, labels] if learned.soft else [images, lr]
 
     def back(grad_P: torch.Tensor) -> Gradient:
-        parts = torch.autograd.grad(theta_P, wanted, grad_P)
+        parts = torch.autograd.grad(trajectory[count], wanted, grad_P)
         return Gradient(parts[0], parts[2] if learned.soft else None, parts[1])
 
-    return Run(theta_P.detach(), back)
+    return Run(trajectory[count].detach(), back, count)
 
 
-GRADIENTS: dict[str, Callable[[Derivatives, torch.Tensor, Learned, list[Step]], Run]] = {
+GRADIENTS: dict[str, Callable[[Derivatives, torch.Tensor, Learned, list[Step], Length], Run]] = {
     "exact": exact,
     "unroll": unroll,
     "tesla": tesla,

@@ -1,6 +1,6 @@
 """Trajectory matching as a method: an iteration is the mean over trajectories, each a student beside an expert.
 
-Sources: MTT Algorithm 1, DATM (soft labels, guard, windows), PAD Eq. 4, IADD Algorithm 1.
+Sources: MTT Algorithm 1, DATM (soft labels, guard, windows), PAD Eq. 4, IADD Algorithm 1, ATT (student's length).
 Symbols: the table in __init__.py.
 """
 
@@ -21,6 +21,7 @@ from padray.methods.trajectory import costs, descent, report, student, windows
 from padray.methods.trajectory.gradients import GRADIENTS
 from padray.methods.trajectory.importance import Importance, weigh
 from padray.methods.trajectory.initial import initial
+from padray.methods.trajectory.length import nearest, whole
 from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import TrajectorySettings
@@ -31,14 +32,15 @@ from padray.networks.flat import FlatNetwork, Span
 from padray.synthetic.set import Learned
 
 _LOWER = "lower distill.lr_images, distill.labels.lr, distill.lr_student_lr or distill.student_lr"
-_DESCRIBES = ("layers",)  # of a contribution, what nothing descends along
+_DESCRIBES = ("layers", "steps")  # of a contribution, what nothing descends along
 
 
 class TrajectoryMatching(Iterative[TrajectorySettings]):
     """A contribution is one trajectory's: its loss (), its gradients, and every tensor's errors (2, L), see Match.
 
-    `grad_images`, `grad_labels` (where they are soft), `grad_lr` and, with IADD, `grad_weights` (G,). The state's own
-    tensors are IADD's: `weights` (G,), what it descends on (importance.py), and `weights_momentum` (G,).
+    `grad_images`, `grad_labels` (where they are soft), `grad_lr`, with IADD `grad_weights` (G,), and with an adaptive
+    student length `steps` (), after how many of them the student was compared. The state's own tensors are IADD's:
+    `weights` (G,), what it descends on (importance.py), and `weights_momentum` (G,).
     """
 
     contribution = "trajectory"
@@ -95,7 +97,8 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         student_steps = student.draw_steps(
             len(learned.images), settings.student_steps, settings.batch, settings.augment, shape, draw
         )
-        ran = GRADIENTS[settings.gradient](self.derivatives, start_P, learned, student_steps)
+        length = nearest(target_P) if settings.adaptive_length else whole
+        ran = GRADIENTS[settings.gradient](self.derivatives, start_P, learned, student_steps, length)
         matched = match(ran.end, start_P, target_P, self._metric(state))
         set_descends, _ = descent.turns(settings, state.iteration)
         gradient = ran.back(matched.grad_theta) if set_descends else Gradient.zero(learned)
@@ -105,6 +108,8 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         if self.importance is not None and matched.grad_weights is not None:
             grad_weights = self.importance.gradient(state.own["weights"], matched.grad_weights)
             contribution["grad_weights"] = grad_weights
+        if settings.adaptive_length:
+            contribution["steps"] = torch.tensor(ran.steps).to(matched.loss)
         return {**contribution, "layers": matched.layers}
 
     def _metric(self, state: State) -> Metric:
@@ -134,6 +139,8 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
             "student_lr": lr,
             **_mean_layers(contributions, finite),
         }
+        if self.settings.adaptive_length:
+            metrics["student_steps"] = [int(one["steps"]) for one in finite]
         if self.importance is not None:
             metrics |= self.importance.diagnostics(state.own["weights"])
         return self._descend(stepped, used) if used else stepped, metrics

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from padray.methods.figures import Figure, History, RowsInfo, WeightsInfo, column, in_bins
+from padray.methods.figures import CountsInfo, Figure, History, RowsInfo, WeightsInfo, column, in_bins
 from padray.methods.trajectory.importance import HISTOGRAM_EDGES
 from padray.methods.trajectory.selection import cut_index
 from padray.methods.trajectory.settings import (
@@ -36,6 +36,9 @@ def figures(settings: TrajectorySettings, history: History, spans: Sequence[Span
     weights = weights_info(history, settings.importance)
     if weights is not None:
         shown.append(Figure("weights", "Importance weights", "IADD's weights", weights))
+    lengths = lengths_info(history, settings)
+    if lengths is not None:
+        shown.append(Figure("lengths", "Student's length", "How often students were compared after each step", lengths))
     return shown
 
 
@@ -48,6 +51,23 @@ def notes(settings: TrajectorySettings, learned: Learned, noun: str) -> list[str
         f"The student’s learning rate is learned with the {noun}s: it started at {settings.student_lr:.4g} and is {lr} "
         f"in the set."
     ]
+
+
+def lengths_info(history: History, settings: TrajectorySettings) -> CountsInfo | None:
+    """After how many steps students were compared (ATT's i*), in all iterations; None where that is fixed."""
+    taken = [count for row in history for count in row.get("student_steps") or ()]
+    if not settings.adaptive_length or not taken:
+        return None
+    values = np.arange(1, settings.student_steps + 1)
+    counts = np.bincount(np.array(taken, dtype=np.int64), minlength=settings.student_steps + 1)[1:]
+    last = 100 * counts[-1] / len(taken)
+    caption = (
+        f"Each student takes {settings.student_steps} steps and is compared where it is nearest to the expert (L1 over "
+        f"all parameters): after {np.median(taken):g} of them in the median, after {np.mean(taken):.1f} on average, "
+        f"and in {last:.0f} % of cases after the last. Many at the last step: more steps might come nearer."
+    )
+    label = "steps after which a student is compared"
+    return CountsInfo(values.astype(np.float64), counts.astype(np.float64), label, caption)
 
 
 def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> str:

@@ -110,13 +110,16 @@ class TrajectorySettings(DistillSettings):
     """Trajectory matching: what is distilled, against which part of the experts, and how fast.
 
     gradient: the exact adjoint (`exact`), the same by keeping all graphs (`unroll`, N times the memory), or the
-    published approximation (`tesla`). keep_lr_positive: the student's lr is left alone (`no`), kept at 1e-6 or more
-    (`clamp`), or descends in its logarithm (`log`), where steps of the same size take an lr_student_lr that is
-    student_lr^-2 times as large. max_loss: trajectories with a larger loss are left out of their iteration.
+    published approximation (`tesla`). student_length: a student is compared after all student_steps (`fixed`), or
+    where, up to then, it is nearest to the expert (`nearest`, ATT). keep_lr_positive: the student's lr is left alone
+    (`no`), kept at 1e-6 or more (`clamp`), or descends in its logarithm (`log`), where steps of the same size take an
+    lr_student_lr that is student_lr^-2 times as large. max_loss: trajectories with a larger loss are left out of their
+    iteration.
     """
 
     family: Literal["trajectory"] = "trajectory"
     student_steps: Annotated[int, Field(ge=1, le=100_000)] = 80
+    student_length: Literal["fixed", "nearest"] = "fixed"
     expert_epochs: Units = 2
     batch: Batch = 100
     trajectories: Units = 1
@@ -138,6 +141,17 @@ class TrajectorySettings(DistillSettings):
         if self.init == "noise" and self.labels.start != "all_experts":
             raise ValueError(f"labels.start: {self.labels.start} is what an expert says of real samples; init is noise")
         return self
+
+    @model_validator(mode="after")
+    def _steps_to_choose_from(self) -> "TrajectorySettings":
+        if self.adaptive_length and self.student_steps == 1:
+            raise ValueError("student_length: nearest chooses among student_steps, and there is 1; raise it")
+        return self
+
+    @property
+    def adaptive_length(self) -> bool:
+        """Whether a student's steps up to where it is nearest to the expert are those that count (ATT)."""
+        return self.student_length == "nearest"
 
     @property
     def needs_experts(self) -> bool:

@@ -11,6 +11,7 @@ from padray.config import NetworkSettings
 from padray.data import augment
 from padray.draws import generator
 from padray.methods.trajectory import gradients, student
+from padray.methods.trajectory.length import nearest, whole
 from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
@@ -110,19 +111,22 @@ def test_compiled_steps_give_the_same(gradient, monkeypatch):
     steps = student.draw_steps(9, 9, 6, "color_crop_cutout_flip_scale_rotate", SHAPE, generator(3, "steps"))
     weights = 0.5 + torch.rand(network.size, generator=generator(5, "w"), dtype=torch.float64)
     metric = Metric(deep(network, 0.6), network.spans, weights)
-    found = []
     compiled = Compiled(network, 6, Execution("on"))
     assert compiled.part == 3
-    for derivatives in (Derivatives(network), compiled):
-        run = gradients.GRADIENTS[gradient](derivatives, start, few, steps)
-        matched = match(run.end, start, target, metric)
-        found.append((run.end, matched.loss, run.back(matched.grad_theta)))
-    (end, loss, truth), (compiled_end, compiled_loss, back) = found
-    assert relative(compiled_end, end) < 1e-12
-    assert relative(compiled_loss, loss) < 1e-12
-    assert relative(back.images, truth.images) < 1e-10
-    assert relative(back.labels, truth.labels) < 1e-10
-    assert relative(back.lr, truth.lr) < 1e-10
+    passed = student.train_student(Derivatives(network), start, few, steps)[5]  # where an adaptive length ends
+    for length, count in ((whole, 9), (nearest(passed), 5)):
+        found = []
+        for derivatives in (Derivatives(network), compiled):
+            run = gradients.GRADIENTS[gradient](derivatives, start, few, steps, length)
+            matched = match(run.end, start, target, metric)
+            found.append((run.end, matched.loss, run.back(matched.grad_theta), run.steps))
+        (end, loss, truth, _), (compiled_end, compiled_loss, back, steps_taken) = found
+        assert steps_taken == count
+        assert relative(compiled_end, end) < 1e-12
+        assert relative(compiled_loss, loss) < 1e-12
+        assert relative(back.images, truth.images) < 1e-10
+        assert relative(back.labels, truth.labels) < 1e-10
+        assert relative(back.lr, truth.lr) < 1e-10
 
 
 def way_back(derivatives: Derivatives, number: int) -> list[torch.Tensor]:
