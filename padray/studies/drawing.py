@@ -12,6 +12,7 @@ from padray.report.style import LIGHT, Theme, png, sheet, shorten
 from padray.studies.ranking import Ranking
 from padray.studies.table import CONTROL, Entry
 
+_MARKERS = ("o", "^", "D", "v")  # for as many times the colours
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 
 
@@ -46,6 +47,7 @@ def draw_ranks(ranking: Ranking, heading: str, theme: Theme = LIGHT) -> bytes:
         axes.errorbar(ranking.ranks, range(count), xerr=half, fmt="o", color=theme.ink, ecolor=theme.quiet, capsize=3)
         axes.set_yticks(range(count), [shorten(row, 40) for row in ranking.rows])
         axes.invert_yaxis()
+        axes.set(xlim=(1 - half, count + half), xticks=range(1, count + 1))
         axes.set_xlabel(f"average rank over {ranking.blocks} blocks, 1 is the best; bars: the critical difference")
         return png(figure)
 
@@ -67,7 +69,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, f
             [p[1] for _, p in shown],
             label=shorten(row, 30),
             color=colour,
-            fmt="s" if row.startswith(CONTROL) else "o",
+            fmt="s" if row.startswith(CONTROL) else _MARKERS[of // len(_SERIES) % len(_MARKERS)],
             markersize=4,
             capsize=2,
             linewidth=1,

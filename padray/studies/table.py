@@ -250,7 +250,8 @@ def markdown(result: StudyResult, pictures: dict[str, str], beside: Sequence[str
     """
     study, cells = result.study, entries(result.results)
     columns = list(dict.fromkeys(entry.column for entry in cells))
-    lines = [f"# {heading(result)}", "", f"Beside {study.source}. {sample(result)}", ""]
+    source = f"Beside {study.source}." if study.printed else f"Source: {study.source}."
+    lines = [f"# {heading(result)}", "", f"{source} {sample(result)}", ""]
     lines += grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(cells, columns))
     lines += beside
     if result.changed:
