@@ -317,6 +317,20 @@ def test_dc_and_dsa_have_the_settings_of_their_papers_and_their_script():
             assert found.network.label == "convnet3w128"
 
 
+def test_coresets_have_the_scoring_network_of_deepcore_in_the_space_and_by_the_proof_of_pad():
+    named = [name for name in family("coreset") if config(name).data.dataset != "digits"]
+    assert set(named) == {f"coreset-{row}" for row in table10()}
+    for name in named:
+        found, pad = config(name), config(name.replace("coreset", "pad"))
+        scoring = found.distill.scoring
+        assert (scoring.network.label, scoring.epochs, scoring.batch) == ("resnet18-batch", 40, 256)
+        assert (scoring.lr, scoring.momentum, scoring.nesterov, scoring.weight_decay) == (0.1, 0.9, True, 5e-4)
+        assert (found.distill.augment, found.distill.glister_lr, found.distill.ridge) == ("none", 0.1, 1.0)
+        assert (found.data, found.network, found.distill.ipc) == (pad.data, pad.network, pad.distill.ipc)
+        assert found.evaluation == pad.evaluation.model_copy(update={"lr": 0.01})
+        assert "ours" in head(name)
+
+
 # -- all of them
 
 

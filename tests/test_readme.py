@@ -47,7 +47,7 @@ def test_every_file_that_is_named_exists(path):
 
 
 def test_every_setting_that_is_named_exists():
-    presets = ("demo", "dm-digits-ipc1", "dc-digits-ipc1")  # of each family one
+    presets = ("demo", "dm-digits-ipc1", "dc-digits-ipc1", "coreset-digits-ipc10")  # of each family one
     known = {key for name in presets for key, _ in loading.effective(loading.load(name).config)}
     named = re.findall(r"`((?:data|schedule|distill|evaluation|cluster|search|experts|storage)\.[a-z_.]+)`", README)
     assert named

@@ -118,6 +118,7 @@ def _described(out: Outgoing, more: dict[str, Any]) -> Files:
         "set_sha256": out.sha256,
         "set_fingerprint": facts["fingerprint"],
         "provenance": facts.get("provenance", "distilled"),
+        **({"selected": facts["selected"]} if "selected" in facts else {}),
         **more,
     }
     return {"metadata.json": json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"}

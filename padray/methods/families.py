@@ -7,6 +7,7 @@ PyTorch; a method does, and is imported when it is asked for.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from padray.methods.coreset.settings import CoresetSettings
 from padray.methods.distribution.settings import DistributionSettings
 from padray.methods.gradient.settings import GradientSettings
 from padray.methods.settings import DistillSettings
@@ -41,10 +42,17 @@ def _gradient() -> "type[Method[Any]]":
     return GradientMatching
 
 
+def _coreset() -> "type[Method[Any]]":
+    from padray.methods.coreset.choosing import CoresetSelection
+
+    return CoresetSelection
+
+
 FAMILIES: dict[str, Family] = {
     "trajectory": Family(TrajectorySettings, _trajectory),
     "distribution": Family(DistributionSettings, _distribution),
     "gradient": Family(GradientSettings, _gradient),
+    "coreset": Family(CoresetSettings, _coreset),
 }
 DEFAULT = "trajectory"
 

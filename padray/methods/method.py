@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+from padray.experts.training import Samples
 from padray.methods.figures import Figure, History
 from padray.methods.settings import DistillSettings
 from padray.methods.state import State
@@ -82,6 +83,10 @@ class Materials(Protocol):
         """Which training samples are on the keep-list, rising rows of `images`; all of them without one."""
 
     @property
+    def held(self) -> Samples:
+        """The validation split, preprocessed; empty without one."""
+
+    @property
     def experts(self) -> Experts:
         """The experts; where the settings need them."""
 
@@ -118,6 +123,7 @@ class Costs:
         contribution_numbers: numbers of one contribution.
         metrics_bytes: of one iteration's metrics in a checkpoint, about.
         reads: snapshots of experts that all iterations read.
+        scoring: a network that is trained to look at the samples, and `scored` how many it is trained on in all epochs.
     """
 
     looks: int
@@ -128,6 +134,8 @@ class Costs:
     contribution_numbers: int
     metrics_bytes: int = 140
     reads: int = 0
+    scoring: NetworkSettings | None = None
+    scored: int = 0
 
 
 class Rehearsal(NamedTuple):
@@ -143,6 +151,13 @@ class Rehearsal(NamedTuple):
     times: float
     note: str = ""
     step_times: float = 1.0
+
+
+class Selected(NamedTuple):
+    """The training samples that a set consists of: rows of `images` (M,) in its order, and their weights, if any."""
+
+    rows: torch.Tensor
+    weights: torch.Tensor | None = None
 
 
 class Method(ABC, Generic[S]):
@@ -222,3 +237,7 @@ class Selective(Method[S]):
     @abstractmethod
     def assemble(self, units: Sequence[Contribution]) -> Learned:
         """The set, from all units in the order of their numbers."""
+
+    def selected(self, units: Sequence[Contribution]) -> Selected | None:
+        """Which training samples those are, where the set consists of some."""
+        return None

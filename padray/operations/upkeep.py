@@ -20,7 +20,7 @@ from padray.store.roots import check_root, folders, read_manifests, the_one
 _TAKEN_UP = {
     "scores": ("network-",),
     "experts": ("expert-",),
-    "distill": ("set-", "history-", "checkpoint-"),
+    "distill": ("set-", "history-", "checkpoint-", "unit-"),
     "evaluation": ("cell-",),
     "search": ("trial-",),
     "study": ("cell-",),

@@ -228,6 +228,10 @@ class _Drawn:
         return torch.arange(self.count_of_samples)
 
     @property
+    def held(self) -> Samples:
+        return Samples(self.images[:0], self.labels[:0])
+
+    @property
     def count_of_samples(self) -> int:
         """Enough for what is asked of a class, and no more than the dataset has."""
         return self.calibrator.config.distill.samples_asked * self.classes

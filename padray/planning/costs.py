@@ -143,11 +143,13 @@ def parts_of_set(chain: Chain) -> tuple[Part, ...]:
     """The start, the iterations, and the judging of some of them."""
     config, known, settings = chain.config, chain.known, chain.config.distill
     network, judging, count = config.network, settings.validation, chain.set_samples
-    judged = judging.seeds * (settings.iterations // judging.every)
+    judged, asked = judging.seeds * (settings.iterations // judging.every), costs_of(chain)
+    scoring = asked.scoring and Part(Task("scores", asked.scoring, known.train), asked.scored)
     return (
+        *((scoring,) if scoring else ()),
         Part(Task("iteration", network), settings.iterations),
         Part(Task("judged", network, count), judged * judging.epochs * count),
-        Part(Task("look", network), costs_of(chain).looks + judged * known.validation),
+        Part(Task("look", network), asked.looks + judged * known.validation),
     )
 
 

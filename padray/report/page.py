@@ -79,6 +79,17 @@ class Subject:
         return method_of(distill).figures(distill, self.history, self.spans, names)
 
     @property
+    def ids(self) -> list[int]:
+        """Of the training samples that the set consists of; empty where it was distilled."""
+        ids: list[int] = self.synthetic.facts.get("selected", [])
+        return ids
+
+    @property
+    def kind(self) -> str:
+        """How the set's samples came about."""
+        return words.kind(self.ids, "distilled")
+
+    @property
     def noun(self) -> str:
         """What one of them is called."""
         return "image" if self.synthetic.preprocessing.content == "image" else "sample"
@@ -105,7 +116,7 @@ def pictures(subject: Subject) -> dict[str, Picture]:
 
     drawn = [
         both("accuracy", "Test accuracy per network and source", "", partial(figures.draw_accuracy, accuracy)),
-        both("images", f"The distilled {subject.noun}s", images.caption, partial(figures.draw_images, images)),
+        both("images", f"The {subject.kind} {subject.noun}s", images.caption, partial(figures.draw_images, images)),
     ]
     if history:  # a set that was put together from units has none
         left_out = method_of(distill).left_out(distill)
@@ -159,10 +170,13 @@ def _view(subject: Subject) -> dict[str, object]:
             facts["dataset"],
             config.network.label,
             f"{distill.ipc} {subject.noun}{'s' * (distill.ipc > 1)} per class",
-            f"{facts['iterations']:,} iterations",
+            *([] if distill.from_units else [f"{facts['iterations']:,} iterations"]),
             *([f"best of {len(subject.search.trials)} trials"] if subject.search else []),
         ),
-        "headline": words.headline(subject.rows, subject.samples, subject.splits["train"], subject.noun),
+        "headline": words.headline(
+            subject.rows, subject.samples, subject.splits["train"], subject.noun, words.kind(subject.ids)
+        ),
+        "kind": subject.kind,
         "verdict": words.verdict(subject.rows, subject.noun),
         "noun": subject.noun,
         "table": _table(subject.rows),
@@ -177,6 +191,7 @@ def _view(subject: Subject) -> dict[str, object]:
         "notes": [
             *_kept(subject),
             *method_of(distill).notes(distill, subject.synthetic.learned, subject.noun),
+            *([words.selected(subject.ids, subject.noun)] if subject.ids else []),
         ],
         "own_figures": subject.own_figures,
         "changed": changed,

@@ -66,14 +66,14 @@ def accuracy(row: Row, balanced: bool = False) -> str:
     return f"{row.spread(balanced).text} %{''.join(f' ({note})' for note in diverged(row, balanced))}"
 
 
-def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "image") -> str:
+def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "image", kind: str = "synthetic") -> str:
     """What the set achieves on the network that it was made with, beside its controls."""
     name = rows[0].architecture
     article = "an" if name[0] in "aeiou" or name.startswith("mlp") else "a"
     own, control, full = (find(rows, name, source) for source in ("distilled", "random", "full"))
     assert own is not None, "the network that the set was made with is always evaluated"
     images = f"{noun}{'s' * (samples > 1)}"
-    text = f"Trained on {samples:,} synthetic {images}, {article} {name} reaches {accuracy(own)} on the test split"
+    text = f"Trained on {samples:,} {kind} {images}, {article} {name} reaches {accuracy(own)} on the test split"
     text += f"; on {samples:,} random real {images} {accuracy(control)}" if control else ""
     return text + (f"; on all {training:,} training {noun}s {accuracy(full)}." if full else ".")
 
@@ -179,6 +179,8 @@ def _lr_of_set(config: Config) -> str:
 
 def _iterate(config: Config, has_validation: bool) -> str:
     """Which iterate of its distillation the set is; papers choose theirs on the test split."""
+    if config.distill.from_units:
+        return "Nothing was iterated to make the set."
     if has_validation and config.distill.validation.seeds:
         return "The set is the iterate that did best on the validation split."
     return (
@@ -264,6 +266,25 @@ _REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t
     "zca": "return ((x.flatten(1) - t['preprocessing.mean']) @ t['preprocessing.whiten']).view_as(x)",
     "none": "return x",
 }
+
+
+def kind(ids: Sequence[int], otherwise: str = "synthetic") -> str:
+    """What a set's samples are: `ids` of the training samples that it consists of, if it does."""
+    return "chosen real" if ids else otherwise
+
+
+_MOST_IDS = 100
+
+
+def selected(ids: Sequence[int], noun: str) -> str:
+    """Which training samples a set consists of, by their ids."""
+    shown = ", ".join(map(str, ids[:_MOST_IDS]))
+    more = f" and {len(ids) - _MOST_IDS:,} more" if len(ids) > _MOST_IDS else ""
+    return (
+        f"It consists of these training {noun}s, class after class, by their places among the training files: "
+        f"{shown}{more}. The file selected-….parquet beside the set lists them; another run can name it as "
+        f"schedule.keep_list."
+    )
 
 
 def _plain_lr(config: Config) -> str:

@@ -152,6 +152,7 @@ class _SetFacts:
     iterations: _Count
     iteration: _Count
     validation_accuracy: float | None
+    selected: tuple[_Count, ...] = ()
 
 
 _SET = TypeAdapter(_SetFacts)
@@ -159,11 +160,12 @@ _SET = TypeAdapter(_SetFacts)
 
 def check_set(synthetic: SyntheticSet) -> None:
     """Raises ValueError if a set's header is not what is written there, or its tensors do not fit it."""
-    _validated(_SET, synthetic.facts, "header")
+    chosen = _validated(_SET, synthetic.facts, "header").selected
     learned, shape = synthetic.learned, tuple(synthetic.facts["shape"])
     images, labels, count = learned.images, learned.labels, len(learned.images)
     _check(images.ndim == 4 and tuple(images.shape[1:]) == shape and _are_numbers(images), "images")
     _check(count > 0 and count % synthetic.classes == 0, "images")
+    _check(len(chosen) in (0, count), "selected")
     soft = labels.shape == (count, synthetic.classes) and _are_numbers(labels)
     _check(soft or (labels.shape == (count,) and _are_indices(labels, synthetic.classes)), "labels")
     _check(learned.lr is None or (learned.lr.shape == () and _are_numbers(learned.lr)), "lr")

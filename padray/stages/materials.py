@@ -8,6 +8,7 @@ import torch
 
 from padray.config import Config
 from padray.data.datasets import Dataset
+from padray.experts.training import Samples, samples_of
 from padray.fingerprint import DistillInputs, Identity
 from padray.machine.numerics import Numerics, decide
 from padray.methods.method import Snapshot
@@ -87,6 +88,10 @@ class StoredMaterials:
     @property
     def images(self) -> torch.Tensor:
         return self.dataset.split("train", self.dtype, self.device)[0]
+
+    @cached_property
+    def held(self) -> Samples:
+        return samples_of(self.dataset, "validation", self.device, self.dtype)
 
     @cached_property
     def kept(self) -> torch.Tensor:

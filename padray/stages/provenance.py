@@ -1,5 +1,6 @@
 """A set as it is stored: with everything that a stranger needs to know of how it came about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,14 @@ class About:
 
     Attributes:
         accuracy: on the validation split, where it was judged.
+        selected: the ids of the training samples that it consists of, where it does.
     """
 
     iterations: int
     chosen: int
     accuracy: float | None = None
     warning: str | None = None
+    selected: Sequence[float] | None = None
 
 
 def put_set(source: Source, place: Identity, dataset: Dataset, learned: Learned, about: About) -> StoredObject:
@@ -51,4 +54,5 @@ def _facts(source: Source, place: Identity, dataset: Dataset, about: About) -> d
         "seed": config.seed_of("distill"),
         **source.read.experts_used(config),
         **({"warning": about.warning} if about.warning else {}),
+        **({"selected": list(about.selected)} if about.selected is not None else {}),
     }

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import safetensors.torch
 
 from padray.config import Config
+from padray.data.datasets import Dataset
 from padray.fingerprint import Identity
 from padray.machine.numerics import decide
 from padray.methods.families import selective
+from padray.methods.method import Selected
+from padray.stages import stored
 from padray.stages.base import Context, Make, Unit, by_stem, make_missing
 from padray.stages.materials import Source, StoredMaterials
 from padray.stages.provenance import About, put_set
@@ -48,9 +51,27 @@ def make(context: Context, work: SelectWork, count: int) -> StoredObject:
     parts = [safetensors.torch.load(folder.get(item)) for item in units_made.objects]
     numerics, dataset = decide(work.config.compute), work.source.dataset()
     materials = StoredMaterials(work.source, dataset, numerics.use(), numerics)
-    learned = selective(work.config.distill, materials).assemble(parts)
-    iterations = work.config.distill.iterations
-    item = put_set(work.source, work.identity, dataset, learned, About(iterations, iterations))
+    method = selective(work.config.distill, materials)
+    iterations, selected = work.config.distill.iterations, method.selected(parts)
+    columns = {} if selected is None else _columns(dataset, selected)
+    item = put_set(
+        work.source,
+        work.identity,
+        dataset,
+        method.assemble(parts),
+        About(iterations, iterations, selected=columns.get("sample")),
+    )
+    listed = [folder.put("selected", "parquet", stored.encode_table(columns))] if columns else []
     inputs = work.source.read.for_manifest(work.config)
-    context.extend(work.identity, [*units_made.objects, item], inputs, units_made.numerics)
+    context.extend(work.identity, [*units_made.objects, *listed, item], inputs, units_made.numerics)
     return item
+
+
+def _columns(dataset: Dataset, selected: Selected) -> dict[str, list[int] | list[float]]:
+    """The samples of which the set consists, in its order: a keep-list for other runs."""
+    samples = dataset.splits["train"][selected.rows]
+    columns: dict[str, list[int] | list[float]] = {
+        "sample": samples.tolist(),
+        "label": dataset.labels[samples].tolist(),
+    }
+    return columns if selected.weights is None else columns | {"weight": selected.weights.tolist()}

@@ -67,9 +67,13 @@ def test_sgd_has_the_bytes_of_torch_s(settings, momentum, decay):
 
 
 @EACH
-def test_nesterovs_momentum_too(settings):
-    ours = after_each_step(settings, lambda network: SGD(network.parameters(), 0.05, 0.9, 5e-4, nesterov=True))
-    assert ours == after_each_step(settings, torch_sgd(0.9, 5e-4, nesterov=True))
+@pytest.mark.parametrize("decay", [0.0, 5e-4])
+def test_nesterov_s_momentum_looks_ahead_as_torch_s_does(settings, decay):
+    def theirs(network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=decay, nesterov=True)
+
+    ours = after_each_step(settings, lambda network: SGD(network.parameters(), 0.05, 0.9, decay, nesterov=True))
+    assert ours == after_each_step(settings, theirs) != after_each_step(settings, torch_sgd(0.9, decay))
 
 
 @EACH

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from padray.config import NetworkSettings
+from padray.experts.training import Samples
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks.derivatives import REFERENCE, Execution
@@ -25,6 +26,8 @@ class Given:
     images: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     labels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     rows: torch.Tensor | None = None
+
+    held: Samples = field(default_factory=lambda: Samples(torch.zeros(0), torch.zeros(0, dtype=torch.int64)))
 
     @property
     def kept(self) -> torch.Tensor:

@@ -279,7 +279,7 @@ def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, mon
     assert line.memory > 10**9 and not any(line.stage == "experts" for line in lines)
     with pytest.raises(InputError, match="pulls is not a setting; did you mean pull"):
         loading.load(str(toy), ("distill.pulls=1",))
-    with pytest.raises(InputError, match="family must be one of trajectory, distribution, gradient, toy"):
+    with pytest.raises(InputError, match="family must be one of trajectory, distribution, gradient, coreset, toy"):
         loading.load(str(toy), ("distill.family=toys",))
 
 

@@ -116,6 +116,7 @@ SMALL = {
     "small-cifar10",
     "small-dm-digits",
     "small-dc-digits",
+    "small-coreset-digits",
 }
 
 

@@ -1,0 +1,69 @@
+"""The settings of coresets."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
+from padray.networks.settings import Architecture, NetworkSettings
+from padray.settings.sections import Augmentation, Batch, Count, Positive, Section, Share, Units
+
+Nothing = Annotated[float, Field(ge=0, le=0)]  # a setting of what is distilled, which is not chosen here
+LOOKS = ("herding", "k_center", "forgetting", "glister", "craig", "gradmatch")  # at a trained network
+
+
+class ScoringSettings(Section):
+    """The network that embeds samples and has gradients, and how it is trained on them; DeepCore's, but for its data.
+
+    Its augmentation is `distill.augment`.
+    """
+
+    network: Architecture = NetworkSettings(name="resnet18", norm="batch")
+    epochs: Units = 40
+    batch: Batch = 256
+    lr: Positive = 0.1
+    momentum: Share = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+
+
+class CoresetSettings(DistillSettings):
+    """Coresets: `ipc` real samples of each class, chosen by `method` (methods/coreset/selection.py), with their labels.
+
+    scoring: what all methods but `random` look at. glister_lr: the step that Glister takes for its picks. ridge: of
+    GradMatch's weights. Nothing is distilled, so images do not move and no iterate is judged.
+    """
+
+    family: Literal["coreset"]
+    method: Literal["random", "herding", "k_center", "forgetting", "glister", "craig", "gradmatch"] = "random"
+    iterations: Literal[1] = 1
+    lr_images: Nothing = 0.0
+    momentum_images: Nothing = 0.0
+    ema_decay: Nothing = 0.0
+    augment: Augmentation = "none"
+    validation: ValidationSettings = ValidationSettings(seeds=0)
+    scoring: ScoringSettings = ScoringSettings()
+    glister_lr: Positive = 0.1
+    ridge: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _judged_by_nobody(self) -> "CoresetSettings":
+        if self.validation.seeds:
+            raise ValueError("a coreset has no iterates to judge: set validation.seeds to 0")
+        return self
+
+    @property
+    def from_units(self) -> bool:
+        return True
+
+    @property
+    def looks(self) -> bool:
+        """Whether a network is trained, to be looked at."""
+        return self.method in LOOKS
+
+    @property
+    def samples_asked(self) -> Count:
+        return max(self.ipc, 500)  # what a plan times a choice on
+
+    def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
+        return Contributions(classes, "the number of classes")
