@@ -210,6 +210,13 @@ def test_what_the_changelog_calls_found_is_marked_as_seen_once():
     assert "### Found Without a file of results beside them, the figures here were seen once." in CHANGELOG
 
 
+def test_the_time_to_the_same_accuracy():
+    found = result("time_to_accuracy")["times"]["what both reach"]
+    seconds, times, with_compiling = found["cpu_s"], found["times_as_fast"], found["times_as_fast_with_compiling"]
+    assert f"in {seconds['padray']:.0f} CPU seconds where the usual loop takes {seconds['baseline']:.0f}, " in README
+    assert f"{times:.1f} times as fast; the process that compiles first is {with_compiling:.1f} times as fast" in README
+
+
 def test_how_fast_it_is_beside_the_usual_way():
     rows = result("bench")["rows"]
 
