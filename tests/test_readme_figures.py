@@ -210,6 +210,14 @@ def test_what_the_changelog_calls_found_is_marked_as_seen_once():
     assert "### Found Without a file of results beside them, the figures here were seen once." in CHANGELOG
 
 
+def test_the_families_beside_each_other():
+    cells = {(cell["row"], cell["column"]): cell for cell in result("common_protocol")["cells"]}
+    for row in {row for row, _ in cells}:
+        pair = [cells[row, ipc] for ipc in ("1", "10")]
+        assert table_row(row, *(f"{100 * one['mean']:.1f} ± {100 * one['std']:.1f}" for one in pair)) in README
+    assert cells["ATT", "10"]["values"] == cells["MTT", "10"]["values"], "its students are nearest at their last step"
+
+
 def test_the_time_to_the_same_accuracy():
     found = result("time_to_accuracy")["times"]["what both reach"]
     seconds, times, with_compiling = found["cpu_s"], found["times_as_fast"], found["times_as_fast_with_compiling"]
