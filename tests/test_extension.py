@@ -21,7 +21,8 @@ from padray.networks.layers import Network, Stack
 from padray.planning import plan
 from padray.report.difficulty import Difficulty
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from tests.conftest import TINY
 

@@ -12,7 +12,8 @@ import pytest
 from padray.errors import InfrastructureError, Interrupted
 from padray.operations import heartbeat
 from padray.operations.heartbeat import Command, beating, signs
-from padray.stages.base import InlineRunner, Progress
+from padray.stages.base import Progress
+from padray.stages.inline import InlineRunner
 from padray.stages.progress import Running, Workers
 from padray.store.location import LocalLocation
 from tests.cluster.conftest import command, wait_for

@@ -14,7 +14,8 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.stages import evaluate, pipeline, sweep
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.stages.sweep import StoredSet
 from padray.store.location import Location
 from padray.store.opening import open_location

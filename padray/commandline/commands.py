@@ -71,7 +71,7 @@ def _working(location: Location, config: Config) -> Location:
 
 def runner_of(name: str, config: Config, location: Location, run: str) -> "Runner":
     if name == "inline":
-        from padray.stages.base import InlineRunner
+        from padray.stages.inline import InlineRunner
 
         return InlineRunner()
     if name == "ray":
@@ -248,7 +248,8 @@ def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...])
 def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> "Plan":
     """What a run would take. Raises InputError as the run would before its first unit."""
     from padray.planning import plan as planning
-    from padray.stages.base import Context, InlineRunner
+    from padray.stages.base import Context
+    from padray.stages.inline import InlineRunner
 
     loaded = loading.load(name, request.overrides, request.space)
     location = _location(request.storage, loaded.config)  # without the cache, which is written to

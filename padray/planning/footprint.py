@@ -5,8 +5,9 @@ from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.outline import know
 from padray.stages import evaluate
-from padray.stages.base import Context, InlineRunner, Inputs
+from padray.stages.base import Context, Inputs
 from padray.stages.facts import dataset_facts
+from padray.stages.inline import InlineRunner
 
 # Allowed for, not counted: what CUDA and its libraries hold of a GPU for each process, and what convolutions borrow
 # beside the tensors.

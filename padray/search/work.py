@@ -12,8 +12,9 @@ from padray.fingerprint import Identity
 from padray.search import objective, sampling, stopping, trials
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data, pipeline
-from padray.stages.base import Context, InlineRunner, Inputs, Runner
+from padray.stages.base import Context, Inputs, Runner
 from padray.stages.facts import dataset_facts
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 
 

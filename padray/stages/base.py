@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from padray.stages import stored
 from padray.stages.events import Recorder
 from padray.stages.progress import Notify as Notify  # where they are looked for
 from padray.stages.progress import Progress as Progress
-from padray.stages.progress import Running, Workers
+from padray.stages.progress import Workers
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.location import Location
 
@@ -113,48 +112,6 @@ def make_unit(work: Work, make: Make, unit: Unit) -> Done:
         item = make(unit)
     seconds, numerics = time.monotonic() - began, decide(work.config.compute).record()
     return Done(unit, item, seconds, socket.gethostname(), numerics)
-
-
-class InlineRunner:
-    """Everything in this process, one unit after the other."""
-
-    name = "inline"
-    startup_s = 0.0
-    at: tuple[str, float] | None = None  # what is made just now, and since when
-
-    def remarks(self) -> list[str]:
-        return []
-
-    def workers(self) -> Workers:
-        at, here = self.at, socket.gethostname()
-        return Workers() if at is None else Workers((Running(at[0], here, time.monotonic() - at[1]),))
-
-    @contextmanager
-    def _making(self, what: str) -> Iterator[None]:
-        self.at = what, time.monotonic()
-        try:
-            yield
-        finally:
-            self.at = None
-
-    def open(self) -> None:
-        pass
-
-    def map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
-        if units:
-            with within_memory(f"{units[0].stage}'s data"):
-                make = work.prepare()
-            for unit in units:
-                with self._making(unit.id):
-                    done = make_unit(work, make, unit)
-                yield done
-
-    def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
-        with self._making("the set"):
-            yield from work.run()
-
-    def search(self, work: Searching, context: "Context") -> Iterator[Any]:
-        return work.run_inline(context)
 
 
 def _ignore(progress: Progress) -> None:

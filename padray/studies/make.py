@@ -18,7 +18,8 @@ from padray.errors import DivergedError, InfrastructureError, WorkError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity, set_name
 from padray.stages import pipeline, sweep
-from padray.stages.base import Context, InlineRunner, Make, Unit, by_stem, make_missing
+from padray.stages.base import Context, Make, Unit, by_stem, make_missing
+from padray.stages.inline import InlineRunner
 from padray.stages.sweep import StoredSet
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import Location

@@ -20,7 +20,8 @@ from typing import Any
 from padray.configuration import loading
 from padray.methods.loop import Metrics
 from padray.stages import pipeline
-from padray.stages.base import Context, Distilling, InlineRunner
+from padray.stages.base import Context, Distilling
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from tests.benchmarks.serving import SERVER, machine, serving
 

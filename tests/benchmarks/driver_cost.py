@@ -24,7 +24,8 @@ import torch
 
 from padray.configuration import loading
 from padray.stages import cells, experts, pipeline
-from padray.stages.base import Context, Done, InlineRunner, Lost, Unit, Work
+from padray.stages.base import Context, Done, Lost, Unit, Work
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
 from padray.store.shards import encode

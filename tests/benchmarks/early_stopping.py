@@ -25,7 +25,8 @@ from padray.search import study, trials
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
 from padray.stages import data, pipeline
-from padray.stages.base import Context, InlineRunner, Inputs
+from padray.stages.base import Context, Inputs
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine

@@ -16,7 +16,8 @@ from typing import Any
 
 from padray.configuration import loading
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner, Inputs
+from padray.stages.base import Context, Inputs
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from padray.store.shards import read_header
 from tests.benchmarks.record import RESULTS

@@ -31,6 +31,7 @@ from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import DRIVER_S, Setting, drawn, limit, simulate
 from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
 from padray.stages import base
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import StoredObject
 from padray.store.opening import open_location
 from tests.benchmarks.record import RESULTS
@@ -147,7 +148,7 @@ def compared(kind: str, workers: int, runs: list[Run]) -> dict[str, Any]:
 def constants() -> dict[str, Any]:
     """Seconds and bytes of units as they were measured on this machine, and what is assumed beside them."""
     recorded = json.loads((RESULTS / f"{RECIPE}.json").read_text())["seconds"]
-    context = base.Context(RECIPE, loading.load(RECIPE).config, open_location("./runs"), base.InlineRunner())
+    context = base.Context(RECIPE, loading.load(RECIPE).config, open_location("./runs"), InlineRunner())
     lines = {line.stage: line for line in plan(context, Asked()).stages}
     experts, cells = lines["experts"], lines["evaluate"]
     return {

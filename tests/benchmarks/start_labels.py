@@ -30,7 +30,8 @@ from padray.evaluation.protocol import RealSplits, judge, recipe_for
 from padray.experts.training import Draws, samples_of
 from padray.machine.numerics import decide
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner, Inputs
+from padray.stages.base import Context, Inputs
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from padray.synthetic import start
 from padray.synthetic.set import Learned

@@ -29,8 +29,9 @@ from padray.experts.training import Draws, samples_of
 from padray.fingerprint import DistillInputs
 from padray.machine.numerics import decide
 from padray.stages import distill, pipeline
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
 from padray.stages.distiller import Distiller, DistillWork, Member
+from padray.stages.inline import InlineRunner
 from padray.stages.materials import Source
 from padray.store.opening import open_location
 from padray.store.shards import read_rows

@@ -13,7 +13,8 @@ import pytest
 from padray.cluster import session
 from padray.configuration import loading
 from padray.stages import pipeline
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.stages.pipeline import Outcome
 from padray.store.opening import open_location
 from tests.conftest import TINY

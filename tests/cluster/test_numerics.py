@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from padray.stages import base, materials, pipeline
-from padray.stages.base import InlineRunner
+from padray.stages.inline import InlineRunner
 from tests.cluster.conftest import make_context
 
 

@@ -26,8 +26,9 @@ from padray.networks import factory
 from padray.networks.settings import NetworkSettings
 from padray.stages import cells as making
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner, Inputs, Unit
+from padray.stages.base import Context, Inputs, Unit
 from padray.stages.cells import EvaluationWork
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.opening import open_location
 from padray.synthetic.set import Learned

@@ -9,7 +9,8 @@ import pytest
 from padray.configuration import loading
 from padray.search import study
 from padray.search.study import SearchOutcome
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.opening import open_location
 from tests.conftest import TINY

@@ -18,7 +18,8 @@ from padray.evaluation.protocol import Cell
 from padray.experts.training import Samples
 from padray.fingerprint import Identity
 from padray.stages import cells, evaluate, pipeline
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.location import LocalLocation
 from padray.store.opening import open_location
 

@@ -13,7 +13,8 @@ from padray.errors import DivergedError
 from padray.methods.coreset.choosing import CoresetSelection
 from padray.planning import plan
 from padray.stages import facts, pipeline, stored
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 
 CORESET = """

@@ -9,7 +9,8 @@ from padray.data import datasets
 from padray.errors import InfrastructureError, InputError
 from padray.machine import memory
 from padray.stages import data
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 
 

@@ -16,7 +16,8 @@ from padray.errors import InputError
 from padray.experts.schedule import rank, samples_of_epoch
 from padray.report import page, words
 from padray.stages import pipeline, report, stored
-from padray.stages.base import Context, InlineRunner, Progress
+from padray.stages.base import Context, Progress
+from padray.stages.inline import InlineRunner
 from padray.stages.pipeline import Outcome
 from padray.store.opening import open_location
 

@@ -28,7 +28,8 @@ from padray.networks import factory
 from padray.networks.derivatives import REFERENCE
 from padray.networks.settings import NetworkSettings
 from padray.stages import cells, evaluate, pipeline, stored, sweep
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store import headers, shards
 from padray.store.opening import open_location
 from tests.conftest import TINY

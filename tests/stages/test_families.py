@@ -22,7 +22,8 @@ from padray.planning import plan
 from padray.planning.page import page as plan_page
 from padray.settings.sections import Positive
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.opening import open_location
 from padray.synthetic.set import USUAL_LR, Learned

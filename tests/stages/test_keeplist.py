@@ -14,7 +14,8 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.methods.distribution.matching import DistributionMatching
 from padray.stages import cells, evaluate, experts, keeplist, pipeline, stored
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder, LostObjectError
 from padray.store.opening import open_location
 

@@ -14,7 +14,8 @@ from padray.configuration import loading
 from padray.methods.method import Contribution
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.stages import distiller, pipeline
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from padray.store.stream import stream
 from tests.conftest import TINY

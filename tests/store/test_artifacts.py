@@ -12,7 +12,8 @@ from padray.configuration import loading
 from padray.errors import InfrastructureError, InputError
 from padray.fingerprint import FOLDERS
 from padray.stages import data
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
+from padray.stages.inline import InlineRunner
 from padray.store import location as location_module
 from padray.store.artifacts import FORMAT_VERSION, Folder, LostObjectError, Manifest, parse_manifest, split_key
 from padray.store.location import LocalLocation

@@ -14,7 +14,8 @@ import pytest
 
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.stages import pipeline
-from padray.stages.base import Context, InlineRunner, Progress
+from padray.stages.base import Context, Progress
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from padray.studies import study as studies
 from padray.studies.plan import Changes

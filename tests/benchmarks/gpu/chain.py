@@ -20,8 +20,9 @@ from padray.configuration import loading
 from padray.data import datasets
 from padray.data.sources import RawDataset, RawSplit
 from padray.stages import pipeline, stored
-from padray.stages.base import Context, InlineRunner
+from padray.stages.base import Context
 from padray.stages.facts import facts_of, plain
+from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from tests.benchmarks.gpu.record import Programme
 
