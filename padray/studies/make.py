@@ -24,7 +24,8 @@ from padray.stages.sweep import StoredSet
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import Location
 from padray.store.records import read_record
-from padray.studies.plan import Cell, Study
+from padray.studies.definition import Study
+from padray.studies.plan import Cell
 
 # The digest of the set that came out, or why none did; "failed" is only ever stored by older versions.
 Outcome = dict[Literal["set", "diverged", "failed"], str]

@@ -15,9 +15,10 @@ from padray.stages import stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
-from padray.studies import comparison, drawing, plan, table
+from padray.studies import comparison, definition, drawing, plan, table
+from padray.studies.definition import FULL, Study
 from padray.studies.make import CellResult, Chain, StudyCells, make
-from padray.studies.plan import FULL, UNCHANGED, Changes, Study
+from padray.studies.plan import UNCHANGED, Changes
 
 PAGE = "table.md"
 _NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
@@ -47,7 +48,7 @@ def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
     held = asked.changes.validation
     if held is not None and not 0 < held <= 0.5:
         raise InputError(f"--validation {held:g} must be a share of the training data above 0 and at most 0.5")
-    original = plan.read(asked.path)
+    original = definition.read(asked.path)
     study = original.under(asked.profile)
     return original, study, list(plan.cells(study, asked.changes))
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config
+from padray.studies.definition import FULL, Shown, Study
 from padray.studies.make import CellResult
-from padray.studies.plan import FULL, Differences, Shown, Study
+from padray.studies.plan import Differences
 
 CONTROL = "random real samples"
 _MOST_PAIRS = 4

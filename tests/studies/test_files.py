@@ -12,10 +12,10 @@ from padray.configuration import loading
 from padray.methods.families import FAMILIES
 from padray.stages.effort import effort_of
 from padray.stages.facts import DatasetFacts, Splits
-from padray.studies import plan
+from padray.studies import definition, plan
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
-PROFILES = [(path, profile) for path in FILES for profile in (plan.FULL, *plan.read(str(path)).profiles)]
+PROFILES = [(path, profile) for path in FILES for profile in (definition.FULL, *definition.read(str(path)).profiles)]
 TABLES = {  # every table of PAD, and the studies that make it; or why none can
     "1": ("table1",),
     "2": ("table2", "table2_tiny"),
@@ -55,12 +55,12 @@ each_profile = pytest.mark.parametrize("path, profile", PROFILES, ids=lambda v: 
 
 
 @functools.cache
-def read(stem: str) -> plan.Study:
-    return plan.read(str(FILES[0].with_name(f"{stem}.yaml")))
+def read(stem: str) -> definition.Study:
+    return definition.read(str(FILES[0].with_name(f"{stem}.yaml")))
 
 
 @functools.cache
-def cells_of(stem: str, profile: str = plan.FULL) -> list[plan.Cell]:
+def cells_of(stem: str, profile: str = definition.FULL) -> list[plan.Cell]:
     return list(plan.cells(read(stem).under(profile)))
 
 
@@ -92,7 +92,7 @@ def test_every_cell_is_made_of_real_settings(path, profile):
     cells = cells_of(path.stem, profile)
     assert any(cell.config for cell in cells)
     for cell in cells:
-        assert cell.config is not None or profile == plan.FULL, "the small profile shows only what padray makes"
+        assert cell.config is not None or profile == definition.FULL, "the small profile shows only what padray makes"
 
 
 @each_profile
@@ -269,7 +269,7 @@ def test_figure_2_leaves_out_one_side_alone_and_schedules_nothing(side):
 def test_table_2_is_judged_on_the_eight_networks_of_the_paper():
     for stem, depth in (("study_table2", 3), ("study_table2_tiny", 4)):
         study = read(stem)
-        networks = plan.labelled(study.columns.architectures)
+        networks = definition.labelled(study.columns.architectures)
         assert len(networks) == 8
         assert (networks["MLP"].depth, networks["MLP"].width) == (1, 128), "PAD's text: one hidden layer of 128"
         assert networks["ConvNet"].depth == networks["ConvNet-BN"].depth == depth
@@ -283,7 +283,7 @@ DIGITS = DatasetFacts(tuple("0123456789"), (1, 8, 8), Splits(1290, 142, 359), (1
 CIFAR10 = DatasetFacts(tuple("0123456789"), (3, 32, 32), Splits(45_000, 5000, 10_000), (4500,) * 10)
 
 
-@pytest.mark.parametrize("profile, facts", [(plan.FULL, CIFAR10), ("small", DIGITS)])
+@pytest.mark.parametrize("profile, facts", [(definition.FULL, CIFAR10), ("small", DIGITS)])
 def test_all_families_have_the_same_data_network_evaluation_and_cost(profile, facts):
     by_column: dict[str, list[plan.Cell]] = {}
     for cell in cells_of("study_common_protocol", profile):

@@ -6,7 +6,7 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.studies import plan
+from padray.studies import definition, plan
 from padray.studies import study as studies
 from padray.studies.plan import Changes
 from padray.studies.study import Asked
@@ -44,10 +44,10 @@ profiles:
 
 @pytest.fixture
 def study(tmp_path):
-    def written(text: str = STUDY) -> plan.Study:
+    def written(text: str = STUDY) -> definition.Study:
         path = tmp_path / "study.yaml"
         path.write_text(text)
-        return plan.read(str(path))
+        return definition.read(str(path))
 
     return written
 
@@ -218,10 +218,10 @@ def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the study nowhere\.yaml"):
-        plan.read("nowhere.yaml")
+        definition.read("nowhere.yaml")
     os.mkfifo(tmp_path / "fifo.yaml")
     with pytest.raises(InputError, match=r"cannot read the study .*fifo\.yaml: it is a FIFO"):
-        plan.read(str(tmp_path / "fifo.yaml"))
+        definition.read(str(tmp_path / "fifo.yaml"))
 
 
 @pytest.mark.parametrize("name", ["study_a\\b.yaml", "study_\n.yaml", f"{'x' * 150}.yaml", "study_.yaml"])

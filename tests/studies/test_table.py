@@ -8,7 +8,7 @@ from padray.configuration import loading
 from padray.evaluation import table as evaluation
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
-from padray.studies import plan, table
+from padray.studies import definition, plan, table
 from padray.studies.make import CellResult, Chain
 from padray.studies.table import StudyResult
 
@@ -32,7 +32,7 @@ def told(tmp_path):
     def made(*overrides: str, profile: str = "full", random: dict | None = None, **cells: CellResult) -> StudyResult:
         path = tmp_path / "study.yaml"
         path.write_text(STUDY)
-        study = plan.read(str(path))
+        study = definition.read(str(path))
         asked = list(plan.cells(study.under(profile), plan.Changes(overrides)))
         results = [cells.get(f"{c.row}_{c.column}") or result(c, 3, (random or {}).get(c.row, 0.3)) for c in asked]
         return StudyResult(study.under(profile), profile, plan.differences(study, asked), results)
