@@ -17,6 +17,7 @@ from padray.cluster import gpus, nodes, shares
 from padray.cluster.lost import LOST, WAITING, Losses, Refused, attempt, finish
 from padray.cluster.probe import Probe
 from padray.errors import Failure, GpuFullError, InfrastructureError, InputError
+from padray.machine import interruption
 from padray.stages.base import Done, Lost, Make, Unit, Work
 from padray.stages.progress import Running, Workers
 
@@ -103,6 +104,7 @@ class Pool:
             self._start()
         try:
             while self.busy:
+                interruption.check()
                 (reference,), _ = ray.wait(list(self.busy), num_returns=1)
                 actor, unit = self.busy.pop(reference)
                 try:

@@ -26,6 +26,7 @@ from padray.evaluation.protocol import RealSplits, Score, fresh, score_of
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.optimisers import AdamW
 from padray.experts.training import Draws, Samples
+from padray.machine import interruption
 from padray.networks.settings import NetworkSettings
 
 
@@ -58,6 +59,7 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, teacher_spec: TeacherSp
     optimiser = AdamW(student.parameters(), settings.lr, settings.weight_decay)
     teacher_spec.teacher.eval()
     for epoch in range(epochs):
+        interruption.check()
         optimiser.lr = settings.lr * lr_factor(epoch, epochs)
         draw = generator(draws.seed, draws.stage, draws.unit, epoch)
         loss = _teach_epoch(student, images_NCHW, teacher_spec, optimiser, draw)

@@ -18,6 +18,7 @@ from padray.errors import DivergedError
 from padray.experts import decay, sharpness
 from padray.experts.optimisers import SGD
 from padray.experts.sharpness import Sharpness
+from padray.machine import interruption
 from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import GRADIENT_PASSES
@@ -85,6 +86,7 @@ def train(
     """
     optimiser, slopes = _optimiser(network, recipe), _slopes(network, samples, recipe)
     for epoch in range(recipe.epochs):
+        interruption.check()
         if recipe.decay == "half" and epoch == decay.first_of_half(recipe.epochs):
             optimiser = _optimiser(network, recipe)  # of no momentum
         ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first one ends the work, which keeps what it has on its way out; the second ends it at once.
 
-Nothing that is stored is ever torn, so the second may come at any moment.
+Nothing that is stored is ever torn, so the second may come at any moment. Python prints and drops what is raised while
+it collects an object, a KeyboardInterrupt too; so loops ask (`check`) whether one came that was never heard.
 """
 
 import signal
@@ -11,6 +12,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _heard = False  # whether this process listens just now
+_came = False  # whether a signal has come since it began to
 
 
 @contextmanager
@@ -19,16 +21,17 @@ def listening() -> Iterator[None]:
 
     A signal that whoever started this process has it ignore, stays ignored.
     """
-    global _heard
+    global _heard, _came
     if threading.current_thread() is not threading.main_thread():  # only that one may choose what signals do
         yield
         return
     before = {each: signal.getsignal(each) for each in SIGNALS}
-    _heard = True
+    _heard, _came = True, False
     renew()
     try:
         yield
     finally:
+        _came = False
         if _heard:  # otherwise the process is on its way out, and the next signal kills it
             _heard = False
             for each, handler in before.items():
@@ -44,9 +47,15 @@ def renew() -> None:
             signal.signal(each, _first)
 
 
+def check() -> None:
+    """Raise KeyboardInterrupt in the main thread if a signal came and what it raised was dropped."""
+    if _came and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
+
 def _first(number: int, frame: FrameType | None) -> None:
-    global _heard
-    _heard = False
+    global _heard, _came
+    _heard, _came = False, True
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     raise KeyboardInterrupt

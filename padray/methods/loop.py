@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from padray.machine import interruption
 from padray.methods.method import Contribution, Iterative, Metrics
 from padray.methods.settings import DistillSettings
 from padray.methods.state import State
@@ -40,6 +41,7 @@ def run(method: Iterative[DistillSettings], state: State, until: int, hooks: Loo
     """Iterate from `state` to `until`, yielding each iteration's metrics; validation joins at fixed iterations."""
     validation = method.settings.validation
     while state.iteration < until:
+        interruption.check()
         own = [method.contribute(state, number, next(hooks.rows)) for number in hooks.mine]
         state, metrics = method.step(state, hooks.exchange(own))
         metrics = {name: finite_or_none(value) for name, value in metrics.items()}

@@ -12,6 +12,7 @@ import pytest
 
 from padray.commandline import commands
 from padray.errors import DivergedError, InfrastructureError, Interrupted
+from padray.experts import training
 from padray.machine import interruption
 from padray.methods import loop
 from padray.methods.trajectory.matching import TrajectoryMatching
@@ -87,6 +88,31 @@ def test_the_last_state_is_kept_and_the_same_command_leaves_the_same_bytes(
     pipeline.run(again, "distill")
     assert seen == list(range(kept, 13)), "it says where it goes on from, and no iteration is made again"
     assert different(stored(str(root)), stored(str(undisturbed))) == []
+
+
+class Swallowing:
+    """When it is collected a signal comes: the KeyboardInterrupt is then raised where Python prints and drops it."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # the handler runs between two of these at the latest
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("place, name", [(TrajectoryMatching, "step"), (training, "_train_epoch")])
+def test_a_signal_that_python_drops_is_heard_all_the_same(settings, root, signals, monkeypatch, place, name):
+    ours, count = getattr(place, name), iter(range(1000))
+
+    def swallowed(*arguments, **options):
+        if next(count) == 5:
+            Swallowing()
+        return ours(*arguments, **options)
+
+    monkeypatch.setattr(place, name, swallowed)
+    with interruption.listening(), pytest.raises((KeyboardInterrupt, Interrupted)):
+        chain(settings, str(root), SELDOM, until="evaluate")
+    assert next(count) == 6, "nothing more was begun"
 
 
 def test_a_fault_of_padray_keeps_the_last_state_too(settings, root, monkeypatch):
