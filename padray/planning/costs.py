@@ -4,7 +4,6 @@ Legend: N training samples, M samples of the set, P parameters, E epochs.
 """
 
 import math
-from functools import lru_cache
 
 from padray import fingerprint
 from padray.data.datasets import held_count
@@ -13,14 +12,12 @@ from padray.evaluation.protocol import Source
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.schedule import counts_of_epochs
 from padray.fingerprint import Identity
-from padray.methods.families import method_of
-from padray.methods.method import Costs, Sizes
-from padray.methods.settings import DistillSettings
+from padray.methods.method import Costs
 from padray.networks import peak
 from padray.networks.settings import NetworkSettings
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task, Training
-from padray.stages import checkpoints, evaluate, imported
+from padray.stages import checkpoints, effort, evaluate, imported
 from padray.stages.evaluate import Foreseen
 
 _SCORE_ROW = 84  # bytes of a sample in a scoring network's table, about
@@ -253,21 +250,7 @@ def training(chain: Chain, network: NetworkSettings, batch: int, samples: int) -
 
 def costs_of(chain: Chain) -> Costs:
     """What the family says of its distillation."""
-    config, known = chain.config, chain.known
-    sizes = Sizes(
-        chain.network(config.network),
-        config.network.norm,
-        known.shape,
-        known.classes,
-        known.train,
-        config.experts.count,
-    )
-    return _costs(config.distill, sizes)
-
-
-@lru_cache(maxsize=64)
-def _costs(settings: DistillSettings, sizes: Sizes) -> Costs:
-    return method_of(settings).costs(settings, sizes)
+    return effort.costs_of(chain.config, chain.known.facts())
 
 
 def contributions(chain: Chain) -> int:

@@ -5,12 +5,14 @@ so numbers of different networks must not be compared. Legend: E epochs, K class
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from padray.config import Config
 from padray.experts.schedule import counts_of_epochs
 from padray.machine.numerics import decide
 from padray.methods.families import method_of
-from padray.methods.method import Sizes
+from padray.methods.method import Costs, Sizes
+from padray.methods.settings import DistillSettings
 from padray.networks import peak
 from padray.networks.settings import GRADIENT_PASSES
 from padray.stages.facts import DatasetFacts
@@ -57,7 +59,17 @@ def _experts(config: Config, facts: DatasetFacts) -> float:
 
 
 def _distillation(config: Config, facts: DatasetFacts) -> float:
+    costs = costs_of(config, facts)
+    return costs.looks + costs.passes
+
+
+def costs_of(config: Config, facts: DatasetFacts) -> Costs:
+    """What the family says of the distillation of these settings, on a dataset of these sizes."""
     flat = peak.shaped(config.network, facts.shape, facts.classes, decide(config.compute).dtype)
     sizes = Sizes(flat, config.network.norm, facts.shape, facts.classes, facts.splits.train, config.experts.count)
-    costs = method_of(config.distill).costs(config.distill, sizes)
-    return costs.looks + costs.passes
+    return _costs(config.distill, sizes)
+
+
+@lru_cache(maxsize=64)
+def _costs(settings: DistillSettings, sizes: Sizes) -> Costs:
+    return method_of(settings).costs(settings, sizes)
