@@ -57,7 +57,7 @@ def listed_samples(content: bytes, name: str, dataset: Dataset) -> torch.Tensor:
     Raises:
         InputError: the bytes cannot be read, list what is no training file, or leave a class without a sample.
     """
-    ids = _ids(content, name)
+    ids = listed_ids(content, name)
     if len(ids) > len(dataset.labels):
         raise InputError(f"{name} lists {len(ids):,} samples, which is more than the dataset has")
     listed_n = np.isfinite(by_id(ids, np.zeros(len(ids)), name, dataset))
@@ -69,8 +69,8 @@ def listed_samples(content: bytes, name: str, dataset: Dataset) -> torch.Tensor:
     return listed_N
 
 
-def _ids(content: bytes, name: str) -> np.ndarray:
-    """The ids that are kept. Raises InputError."""
+def listed_ids(content: bytes, name: str) -> np.ndarray:
+    """The ids that a file lists, of whatever samples they are. Raises InputError if it cannot be read."""
     try:
         if name.endswith(".parquet"):
             return _from_parquet(content, name)

@@ -19,6 +19,7 @@ from padray.networks import peak
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import NetworkSettings
 from padray.planning.outline import Known
+from padray.stages import keeplist
 from padray.stages.base import Context
 from padray.store import shelf
 from padray.store.artifacts import split_key
@@ -54,6 +55,10 @@ class Chain:
         return fingerprint.experts_identity(self.config, self.data)
 
     @cached_property
+    def keep(self) -> Identity | None:
+        return fingerprint.keep_identity(self.config, self.data)
+
+    @cached_property
     def distilled(self) -> Identity:
         return fingerprint.distill_inputs(self.config, self.data).identity(self.config)
 
@@ -69,6 +74,14 @@ class Chain:
         return len(lying & set(names))
 
     # -- sizes
+
+    @cached_property
+    def listed_per_class(self) -> list[int]:
+        """Training samples of each class that the file of `schedule.keep_list` lists: as if alike of each class."""
+        if self.config.schedule.keep_list is None:
+            return list(self.known.train_per_class)
+        share = min(1.0, keeplist.count(self.config) / self.known.train)
+        return [max(1, round(share * size)) for size in self.known.train_per_class]
 
     @property
     def dtype(self) -> torch.dtype:

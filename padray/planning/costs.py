@@ -17,10 +17,11 @@ from padray.networks import peak
 from padray.networks.settings import NetworkSettings
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task, Training
-from padray.stages import checkpoints, effort, evaluate, imported
+from padray.stages import checkpoints, effort, evaluate, imported, keeplist
 from padray.stages.evaluate import Foreseen
 
 _SCORE_ROW = 84  # bytes of a sample in a scoring network's table, about
+_KEEP_ROW = 11  # bytes of a sample in a keep-list, about
 _CELL = 450  # bytes of a cell's result, about
 _COPIES = 3  # of an expert's snapshots while its shard is made
 _VECTORS = 8  # (P,) that an optimiser, and GSAM, hold at most beside the network
@@ -36,6 +37,8 @@ def lines(chain: Chain) -> list[Line]:
     parts = [data(chain)]
     if config.needs_scores:
         parts.append(scores(chain))
+    if chain.keep is not None:
+        parts.append(keep_list(chain, chain.keep))
     if config.distill.needs_experts:
         parts.append(experts(chain))
     parts.append(distillation(chain))
@@ -81,6 +84,12 @@ def scores(chain: Chain, place: Identity | None = None) -> Line:
     )
 
 
+def keep_list(chain: Chain, place: Identity) -> Line:
+    """One unit is the whole list, whose time is not foreseen."""
+    there = chain.there(place, [keeplist.OBJECT])
+    return Line("keep", "keep-list", 1, there, 1 - there, unit_bytes=_KEEP_ROW * chain.known.train)
+
+
 def experts(chain: Chain, place: Identity | None = None) -> Line:
     """One unit is an expert; how many samples its epochs see is FIEX's to say."""
     config, known = chain.config, chain.known
@@ -90,9 +99,10 @@ def experts(chain: Chain, place: Identity | None = None) -> Line:
         imported.require(chain.context, place, chain.data)
         return Line("experts", "imported expert", len(names), len(names), 0)
     there = chain.there(place, names)
-    counts = [known.train] * settings.epochs
+    listed = chain.listed_per_class
+    counts = [sum(listed)] * settings.epochs
     if config.scores_experts:
-        counts = counts_of_epochs(known.train_per_class, settings.epochs, config.schedule).sum(dim=1).tolist()
+        counts = counts_of_epochs(listed, settings.epochs, config.schedule).sum(dim=1).tolist()
     parts = (
         Part(Task("experts", config.network, max(counts)), sum(counts)),
         Part(Task("look", config.network), known.validation * settings.epochs),

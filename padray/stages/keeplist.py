@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
 from padray import fingerprint
+from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.errors import InputError
 from padray.fingerprint import Identity
@@ -79,7 +80,7 @@ def _write(context: Context, data: Identity, identity: Identity) -> None:
         scores_N = stored.scores_of_rows(context.folder(ranked), config.scores, rows)
     listed_N = torch.ones(len(rows), dtype=torch.bool)
     if config.schedule.keep_list is not None:
-        listed_N = keeping.listed_samples(_content(context), shown(Path(config.schedule.keep_list).name), dataset)
+        listed_N = keeping.listed_samples(_content(config), shown(Path(config.schedule.keep_list).name), dataset)
     kept_N = keeping.kept_samples(scores_N, listed_N, labels_N, config.schedule)
     columns = {
         "sample": rows.tolist(),
@@ -99,11 +100,19 @@ def _write(context: Context, data: Identity, identity: Identity) -> None:
     context.notify(Progress("keep", 1, 1, f"{facts.kept:,} of {facts.of:,} samples"))
 
 
-def _content(context: Context) -> bytes:
+def count(config: Config) -> int:
+    """How many samples the file of `schedule.keep_list` lists. Raises InputError if it cannot be read."""
+    from padray.experts import keeping
+
+    name = shown(Path(config.schedule.keep_list or "").name)
+    return len(keeping.listed_ids(_content(config), name))
+
+
+def _content(config: Config) -> bytes:
     """The bytes of `schedule.keep_list`. Raises InputError if they are not those that the digest was taken of."""
     from padray.experts.ranking import MOST_BYTES
 
-    schedule = context.config.schedule
+    schedule = config.schedule
     content = read_regular(schedule.keep_list or "", "the keep-list of schedule.keep_list", MOST_BYTES)
     if hashlib.sha256(content).hexdigest() != schedule.keep_digest:
         where = shown(schedule.keep_list or "")

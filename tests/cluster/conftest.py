@@ -129,13 +129,13 @@ def command(*arguments: object, environment: dict[str, str] | None = None) -> su
     )
 
 
-def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0) -> object:
-    """Ask until there is an answer."""
+def wait_for(what: str, found: Callable[[], object], timeout: float = 60.0, pause: float = 0.05) -> object:
+    """Ask until there is an answer; `pause`: seconds between two questions, longer where asking is work."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         if answer := found():
             return answer
-        time.sleep(0.05)
+        time.sleep(pause)
     raise AssertionError(f"{what}: not seen in {timeout:.0f} s")
 
 

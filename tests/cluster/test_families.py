@@ -71,7 +71,8 @@ def att(tmp_path_factory):
     return settings, folder / "runs", outcome.set_digest
 
 
-@pytest.mark.parametrize("workers", [pytest.param("1", marks=MORE), "2", pytest.param("4", marks=MORE)])
+@MORE
+@pytest.mark.parametrize("workers", ["1", "2", "4"])
 def test_students_of_adaptive_length_are_shared_by_workers_too(local_ray, att, tmp_path, workers):
     settings, root, digest = att
     shutil.copytree(root, tmp_path / "runs", ignore=shutil.ignore_patterns("distilled"))

@@ -73,10 +73,10 @@ def test_the_pipeline_as_a_job(head, settings, tmp_path):
     assert head.exit_codes()[-1] == 0
     client = {**head.environment, "RAY_ADDRESS": head.address}
     del client["RAY_AUTH_MODE"]  # the token alone says that one is wanted
-    shown = command("experts", settings, "--storage", tmp_path / "more", environment=client)
+    shown = command("experts", settings, "--storage", tmp_path / "runs", "--set", "experts.count=4", environment=client)
     out, err = shown.communicate(timeout=120)
     assert shown.returncode == 0, err
-    assert "experts 3/3" in err + out and "Warning" not in err + out
+    assert "experts 4/4" in err + out and "Warning" not in err + out
 
 
 @pytest.mark.chaos

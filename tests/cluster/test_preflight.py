@@ -55,7 +55,7 @@ def head(hidden: Path) -> Iterator[Head]:
         try:
             for kind, hides in (("sees", None), ("sees-not", hidden)):  # of two at once, one may not come up
                 nodes.append(joined(head, kind, hides))
-                wait_for(f"the node that {kind}", lambda: up(head) == 1 + len(nodes), 120)
+                wait_for(f"the node that {kind}", lambda: up(head) == 1 + len(nodes), 120, pause=1)
             yield head
         finally:
             for node in nodes:

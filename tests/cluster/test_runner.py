@@ -40,7 +40,7 @@ def test_both_runners_leave_the_same_bytes(inline, on_ray):
         assert 0 < distilled["waited_s"] < distilled["seconds"]
 
 
-@pytest.mark.parametrize("workers", ["2", pytest.param("4", marks=pytest.mark.chaos), "[1, 2]"])
+@pytest.mark.parametrize("workers", ["[1, 2]", *(pytest.param(count, marks=pytest.mark.chaos) for count in ("2", "4"))])
 def test_any_number_of_train_workers_gives_the_same_set(local_ray, chain, inline, tmp_path, workers):
     root = tmp_path / "runs"
     shutil.copytree(inline[0], root, ignore=shutil.ignore_patterns("distilled", "evaluations"))

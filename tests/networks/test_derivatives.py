@@ -2,6 +2,7 @@
 
 import copy
 import math
+import subprocess
 
 import pytest
 import torch
@@ -105,10 +106,19 @@ def test_without_a_compiler_nothing_is_compiled_unless_asked_for(monkeypatch):
         Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
 
 
-def test_a_compiler_that_fails_is_named_with_the_way_around(monkeypatch):
+def test_a_compiler_that_fails_is_named_with_the_way_around(users_cache, monkeypatch):
+    ended = subprocess.CompletedProcess([], 1, stdout="", stderr="no space in the file system")
+    monkeypatch.setattr(programs.subprocess, "run", lambda *line, **options: ended)
+    flat = flat_network(width=5)
+    with pytest.raises(InfrastructureError, match=r"compute\.compile=off works without it\. It said: no space"):
+        Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
+
+
+@pytest.mark.chaos
+def test_a_compiler_that_refuses_everything_is_such_a_one(monkeypatch):
     monkeypatch.setenv("CXX", "/bin/false")
     programs.compiler.cache_clear()
-    flat = flat_network(width=5)
+    flat = flat_network(width=7)
     try:
         with pytest.raises(InfrastructureError, match=r"compute\.compile=off works without it"):
             Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
@@ -118,10 +128,12 @@ def test_a_compiler_that_fails_is_named_with_the_way_around(monkeypatch):
 
 @needs_compiler
 def test_a_broken_program_is_made_again_and_a_good_one_is_kept(users_cache, monkeypatch):
-    flat = flat_network(width=3, depth=1)
-    images, targets = batch(4)
-    _, expected = Derivatives(flat).gradient(flat.flatten(), images, targets)
-    program = Program("gradient", flat.module.blueprint[0], SHAPE, CLASSES, 4, 4, False, "float32")
+    """The compiled one is what autograd gives, in float64, for all that it is asked for."""
+    flat = flat_network(width=3, depth=1).to(torch.float64)
+    images, targets = torch.rand(4, *SHAPE, dtype=torch.float64), torch.rand(4, CLASSES, dtype=torch.float64)
+    theta_P, lambda_P = flat.flatten(), torch.rand(flat.size, dtype=torch.float64)
+    expected = Derivatives(flat).curvature(theta_P, images, targets, lambda_P)
+    program = Program("curvature", flat.module.blueprint[0], SHAPE, CLASSES, 4, 4, True, "float64")
     path = users_cache / "programs" / f"{programs._digest(program)}.so"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"cut short")
@@ -129,8 +141,9 @@ def test_a_broken_program_is_made_again_and_a_good_one_is_kept(users_cache, monk
     monkeypatch.setattr(programs, "_make", lambda *parts: times.append(parts) or make(*parts))
     for _ in range(2):
         programs._loaded.cache_clear()  # as in a new process
-        _, grad_P = Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), images, targets)
-        assert torch.allclose(grad_P, expected, atol=1e-6)
+        given = Compiled(flat, 4, Execution("on")).curvature(theta_P, images, targets, lambda_P)
+        for name in ("inner", "images", "targets", "theta"):
+            assert torch.allclose(getattr(given, name), getattr(expected, name), rtol=1e-12, atol=1e-14)
     assert len(times) == 1
     assert {one.suffix for one in path.parent.iterdir() if one.stem == path.stem} == {".lock", ".so"}
 

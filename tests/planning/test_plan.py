@@ -97,6 +97,17 @@ def test_what_is_trained_twice_over_is_a_line_of_its_own(settings, tmp_path):
     assert lines["convnet2w4 trained twice"]["units"] == 2
 
 
+def test_a_keep_list_is_a_line_and_experts_see_no_more_than_it_lists(settings, copy, tmp_path):
+    (tmp_path / "ids.json").write_text(json.dumps(list(range(60))))
+    plain = "schedule={}"
+    told = plan(settings, copy, plain, f"schedule.keep_list={tmp_path / 'ids.json'}")
+    assert (line_of(told, "keep")["units"], line_of(told, "keep")["to_do"]) == (1, 1)
+    assert [line_of(one, "experts")["steps"] for one in (plan(settings, copy, plain), told)] == [6 * 4, 6 * 1]
+    half = (plain, "schedule.prune_hardest=0.5", "experts.count=1")
+    make(settings, copy, *half, until="experts")
+    assert line_of(plan(settings, copy, *half), "keep")["to_do"] == 0
+
+
 def test_a_distillation_that_was_begun_has_only_the_rest_to_do(settings, copy):
     told = plan(settings, copy, "distill.iterations=18")
     distill = line_of(told, "distill")

@@ -15,10 +15,10 @@ from padray.methods.trajectory.length import nearest, whole
 from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import PruningSettings, SelectionSettings
-from padray.networks import factory
+from padray.networks import factory, programs
 from padray.networks.derivatives import Compiled, Derivatives, Execution
 from padray.networks.flat import FlatNetwork
-from padray.networks.programs import compiler
+from padray.networks.programs import Call, Program, compiler
 from padray.synthetic.set import Learned
 
 SHAPE, CLASSES, SAMPLES = (1, 8, 8), 4, 12
@@ -98,10 +98,18 @@ def test_adjoint_equals_full_unrolling(network, soft, alpha, weighted, augmentat
         assert relative(found.grad_weights, truth["weights"]) < 1e-10
 
 
+def interpreted(program: Program) -> Call:
+    """The function that would be compiled, as it stands."""
+    function, _ = programs._function(program)
+    return lambda *tensors: list(function(*tensors))
+
+
 @pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("gradient", ["exact", pytest.param("tesla", marks=pytest.mark.chaos)])
-def test_compiled_steps_give_the_same(gradient, monkeypatch):
+@pytest.mark.parametrize("load", [interpreted, pytest.param(Program.load, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("gradient", ["exact", "tesla"])
+def test_compiled_steps_give_the_same(gradient, load, monkeypatch):
     """With augmentation, soft labels, filtered parameters and weights; batches of 6 in parts of 3, and one of 3."""
+    monkeypatch.setattr(Program, "load", load)
     module = factory.build(NetworkSettings(name="convnet", width=6, depth=1), SHAPE, CLASSES, seed=1)
     network = FlatNetwork(module.double().train())
     monkeypatch.setattr("padray.networks.derivatives.LEAST_SAMPLES", 3)
