@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from padray.cluster import pool  # noqa: E402
 from padray.cluster.probe import probing  # noqa: E402
 
+ONE = ("experts.count=1", "scores.networks=1")
 BESIDE = ("cluster.gpus_per_worker=0", "cluster.gpus_per_cell=0")
 
 
@@ -69,7 +70,7 @@ def looked(notes: Path, device: str, ids: list[str], share: float) -> dict[str, 
 
 def chained(settings: Path, root: Path, *overrides: str) -> dict[str, Any]:
     """The tiny chain up to its experts: what was told of the machines, and how it ended."""
-    context, said, error = make_context(settings, root, "ray", overrides), [], ""
+    context, said, error = make_context(settings, root, "ray", (*ONE, *overrides)), [], ""
     context.notify = lambda progress: said.append(progress.text) if progress.stage == "machines" else None
     try:
         pipeline.run(context, "experts")

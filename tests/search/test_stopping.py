@@ -224,6 +224,7 @@ def test_where_the_first_ones_diverge_late_the_next_best_is_finished(search: Mak
     assert outcome.best.number == 2
 
 
+@pytest.mark.chaos
 def test_killed_at_any_rung_the_same_search_goes_on(search: Make, tmp_path, monkeypatch) -> None:
     only = (*ASHA, "search.trials=4")
     straight = work_of(search(*only, root=tmp_path / "straight"))

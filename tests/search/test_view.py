@@ -35,7 +35,7 @@ def look(name: str, url: str) -> list[list[Any]]:
     return json.loads(found.stdout)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("place", ["sqlite:///{}/study.db", "{}/study.log"])
+@pytest.mark.parametrize("place", ["sqlite:///{}/study.db", pytest.param("{}/study.log", marks=pytest.mark.chaos)])
 def test_another_process_sees_the_search_while_it_runs(search: Make, tmp_path: Path, monkeypatch, place: str) -> None:
     url = place.format(tmp_path)
     monkeypatch.setenv(view.STUDY_URL, url)
