@@ -208,6 +208,7 @@ def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str
     evaluation = config.evaluation
     without = {"controls"} if evaluation.taught else {"controls", "teacher", "metric", "protocol"}
     without |= set() if evaluation.twice(source) else {"double_training"}
+    without |= {"lr"} if evaluation.chooses_lr and source != "distilled" else set()  # theirs always is
     own = {**_trained(evaluation, evaluation.training, frozenset(without)), **_common(config, "evaluation")}
     if source == "full":
         own["epochs"] = config.evaluation.controls.full_epochs
@@ -216,6 +217,7 @@ def evaluation_identity(config: Config, source: str, name: str, inputs: dict[str
 
 def _judging(evaluation: EvaluationSettings, without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """How networks are trained that choose among iterates and trials."""
+    without |= {"lr"} if evaluation.chooses_lr else frozenset()  # in the end; until then it is the set's
     return _trained(evaluation, evaluation.judging, _NOT_JUDGING | without)
 
 

@@ -172,6 +172,11 @@ def test_a_protocol_means_its_values_and_not_its_name():
     assert place("evaluation.protocol=deepcore", "evaluation.lr=0.1") != place("evaluation.protocol=deepcore")
 
 
+def test_an_lr_that_is_chosen_for_the_set_in_the_end_changes_its_evaluation_alone():
+    plain, chosen = (identities(loading.load("dm-digits-ipc1", own).config) for own in ((), ("evaluation.lr=chosen",)))
+    assert {name for name in plain if plain[name] != chosen[name]} == {"evaluate distilled"}
+
+
 def test_training_twice_over_is_the_sets_alone():
     base = (*BASE, "distill.ema_decay=0.9")
     assert changed("evaluation.double_training=true", base=base) == {"evaluate distilled"}

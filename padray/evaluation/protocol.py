@@ -147,7 +147,7 @@ def validation_accuracies(
     """
     splits = RealSplits(spec.held, None)
     training = samples_of_set(learned, learned.images.device)
-    recipe = recipe_for(spec.settings.judging, spec.epochs, spec.settings.lr or learned.lr_to_use)
+    recipe = recipe_for(spec.settings.judging, spec.epochs, spec.settings.fixed_lr or learned.lr_to_use)
     recipe = replace(recipe, execution=spec.execution)
     accuracies: list[float | None] = []
     for k in range(spec.seeds):

@@ -67,16 +67,18 @@ class EvaluationSettings(Section):
     left out, the protocol's. What is chosen while distilling and searching is always judged by tm1001, with these in
     its row's place. metric: what the learning rates of controls, the best iterate and the best trial are chosen by;
     both are always reported. lr: what networks are trained with on the set; left out, it is the one that was learned
-    with the set or, where none was, the protocol's. double_training: not how a set should be judged, but how FTD's and
-    ATT's scripts judge an average of images: by the network that was just trained on the images before averaging, so
-    that it is trained for twice as long as anything beside it, which the gain of averaging cannot be told from.
+    with the set or, where none was, the protocol's; `chosen`: one of controls.lrs, chosen as a control's is, whatever
+    the set brings, which is the fair way beside a control where nothing was learned. double_training: not how a set
+    should be judged, but how FTD's and ATT's scripts judge an average of images: by the network that was just trained
+    on the images before averaging, so that it is trained for twice as long as anything beside it, which the gain of
+    averaging cannot be told from.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
     architectures: Annotated[tuple[Architecture, ...], Field(max_length=100)] = ()
     protocol: published.Name = published.DEFAULT
     metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
-    lr: Positive | None = None
+    lr: Positive | Literal["chosen"] | None = None
     seeds: Units = 5
     epochs: Epochs | None = None
     batch: Batch | None = None
@@ -108,9 +110,21 @@ class EvaluationSettings(Section):
                 f"controls.{asked[0]} needs another protocol, such as tm1001; with protocol: {TAUGHT} the teacher "
                 f"labels every image, and real ones are the `random` control"
             )
+        if self.taught and self.chooses_lr:
+            raise ValueError(f"lr: chosen needs another protocol than {TAUGHT}, whose students have teacher.lr")
         if self.taught and self.double_training:
             raise ValueError(f"double_training needs another protocol than {TAUGHT}, which has no such thing")
         return self
+
+    @property
+    def fixed_lr(self) -> float | None:
+        """The lr that the settings name for the set, if they do."""
+        return self.lr if isinstance(self.lr, float) else None
+
+    @property
+    def chooses_lr(self) -> bool:
+        """Whether the set's lr is chosen as a control's is."""
+        return self.lr == "chosen"
 
     @property
     def taught(self) -> bool:
@@ -150,5 +164,5 @@ class EvaluationSettings(Section):
         """The protocol's name, and what is set otherwise: `dc300 (epochs 50)`."""
         row = PROTOCOLS[self.protocol]
         others = [f"{name} {value}" for name, value in self.own.items() if value != getattr(row, name)]
-        others += [f"lr {self.lr:g}"] if self.lr is not None else []
+        others += [f"lr {self.fixed_lr:g}"] if self.fixed_lr is not None else []
         return f"{self.protocol} ({', '.join(others)})" if others else self.protocol

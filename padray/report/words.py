@@ -170,8 +170,10 @@ def _mixed(training: Protocol) -> str:
 
 def _lr_of_set(config: Config) -> str:
     """Which lr networks are trained with on the set."""
-    if config.evaluation.lr is not None:
-        return f"On the set the lr is {config.evaluation.lr:g}"
+    if config.evaluation.chooses_lr:
+        return "The lr on the set is chosen as its control’s is"
+    if config.evaluation.fixed_lr is not None:
+        return f"On the set the lr is {config.evaluation.fixed_lr:g}"
     if not config.distill.learns_lr:
         return f"The set learned no lr, so on it the protocol’s {config.evaluation.training.lr:g} is taken"
     return "The set brings its learned lr" if config.distill.changes_lr else "The set brings its lr"
@@ -288,7 +290,9 @@ def selected(ids: Sequence[int], noun: str) -> str:
 
 
 def _plain_lr(config: Config) -> str:
-    return f"{config.evaluation.lr or (USUAL_LR if config.evaluation.taught else config.evaluation.training.lr):g}"
+    return (
+        f"{config.evaluation.fixed_lr or (USUAL_LR if config.evaluation.taught else config.evaluation.training.lr):g}"
+    )
 
 
 def training_code(

@@ -237,7 +237,7 @@ class _CellMaker:
     def _lr_of_set(self, protocol: Protocol) -> float:
         """What networks are trained with on the set: what the settings say, or what it learned, or the protocol's."""
         learned = self.synthetic.learned.lr
-        return self.config.evaluation.lr or (protocol.lr if learned is None else float(learned))
+        return self.config.evaluation.fixed_lr or (protocol.lr if learned is None else float(learned))
 
     def _before_averaging(self) -> Samples:
         """The set with the images that its average was taken of. Raises InputError if it does not have them."""

@@ -157,7 +157,8 @@ class _Grid:
 
     def brings_lr(self, source: Source) -> bool:
         """Whether the learning rate is known: the set's own, or the students' of a teacher."""
-        return source == "distilled" or self.context.config.evaluation.taught
+        evaluation = self.context.config.evaluation
+        return evaluation.taught or (source == "distilled" and not evaluation.chooses_lr)
 
     def first_cells(self, sources: Collection[Source]) -> list[Cell]:
         """All cells whose learning rate is known, and those that choose the other ones."""

@@ -46,6 +46,7 @@ def test_after_the_run_everything_is_there(settings, finished):
         "experts.count=4",
         "distill.iterations=18",
         "evaluation.seeds=3",
+        "evaluation.lr=chosen",
         "evaluation.architectures=[lenet]",
         "distill.seed=1",
         "schedule.initial_ratio=0.5",

@@ -90,6 +90,22 @@ def test_a_set_without_an_lr_takes_the_protocols(finished, tmp_path):
     assert {row.lr for row in rows if row.source == "distilled"} == {0.02}
 
 
+def test_a_set_s_lr_is_chosen_as_its_controls_is_where_asked_for(finished, tmp_path):
+    settings, root, outcome = finished
+    again = Path(shutil.copytree(root, tmp_path / "runs"))
+    asked = "evaluation.lr=chosen"
+    chosen = run(settings, again, asked, until="evaluate")
+    assert {row.source: row.lr_chosen_on for row in chosen.rows} == {"distilled": "validation", "random": "validation"}
+    cells = [json.loads(path.read_text()) for path in again.glob("evaluations/distilled-*/cell-mlp2w8-*-lr*.json")]
+    tried = {cell["lr"]: cell["validation"] for cell in cells if cell["seed"] == 0}
+    assert set(tried) == {0.01, 0.1} and len(cells) == 3
+    (row,) = [row for row in chosen.rows if row.source == "distilled" and row.architecture == "mlp2w8"]
+    assert row.lr == max(tried, key=lambda lr: tried[lr])
+    plain = [row for row in outcome.rows if row.source == "random"]
+    assert [row for row in chosen.rows if row.source == "random"] == plain, "its controls are those of before"
+    assert chosen.set_digest == outcome.set_digest
+
+
 def test_an_interrupted_distillation_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch):
     settings, _, outcome = finished
     step, calls = DistributionMatching.step, iter(range(1, 100))
