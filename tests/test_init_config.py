@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +14,44 @@ import torchvision.datasets
 from PIL import Image
 
 from padray.configuration import loading
+from padray.data import survey
+from padray.data.settings import DataSettings
+from padray.planning import calibrate
+from padray.recipe import budget as budgets
+from padray.recipe import fit, sections, text
 from tests.conftest import Run, Said
 
+MEASURE = budgets.measure
 RNG = np.random.default_rng(0)
 SHORT = (
     "network.width=4",
-    "experts.count=1",
-    "experts.epochs=3",
     "distill.iterations=2",
-    "distill.student_steps=2",
-    "distill.expert_epochs=1",
-    "distill.windows={min_start: 0, start: 2, max_start: 2}",
     "distill.validation={every: 2, seeds: 1, epochs: 2}",
     "evaluation.seeds=1",
     "evaluation.epochs=2",
-    "evaluation.controls={lrs: [0.01], tuning_seeds: 1}",
+    "evaluation.controls={lrs: [0.01], tuning_seeds: 1, full: true, full_epochs: 1, full_seeds: 1}",
+)
+SHORT_EXPERTS = (
+    "experts.count=1",
+    "experts.epochs=3",
+    "distill.student_steps=2",
+    "distill.expert_epochs=1",
+    "distill.windows={min_start: 0, start: 2, max_start: 2}",
 )
 KINDS = ("cat", "dog", "eel")
+
+
+@pytest.fixture(autouse=True)
+def paces(monkeypatch):
+    """Of a machine on which everything takes so long; what is measured otherwise is another file's to test."""
+    monkeypatch.setattr(budgets, "measure", lambda config, known, notify=None: Paces())
+
+
+class Paces(dict):
+    """Seconds per sample, or per iteration."""
+
+    def __missing__(self, pace: tuple[str, bool]) -> float:
+        return 0.1 if pace[0] == "iteration" else 2e-4 if pace[0] == "look" else 1e-3
 
 
 def picture(shape: tuple[int, ...], kind: int) -> Image.Image:
@@ -119,7 +141,8 @@ def test_the_file_for_each_kind_of_data_runs_as_it_is_written(run: Run, tmp_path
     make, shape, network, preprocessing, counts = MADE[kind]
     make(tmp_path / "My Data")
     monkeypatch.chdir(tmp_path)
-    said = run("init-config", "My Data", "--json")
+    hours = kind in ("series", "folders")
+    said = run("init-config", "My Data", "--json", "--budget", "1h" if hours else "10m")
     assert said.code == 0, said.err
     found = said.json
     assert found["shape"] == shape
@@ -128,10 +151,15 @@ def test_the_file_for_each_kind_of_data_runs_as_it_is_written(run: Run, tmp_path
     config = loading.load(found["file"]).config
     assert config.network.name == network and config.data.preprocessing == preprocessing
     assert Path(config.data.path).is_absolute() and Path(config.data.path) == tmp_path / "My Data"
-    short = [part for setting in SHORT for part in ("--set", setting)]
+    assert config.distill.needs_experts == hours, "trajectories where hours count, distributions where minutes do"
+    short = [part for setting in SHORT + SHORT_EXPERTS * hours for part in ("--set", setting)]
     done = run("run", found["file"], "--runner", "inline", "--storage", tmp_path / "runs", "--json", *short)
     assert done.code == 0, done.err
-    assert {row["source"] for row in done.json["evaluation"]} == {"distilled", "random"}
+    assert {row["source"] for row in done.json["evaluation"]} == {"distilled", "random", "full"}
+    ceiling, notes = done.json["ceiling"], done.json["notes"]
+    assert (ceiling["made_by"], ceiling["n"]) == ("full", 1)
+    held = [note for note in notes if note.startswith("validation has ")]
+    assert held and f"{held[0]}." in (tmp_path / done.json["report"].removeprefix("file://")).read_text().lower()
     manifest = json.loads(next((tmp_path / "runs/datasets").glob("*/manifest.json")).read_text())
     assert manifest["facts"]["shape"] == shape, "what was found is what the run sees"
 
@@ -170,7 +198,7 @@ def test_every_setting_says_what_it_means_and_which_one_comes_first(run: Run, tm
 
 def test_the_filters_in_its_comments_are_settings_too(run: Run, tmp_path):
     coloured(tmp_path / "pets")
-    run("init-config", tmp_path / "pets", "--to", tmp_path / "pets.yaml")
+    run("init-config", tmp_path / "pets", "--to", tmp_path / "pets.yaml", "--budget", "8h")
     plain, _, after = (tmp_path / "pets.yaml").read_text().partition("# schedule:")
     switched = "schedule:" + after.replace("\n# ", "\n")
     (tmp_path / "filtered.yaml").write_text(plain + switched)
@@ -192,11 +220,64 @@ def test_what_is_told_of_the_data_is_taken(run: Run, tmp_path):
 def test_large_data_are_cut_and_small_ones_are_not(run: Run, tmp_path):
     kinds = labels((30_000, 5))
     many = tables(tmp_path / "many", {"x": np.arange(30_005.0), "label": kinds}, {"x": [0.0, 1.0], "label": [0, 1]})
-    run("init-config", many, "--to", tmp_path / "many.yaml")
+    run("init-config", many, "--to", tmp_path / "many.yaml", "--budget", "2m")
     config = loading.load(str(tmp_path / "many.yaml")).config
     assert config.data.limit_per_class == 10_000
     run("init-config", series(tmp_path / "few"), "--to", tmp_path / "few.yaml")
     assert loading.load(str(tmp_path / "few.yaml")).config.data.limit_per_class is None
+
+
+def fitted(folder: Path, asked: str, pace: float = 1.0, cores: int = 1) -> fit.Fit:
+    """What fits on a machine that is so many times as slow."""
+    paces = defaultdict(lambda: 1e-3 * pace, {("iteration", False): 0.1 * pace, ("look", False): 2e-4 * pace})
+    found = survey.look(str(folder), DataSettings())
+    return fit.fit(found, 1, budgets.budget(asked, cores), lambda config, known: paces)
+
+
+@pytest.mark.parametrize("asked, pace, cores", [("5m", 1, 1), ("30m", 3, 2), ("1h", 1, 1), ("8h", 1, 4), ("8h", 9, 1)])
+def test_what_is_written_fits_the_budget_and_fills_it(tmp_path, asked, pace, cores):
+    """By the plan's own counts, whatever the machine's pace; what is left out is what a run takes besides."""
+    found = fitted(coloured(tmp_path / "pets"), asked, pace, cores)
+    given = fit.MARGIN * found.budget.seconds - fit.START_S
+    assert found.seconds.wall(cores) <= given
+    capped = found.plan.sizes.iterations == fit.MOST[found.plan.sizes.family]
+    assert capped or found.seconds.wall(cores) >= 0.9 * given
+    config = sections.config_of(found.plan)
+    assert config.distill.iterations % config.distill.validation.every == 0, "the last iterate is judged too"
+    again = fitted(tmp_path / "pets", asked, pace, cores)
+    assert text.text(again) == text.text(found), "a function of the data, the budget and the paces"
+
+
+@pytest.mark.parametrize("asked", ["5m", "2h"])
+def test_what_it_counts_on_is_what_its_plan_says(run: Run, tmp_path, monkeypatch, asked):
+    """The same seconds, whatever the paces: of each kind of work another one, and of the set another than of data."""
+    kinds = ("experts", "judged", "cell", "look", "iteration")
+
+    def paced(config, known, lines, notify):
+        tasks = {part.task for line in lines for part in line.parts}
+        return {task: (1 + kinds.index(task.kind)) * (2e-4 if task.samples < 9 else 1e-4) for task in tasks}
+
+    monkeypatch.setattr(calibrate, "measure", paced)
+    found = fit.fit(survey.look(str(coloured(tmp_path / "pets")), DataSettings()), 1, budgets.budget(asked, 1), MEASURE)
+    text.write(found, str(tmp_path / "pets.yaml"))
+    planned = run("plan", tmp_path / "pets.yaml", "--calibrate", "--json", "--storage", tmp_path / "none").json
+    assert planned["total"]["hours"] * 3600 == pytest.approx(found.seconds.wall(1))
+
+
+def test_a_larger_budget_goes_into_width_experts_and_iterations(tmp_path):
+    coloured(tmp_path / "pets")
+    short, long, longest = (fitted(tmp_path / "pets", asked, pace=9).plan.sizes for asked in ("5m", "1h", "8h"))
+    assert short.family == "distribution" and long.family == longest.family == "trajectory"
+    assert short.width < long.width < longest.width
+    assert long.experts < longest.experts or longest.experts == fit.MOST_EXPERTS
+
+
+def test_the_file_says_what_its_time_goes_to(run: Run, tmp_path):
+    run("init-config", coloured(tmp_path / "pets"), "--to", tmp_path / "a.yaml", "--budget", "5m")
+    run("init-config", tmp_path / "pets", "--to", tmp_path / "b.yaml", "--budget", "8h")
+    minutes, hours = (" ".join((tmp_path / name).read_text().split("\n# ")) for name in ("a.yaml", "b.yaml"))
+    assert "Sized for 5m on this machine's" in minutes and "the ceiling" in minutes and "experts" not in minutes[:999]
+    assert re.search(r"Sized for 8h on this machine's .*: \d+ experts \d", hours)
 
 
 # -- refusals
@@ -252,6 +333,8 @@ def two_sets(folder: Path) -> Path:
         (table, ("--ipc", 10), ("class '1' has 10 training sample(s)", "lower --ipc")),
         (table, ("--set", "data.imbalance=10", "--ipc", 2), ("class '1' has 2 training sample(s)",)),
         (table, ("--ipc", 0), ("--ipc 0", "at least 1")),
+        (table, ("--budget", "soon"), ("--budget soon", "10m, 1h or 8h")),
+        (table, ("--budget", "10s"), ("--budget 10s", "from 1m to 30d")),
         (table, ("--set", "distill.ipc=3"), ("--set distill.ipc=3", "what there is to know of the data")),
         (table, ("--set", "data.path=/x"), ("PATH says where they are",)),
         (torn, (), ("train/dog/3.png cannot be decoded",)),

@@ -377,3 +377,14 @@ def test_the_bases_of_small_studies_have_both_filters_and_judge_nothing_while_di
         assert found.schedule.needs_scores and found.distill.selection.alpha > 0
     assert found.data.validation > 0 and found.distill.validation.seeds == 0
     assert found.evaluation.seeds == 3 and found.evaluation.architectures == ()
+
+
+LAPTOP = [name for name in loading.preset_names() if re.search(r"^demo$|^cifar10-narrow|-narrow-|digits-ipc\d+$", name)]
+
+
+@pytest.mark.parametrize("name", [name for name in LAPTOP if not name.startswith("small-")])
+def test_a_ceiling_stands_beside_every_set_that_a_laptop_makes(name):
+    """Experts that a validation split judges, or a network on the full data."""
+    made = config(name)
+    judged = made.distill.needs_experts and made.data.validation > 0
+    assert judged or made.evaluation.controls.full

@@ -189,6 +189,9 @@ def init_config(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A dataset's folder.")],
     to: Annotated[str | None, typer.Option("--to", metavar="FILE", help="A new file (default NAME.yaml).")] = None,
     ipc: Annotated[int, typer.Option("--ipc", metavar="N", help="Synthetic samples per class.")] = 1,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long a run may take here: 10m, 1h, 8h.")
+    ] = "30m",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.K=V", help="What to know of the data; repeatable.")
     ] = None,
@@ -197,7 +200,8 @@ def init_config(
     """Look at a dataset of one's own and write settings for it, with comments; nothing is overwritten."""
     from padray.commandline import commands
 
-    Console(as_json).surveyed(commands.init_config(path, to, ipc, tuple(overrides or ())))
+    console = Console(as_json)
+    console.surveyed(commands.init_config(path, to, ipc, budget, tuple(overrides or ()), console))
 
 
 @app.command("plan")

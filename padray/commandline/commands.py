@@ -8,6 +8,7 @@ import shlex
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from padray import fingerprint
@@ -234,13 +235,21 @@ def preflight(storage: str | None, address: str | None, variables: tuple[str, ..
     return flight.summary(flight.check(location), location)
 
 
-def init_config(path: str, to: str | None, ipc: int, overrides: tuple[str, ...]) -> "SurveySummary":
+def init_config(
+    path: str, to: str | None, ipc: int, budget: str, overrides: tuple[str, ...], console: Console
+) -> "SurveySummary":
     """Write settings for a dataset of one's own. Raises InputError."""
     from padray.data import survey
+    from padray.recipe import budget as budgets
+    from padray.recipe import fit
     from padray.recipe import text as recipe
 
-    surveyed = survey.look(path, recipe.known(overrides))
-    file = recipe.write(surveyed, ipc, to)
+    asked, known = budgets.budget(budget), recipe.known(overrides)
+    surveyed = survey.look(path, known)
+    file = recipe.named(surveyed, to)
+    with console.progress() as notify:
+        fitted = fit.fit(surveyed, ipc, asked, partial(budgets.measure, notify=notify))
+    recipe.write(fitted, file)
     typed = shlex.quote(file)
     return surveyed.summary(file, [f"padray config show {typed}", f"padray run {typed}"])
 

@@ -114,6 +114,10 @@ class Console:
             default = result.default
         if result.evaluation:
             self.out.print(tables.of_accuracies([*result.evaluation, *tables.as_defaults(default)]))
+        if result.ceiling:
+            self.out.print(f"ceiling: {result.ceiling.text}")
+        for note in result.notes:
+            self.out.print(f"note: {note}")
         if result.set.sha256:
             self.out.print(f"set: sha256 {result.set.sha256}, {result.set.bytes} bytes learned")
         if result.report:

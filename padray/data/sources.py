@@ -40,12 +40,13 @@ class RawSplit:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """Train, as far as it is wanted, and test as it was found."""
+    """Train, as far as it is wanted, and test as it was found. `found`: how many training samples there were."""
 
     train: RawSplit
     test: RawSplit
     class_names: tuple[str, ...]
     content: Content = "image"
+    found: int | None = None
 
 
 def source_digest(settings: DataSettings) -> str:
@@ -81,6 +82,7 @@ def read(settings: DataSettings) -> RawDataset:
         RawSplit(test_samples, test.labels, test.place),
         names,
         train.content,
+        len(train.labels),
     )
 
 

@@ -30,7 +30,8 @@ class ControlSettings(Section):
     the class of each instead of what was learned. full: all training data, those samples too that a keep-list
     (`schedule`) leaves out, from which the random ones are never drawn. A control's learning rate is the best of
     `lrs` on the validation split (on a fixed tenth of the training split where there is none), judged by the first
-    `tuning_seeds` seeds.
+    `tuning_seeds` seeds. full_lrs, full_seeds: the same of `full` alone, which costs most; left out, they are `lrs` and
+    `evaluation.seeds`.
     """
 
     lrs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)] = (0.003, 0.01, 0.03, 0.1)
@@ -39,6 +40,17 @@ class ControlSettings(Section):
     hard_labels: bool = False
     full: bool = False
     full_epochs: Epochs = 100
+    full_lrs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)] | None = None
+    full_seeds: Units | None = None
+
+    def lrs_on(self, source: str) -> tuple[float, ...]:
+        """What a control chooses its learning rate from."""
+        return (self.full_lrs if source == "full" else None) or self.lrs
+
+    def tuning_on(self, source: str) -> int:
+        """How many seeds choose it."""
+        own = self.full_seeds if source == "full" else None
+        return self.tuning_seeds if own is None else min(own, self.tuning_seeds)
 
 
 class TeacherSettings(Section):
@@ -150,6 +162,11 @@ class EvaluationSettings(Section):
     def twice(self, source: str) -> bool:
         """Whether networks are trained twice over on this source, see `double_training`."""
         return self.double_training and source == "distilled"
+
+    def seeds_on(self, source: str) -> int:
+        """How many networks are trained on a source and tell its accuracy."""
+        own = self.controls.full_seeds if source == "full" else None
+        return self.seeds if own is None else own
 
     def epochs_on(self, source: str) -> int:
         """For how many epochs a network is trained on a set or a control of its size."""

@@ -1,2 +1,2 @@
-"""A settings file for a dataset of one's own.
-Imports data, the settings and their configuration."""
+"""A settings file for a dataset of one's own, sized by the plan for the time that there is.
+Imports data, the settings, their configuration and planning."""

@@ -14,12 +14,9 @@ from padray.data.listing import some
 from padray.data.survey import Survey
 from padray.errors import InfrastructureError, InputError
 from padray.machine.files import is_utf8, reason, shown
-from padray.recipe import scale
+from padray.recipe.fit import MARGIN, Fit
 from padray.recipe.scale import Plan
-
-UNEVEN = 1.5  # largest over smallest class from which balanced accuracy decides
-
-Line = tuple[str, Any, str]  # setting, value, what it means
+from padray.recipe.sections import UNEVEN, Line, sections_of
 
 
 def known(overrides: tuple[str, ...]) -> DataSettings:
@@ -34,23 +31,32 @@ def known(overrides: tuple[str, ...]) -> DataSettings:
     return loading.from_settings({}, overrides, "--set").data
 
 
-def write(survey: Survey, ipc: int, to: str | None) -> str:
-    """Write the settings; the file's name.
-
-    Raises:
-        InputError: too few samples, or a file that cannot be made.
-        InfrastructureError: a disk that is full, or the like; nothing is left then.
-    """
+def named(survey: Survey, to: str | None) -> str:
+    """The name of the settings file. Raises InputError for one that cannot be written, before anything is measured."""
     name = to or f"{survey.settings.dataset}.yaml"
     if Path(name).suffix not in {".yaml", ".yml"} or not is_utf8(name):
         raise InputError(f"--to {shown(name)} must be a .yaml file, and its name UTF-8")
-    content = text(survey, ipc).encode()
+    if "\0" not in name and os.path.lexists(name):
+        raise _there(name)
+    return name
+
+
+def _there(name: str) -> InputError:
+    return InputError(f"{shown(name)} is there already, and nothing is overwritten; give another name with --to")
+
+
+def write(found: Fit, name: str) -> None:
+    """Write the settings.
+
+    Raises:
+        InputError: a file that cannot be made.
+        InfrastructureError: a disk that is full, or the like; nothing is left then.
+    """
+    content = text(found).encode()
     try:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        raise InputError(
-            f"{shown(name)} is there already, and nothing is overwritten; give another name with --to"
-        ) from None
+        raise _there(name) from None
     except OSError as error:
         raise InputError(f"cannot write {shown(name)}: {reason(error)}") from None
     except ValueError as error:  # a NUL
@@ -61,39 +67,56 @@ def write(survey: Survey, ipc: int, to: str | None) -> str:
     except OSError as error:
         os.unlink(name)
         raise InfrastructureError(f"cannot write {shown(name)}: {reason(error)}; the same command again") from None
-    return name
 
 
-def text(survey: Survey, ipc: int) -> str:
-    """The settings file. Raises InputError for more samples per class than the smallest class can give."""
-    plan = scale.plan(survey, ipc)
-    sections = {
-        "data": _data(plan),
-        "network": _network(plan),
-        "experts": _experts(plan),
-        "distill": _distill(plan),
-        "evaluation": _evaluation(plan),
-    }
-    parts = [_head(plan), *(_section(name, lines) for name, lines in sections.items()), _filters(plan)]
-    return "\n".join(parts)
+def text(found: Fit) -> str:
+    """The settings file."""
+    plan = found.plan
+    parts = [_head(found), *(_section(name, lines) for name, lines in sections_of(plan).items())]
+    return "\n".join([*parts, _filters(plan)] if plan.sizes.family == "trajectory" else parts)
 
 
-# -- the sections
-
-
-def _head(plan: Plan) -> str:
+def _head(found: Fit) -> str:
+    plan = found.plan
     survey, shape = plan.survey, "x".join(map(str, plan.survey.shape))
     paragraphs = [
         f"Settings for {survey.settings.dataset}, written by `padray init-config`. They run as they are: `padray run` "
         f"with the name of this file. `padray config show` with it lists every other setting.",
         f"Found: {sum(survey.counts)} training and {survey.test} test samples of {shape} numbers each, "
         f"{len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
+        _budget(found),
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
-        "on the validation split tells which is better. Then distill.iterations and experts.count: more of them cost "
-        "time and do no harm. The numbers are for two CPU cores; those of the papers are in the presets, such as "
-        "pad-cifar10-ipc10.",
+        "on the validation split tells which is better. Then distill.iterations"
+        f"{' and experts.count' * (plan.sizes.family == 'trajectory')}: more of them cost time and do no harm. The "
+        "settings of the papers are in the presets, such as pad-cifar10-ipc10.",
     ]
     return "#\n".join(_comment(text) for text in paragraphs)
+
+
+def _budget(found: Fit) -> str:
+    """What the time goes to."""
+    sizes, took, cores = found.plan.sizes, found.seconds, found.budget.cores
+    parts = {
+        f"{took.experts} experts": took.expert * took.experts / cores,
+        f"{took.iterations} iterations": took.iteration * took.iterations,
+        "judging iterates": took.judging,
+        f"the proof with {sizes.seeds} networks": took.cells / cores,
+        "the ceiling": took.full / cores,
+    }
+    told = ", ".join(f"{what} {_time(seconds)}" for what, seconds in parts.items() if seconds)
+    core = f"{cores} core{'s' * (cores > 1)}"
+    ceiling = "" if took.full or took.experts else " No network on all training samples fits: there is no ceiling."
+    return (
+        f"Sized for {found.budget.asked} on this machine's {core}, at the pace that its plan measured here: {told}; "
+        f"{100 - 100 * MARGIN:.0f} % are left for reading, starting and the report.{ceiling}"
+    )
+
+
+def _time(seconds: float) -> str:
+    """`12 s`, `3.4 min`, `1.2 h`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _balance(plan: Plan) -> str:
@@ -119,100 +142,9 @@ def _stand_in(survey: Survey) -> str:
     return f"{place} serves as the test split." if place.removeprefix("data/").startswith("val") else ""
 
 
-def _data(plan: Plan) -> list[Line]:
-    data = plan.data
-    meaning = {
-        "image_column": "the column of the images",
-        "label_column": "the column of the labels",
-        "size": "every image is resized to so many pixels a side; time grows with its square",
-        "limit_per_class": "only the first so many training samples of each class; take it out when all else is right",
-        "validation": "this share of the training samples is for choosing; the test split is only for the proof",
-        "preprocessing": _PREPROCESSING[data.preprocessing],
-    }
-    stated = set(data.model_dump(exclude_unset=True)) | {"validation", "preprocessing"}
-    lines: list[Line] = [("dataset", data.dataset, "a name, for folders and tables")]
-    lines.append(("path", data.path, "the dataset's folder; only this machine reads it"))
-    for key, value in data.model_dump(mode="json").items():
-        default = DataSettings.model_fields[key].default
-        if key in stated - {"dataset", "path"} or (key in meaning and value != default):
-            lines.append((key, value, meaning.get(key, "as you said")))
-    return lines
-
-
-_PREPROCESSING = {
-    "zca": "whitening, as the papers have it; normalize: each channel's mean and deviation",
-    "normalize": "by the mean and deviation of each channel or column; zca whitens",
-    "none": "values as they are; normalize: each channel's mean and deviation",
-}
-
-
-def _network(plan: Plan) -> list[Line]:
-    network = plan.architecture
-    meaning = {
-        "convnet": ("the network of the papers", "channels; the papers have 128", "blocks, each halves the image"),
-        "convnet1d": ("the same for series", "channels", "blocks, each halves the series"),
-        "mlp": ("a multi-layer perceptron", "hidden units per layer", "hidden layers"),
-    }[network["name"]]
-    return [(key, network[key], said) for key, said in zip(("name", "width", "depth"), meaning, strict=True)]
-
-
-def _experts(plan: Plan) -> list[Line]:
-    return [
-        ("count", 6, "networks trained on the real data; the set learns from their paths. The papers have 100"),
-        ("epochs", plan.epochs, "of each expert"),
-        ("batch", plan.batch, "real samples per step; an epoch should have twenty steps or more"),
-        ("lr", plan.lr, "learning rate; lower it if the experts' accuracy jumps up and down"),
-        _augment(plan),
-    ]
-
-
-def _augment(plan: Plan) -> Line:
-    if plan.augment == "none":
-        return "augment", plan.augment, "augmentation is for images"
-    flips = "; take flip out where left and right are not alike" if "flip" in plan.augment else ""
-    return "augment", plan.augment, f"how samples are varied{flips}"
-
-
-def _distill(plan: Plan) -> list[Line]:
-    kinds, size = len(plan.survey.names), len(plan.survey.names) * plan.ipc
-    iterations = 300 if plan.ipc == 1 else 500
-    seeds = 3 if plan.data.validation else 0  # without a split the last iterate is the set
-    return [
-        ("ipc", plan.ipc, f"synthetic samples per class: {size} in all for {kinds} classes"),
-        ("iterations", iterations, "steps of the set; raise it, and the same command goes on from there"),
-        ("student_steps", 20, "steps of a student on the set in each iteration; time grows with it"),
-        ("expert_epochs", 2, "how far along an expert's path these steps have to come"),
-        ("batch", min(size, 100), "synthetic samples per step of the student"),
-        ("lr_images", plan.lr_images, "learning rate of the samples: the number that matters most"),
-        ("student_lr", plan.student_lr, "the student's learning rate, where its learning begins"),
-        ("lr_student_lr", 1.0e-5, "learning rate of the student's learning rate"),
-        _augment(plan),
-        ("windows", plan.windows, "epochs at which the students begin; later ones are harder, and for larger sets"),
-        ("labels", {"lr": 1}, "soft labels are learned too; {kind: hard} keeps the classes"),
-        (
-            "validation",
-            {"every": iterations // 3, "seeds": seeds, "epochs": 200},
-            "how often, and with how many networks, the best set is chosen",
-        ),
-    ]
-
-
-def _evaluation(plan: Plan) -> list[Line]:
-    lines: list[Line] = []
-    if plan.uneven > UNEVEN:
-        lines.append(("metric", "balanced_accuracy", "what decides; the plain accuracy is reported beside it"))
-    lines += [
-        ("seeds", 5, "fresh networks trained on the set, and as many on the control: real samples at random"),
-        ("epochs", 300, "of each; the papers have 1001"),
-        _augment(plan),
-        ("controls", {"lrs": [0.01, 0.03, 0.1], "tuning_seeds": 1}, "learning rates that the control chooses from"),
-    ]
-    return lines
-
-
 def _filters(plan: Plan) -> str:
     scores = {"networks": 3, "epochs": 8, "lr": plan.lr, "batch": plan.batch, "augment": plan.augment}
-    schedule = {"initial_ratio": 0.75, "addition_end_epoch": plan.epochs // 3}
+    schedule = {"initial_ratio": 0.75, "addition_end_epoch": plan.sizes.epochs // 3}
     comment = _comment(
         "PAD's first filter: the experts begin with the easier three quarters of each class, as scoring networks rank "
         "them. The second one leaves shallow parameters out: `selection: {strategy: depth, alpha: 0.25}` in distill."
@@ -232,8 +164,15 @@ def _section(name: str, lines: list[Line]) -> str:
     shown = [f"{name}:"]
     for line, meaning in written:
         beside = f"{line:<{column}}# {meaning}" if len(line) < column else f"{line}  # {meaning}"
-        shown += [beside] if len(beside) <= 120 else [f"  # {meaning}:", line]
+        shown += [beside] if len(beside) <= 120 else [f"  # {meaning}:", *_folded(line)]
     return "\n".join(shown) + "\n"
+
+
+def _folded(line: str) -> list[str]:
+    """A mapping that is too long for a line goes on in the next."""
+    if len(line) <= 120 or not line.endswith("}"):
+        return [line]
+    return textwrap.wrap(line, 118, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _comment(text: str) -> str:

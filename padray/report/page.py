@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import resources
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from padray.methods.figures import Figure, History
 from padray.networks.flat import Span
 from padray.report import difficulty, difficulty_figures, figures, info, search, search_figures, search_view, words
 from padray.report.difficulty import Difficulty
+from padray.report.remarks import Observed
 from padray.report.search import SearchSummary
 from padray.report.style import DARK, LIGHT, Theme
 from padray.synthetic.set import SyntheticSet
@@ -47,6 +48,7 @@ class Subject:
         difficulty: the scores that the experts' schedule was made from, if it has one.
         kept: how many training samples the keep-list has, and which; empty without one.
         fitted_key: the file of the set's preprocessing, where that is not in the set's.
+        observed: what the run says of itself.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Subject:
     difficulty: Difficulty | None = None
     kept: str = ""
     fitted_key: str | None = None
+    observed: Observed = field(default_factory=Observed)
 
     @cached_property
     def samples(self) -> int:
@@ -189,6 +192,7 @@ def _view(subject: Subject) -> dict[str, object]:
         "training": subject.splits["train"],
         "set": {"key": subject.set_key, "sha256": subject.set_sha256, "size": subject.set_size},
         "notes": [
+            *(f"{note[0].upper()}{note[1:]}." for note in subject.observed.notes),
             *_kept(subject),
             *method_of(distill).notes(distill, subject.synthetic.learned, subject.noun),
             *([words.selected(subject.ids, subject.noun)] if subject.ids else []),
@@ -263,7 +267,7 @@ def _experts(subject: Subject) -> str:
     if not percents:
         return ""
     middle = f"between {min(percents):.1f} and {max(percents):.1f} %" if len(percents) > 1 else f"{percents[0]:.1f} %"
-    return f"The {len(percents)} experts it was matched with reach {middle} on the validation split."
+    return f"The ceiling: the {len(percents)} experts it was matched with reach {middle} on the validation split."
 
 
 def _kept(subject: Subject) -> list[str]:

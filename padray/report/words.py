@@ -128,7 +128,7 @@ def protocol(config: Config, has_validation: bool) -> str:
         return _taught(config, has_validation)
     settings, lrs = config.evaluation, ", ".join(f"{lr:g}" for lr in config.evaluation.controls.lrs)
     training = settings.training
-    full = f" ({settings.controls.full_epochs} on the full split)" if settings.controls.full else ""
+    full = f" ({settings.controls.full_epochs} on the full split{_full_lrs(config)})" if settings.controls.full else ""
     share = f"a fixed {100 * CHOOSING:g} % of each class's training samples, for want of a validation split"
     split = "the validation split" if has_validation else share
     by = " by balanced accuracy" if settings.metric == "balanced_accuracy" else ""
@@ -147,6 +147,12 @@ def protocol(config: Config, has_validation: bool) -> str:
         f"many real samples for each seed, is trained by the same protocol at the lr out of {lrs} that is best{by} on "
         f"{split}.{also} {_iterate(config, has_validation)}"
     )
+
+
+def _full_lrs(config: Config) -> str:
+    """The grid of the full data's control, where that is another one."""
+    own = config.evaluation.controls.full_lrs
+    return f", at an lr of {' or '.join(f'{lr:g}' for lr in own)}" if own else ""
 
 
 _DECAYS = {

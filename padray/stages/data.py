@@ -1,6 +1,7 @@
 """Stage `data`: real data in, one stored dataset with its splits and its preprocessing out."""
 
 import time
+from typing import NamedTuple
 
 from padray import fingerprint
 from padray.config import Config
@@ -69,8 +70,8 @@ def check_networks(facts: DatasetFacts, config: Config) -> None:
 
 def _store(context: Context, identity: Identity) -> DatasetFacts:
     """Read, split, fit, look whether the settings suit it, and store."""
-    dataset, places = _read(context.config)
-    facts, folder = facts_of(dataset, places), context.folder(identity)
+    dataset, origin = _read(context.config)
+    facts, folder = facts_of(dataset, origin.places, origin.found), context.folder(identity)
     check(facts, context.config)
     content = stored.encode_dataset(dataset)
     objects = [folder.put(stem, "safetensors", part) for stem, part in content.items()]
@@ -78,10 +79,18 @@ def _store(context: Context, identity: Identity) -> DatasetFacts:
     return facts
 
 
-def _read(config: Config) -> tuple[Dataset, dict[str, str]]:
-    """The dataset, and what its train and test samples were read from; the raw arrays are let go."""
+class _Origin(NamedTuple):
+    """What the train and the test samples were read from, and how many training samples lay there."""
+
+    places: dict[str, str]
+    found: int | None
+
+
+def _read(config: Config) -> tuple[Dataset, _Origin]:
+    """The dataset, and where it comes from; the raw arrays are let go."""
     raw = sources.read(config.data)
-    return datasets.make(config.data, raw), {"train": raw.train.place, "test": raw.test.place}
+    places = {"train": raw.train.place, "test": raw.test.place}
+    return datasets.make(config.data, raw), _Origin(places, raw.found)
 
 
 def _stand_in(facts: DatasetFacts) -> str:
@@ -112,7 +121,7 @@ def _check_augment(facts: DatasetFacts, config: Config) -> None:
             f"{config.evaluation.protocol} mixes images; take another one, such as dc300"
         )
     strategies = {"distill.augment": config.distill.augment, "evaluation.augment": config.evaluation.judging.augment}
-    if config.experts.imported is None:
+    if config.distill.needs_experts and config.experts.imported is None:
         strategies["experts.augment"] = config.experts.augment
     if config.trains_scoring_networks:
         strategies["scores.augment"] = config.scores.augment

@@ -123,10 +123,9 @@ def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foresee
     """A learning rate is known once all cells that choose it are there."""
     first = [cell for cell in grid.first_cells([source]) if cell.network == network]
     there_first = [cell for cell in first if f"{source}/{cell.id}" in grid.have]
-    evaluation = grid.context.config.evaluation
-    if grid.brings_lr(source) or evaluation.seeds <= evaluation.controls.tuning_seeds:
+    evaluation, later = grid.context.config.evaluation, grid.later_seeds(source)
+    if grid.brings_lr(source) or not later:
         return Foreseen(source, network, len(first), len(there_first))
-    later = range(evaluation.controls.tuning_seeds, evaluation.seeds)
     if len(there_first) < len(first):
         names = tuple(f"{source}/cell-{network.label}-seed{seed}-lr" for seed in later)
         some = any(id.startswith(names) for id in grid.have)
@@ -168,23 +167,29 @@ class _Grid:
         for network in architectures(self.context.config):
             for source in sources:
                 if self.brings_lr(source):
-                    cells += [Cell(source, network, seed) for seed in range(evaluation.seeds)]
+                    cells += [Cell(source, network, seed) for seed in range(evaluation.seeds_on(source))]
                 else:
-                    cells += [Cell(source, network, k, lr) for lr in controls.lrs for k in range(controls.tuning_seeds)]
+                    seeds = range(controls.tuning_on(source))
+                    cells += [Cell(source, network, k, lr) for lr in controls.lrs_on(source) for k in seeds]
         return cells
+
+    def later_seeds(self, source: Source) -> range:
+        """A control's other seeds, once its learning rate is chosen."""
+        evaluation = self.context.config.evaluation
+        return range(evaluation.controls.tuning_on(source), evaluation.seeds_on(source))
 
     def later(self, sources: Collection[Source]) -> int:
         """How many cells are to come once the controls' learning rates are chosen."""
-        evaluation = self.context.config.evaluation
-        more = max(0, evaluation.seeds - evaluation.controls.tuning_seeds)
-        tuned = [source for source in sources if not self.brings_lr(source)]
-        return more * len(tuned) * len(architectures(self.context.config))
+        more = sum(len(self.later_seeds(source)) for source in sources if not self.brings_lr(source))
+        return more * len(architectures(self.context.config))
 
     def control_cells(self, chosen: Chosen) -> list[Cell]:
         """The controls' other seeds at their chosen learning rates."""
-        evaluation = self.context.config.evaluation
-        seeds = range(evaluation.controls.tuning_seeds, evaluation.seeds)
-        return [Cell(source, network, seed, lr) for (source, network), lr in chosen.items() for seed in seeds]
+        return [
+            Cell(source, network, seed, lr)
+            for (source, network), lr in chosen.items()
+            for seed in self.later_seeds(source)
+        ]
 
     def results(self, cells: list[Cell], later: int = 0) -> Results:
         """The results of these cells, made where they are missing."""
@@ -204,7 +209,7 @@ class _Grid:
     def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> table.Row:
         """One line of the table."""
         evaluation, lr = self.context.config.evaluation, chosen.get((source, network))
-        cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds)]
+        cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds_on(source))]
         return table.row(network.label, source, cells, evaluation.metric, evaluation.protocol_on(source))
 
 

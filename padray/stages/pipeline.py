@@ -6,8 +6,9 @@ from padray.config import Config
 from padray.errors import InputError
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity, distill_inputs
+from padray.report.remarks import Observed
 from padray.report.search import SearchSummary
-from padray.stages import data, distill, evaluate, experts, keeplist, report, scores, stored
+from padray.stages import data, distill, evaluate, experts, keeplist, observed, report, scores, stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.stages.results import RunResult, SetDigest
@@ -25,6 +26,7 @@ class Outcome:
     set_digest: str | None = None
     set_bytes: int | None = None
     report: str | None = None
+    observed: Observed | None = None  # with the report; `summary` asks for it otherwise
 
 
 def run(context: Context, until: str = "report", search: SearchSummary | None = None) -> Outcome:
@@ -55,7 +57,7 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     if "evaluate" in wanted:
         outcome.rows = evaluate.make(context, identities["data"], identities["distill"])
     if "report" in wanted:
-        outcome.report = report.make(context, identities, outcome.rows, search)
+        outcome.report, outcome.observed = report.make(context, identities, outcome.rows, search)
     return outcome
 
 
@@ -89,6 +91,15 @@ def _describe_set(context: Context, outcome: Outcome) -> None:
 def summary(context: Context, outcome: Outcome) -> RunResult:
     """A chain's end."""
     digest = SetDigest(outcome.set_digest, outcome.set_bytes)
+    said = outcome.observed or observed.of_run(context, outcome.identities, outcome.rows)
     return RunResult(
-        context.name, context.artifacts, context.seconds, context.reused, digest, outcome.rows, outcome.report
+        config=context.name,
+        artifacts=context.artifacts,
+        seconds=context.seconds,
+        reused=context.reused,
+        set=digest,
+        evaluation=outcome.rows,
+        report=outcome.report,
+        ceiling=said.ceiling,
+        notes=said.notes,
     )

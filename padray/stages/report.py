@@ -5,19 +5,19 @@ What draws and renders is imported where a page is made: a report that is there 
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from padray import fingerprint
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.flat import spans_of
+from padray.report.remarks import Observed
 from padray.report.search import SearchSummary
-from padray.stages import evaluate, keeplist, stored
+from padray.stages import evaluate, keeplist, observed, stored
 from padray.stages.base import Context, Progress
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Manifest, StoredObject
-from padray.store.shards import read_header
 
 if TYPE_CHECKING:
     from padray.report.difficulty import Difficulty
@@ -44,10 +44,17 @@ def report_identity(
     return Identity("report", distilled.name, fingerprint.fingerprint("report", shown, inputs))
 
 
+class Made(NamedTuple):
+    """Where the page is, and what the run says of itself."""
+
+    uri: str
+    observed: Observed
+
+
 def make(
     context: Context, identities: dict[str, Identity], rows: list[Row], search: SearchSummary | None = None
-) -> str:
-    """Write the page if it is not there; where it is. `search`: how the settings were found."""
+) -> Made:
+    """Write the page if it is not there. `search`: how the settings were found."""
     began = time.monotonic()
     distilled = context.folder(identities["distill"]).require()
     item = stored.set_object(distilled, context.config.distill.iterations)
@@ -57,12 +64,13 @@ def make(
     context.notify(Progress("report", int(reused), 1, identity.name))
     if manifest is None:
         manifest = _write(context, identity, gather(context, identities, rows, item, search))
+    said = observed.of_report(manifest) or observed.of_run(context, identities, rows)
     key = f"{identity.folder}/{PAGE}"
     if context.location.size(key) is None:  # a name to open and to link to; the manifest vouches for the other one
         context.location.put(key, context.folder(identity).get(manifest.object("report")))
     context.notify(Progress("report", 1, 1, identity.name))
     context.finished(identity, began, reused)
-    return f"{context.location.uri}/{key}"
+    return Made(f"{context.location.uri}/{key}", said)
 
 
 def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest:
@@ -73,7 +81,7 @@ def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest
     objects = [folder.put("report", "html", page.render(subject, drawn).encode())]
     objects += [folder.put(stem, "png", picture.light) for stem, picture in drawn.items()]
     inputs = {link.stage: link.fingerprint for link in subject.chain}
-    manifest = context.manifest(identity, objects, inputs=inputs)
+    manifest = context.manifest(identity, objects, inputs=inputs, facts=observed.as_facts(subject.observed))
     folder.commit(manifest)
     return manifest
 
@@ -101,7 +109,7 @@ def gather(
         history=stored.load_history(distilled, config.distill.iterations),
         spans=spans_of(network),
         splits=asdict(facts.splits),
-        experts=_expert_accuracies(context, identities.get("experts")),
+        experts=observed.expert_accuracies(context, identities.get("experts")),
         set_key=item.key,
         set_sha256=item.sha256,
         set_size=item.size,
@@ -109,6 +117,7 @@ def gather(
         search=search,
         difficulty=_difficulty(context, identities),
         kept=_kept(context, identities.get("keep")),
+        observed=observed.of_run(context, identities, rows),
         fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
     )
 
@@ -159,13 +168,3 @@ def _link(context: Context, stage: str, identity: Identity) -> "Link":
     from padray.report.page import Link
 
     return Link(stage, identity.folder, identity.fingerprint, context.folder(identity).require().numerics)
-
-
-def _expert_accuracies(context: Context, experts: Identity | None) -> tuple[float, ...]:
-    """The last validation accuracy of every expert that was used, from the headers of their shards."""
-    if experts is None:
-        return ()
-    folder = context.folder(experts)
-    items = folder.require().objects[: context.config.experts.count]
-    last = [read_header(folder, item)["facts"].get("validation_accuracy", []) for item in items]
-    return tuple(accuracies[-1] for accuracies in last if accuracies)

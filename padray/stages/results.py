@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import Row
 
 
@@ -25,6 +26,8 @@ class RunResult:
         reused: the stages that had nothing to do.
         evaluation: the table of accuracies.
         report: where the page lies.
+        ceiling: what all training samples taught networks; None where nobody knows.
+        notes: what to know before believing the table, and what to change next.
     """
 
     config: str
@@ -34,6 +37,8 @@ class RunResult:
     set: SetDigest
     evaluation: Sequence[Row]
     report: str | None
+    ceiling: Ceiling | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class TrialCounts:
     reasons: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchResult(RunResult):
     """The end of a search: of the chain of its best settings; `default`: the table of the defaults."""
 

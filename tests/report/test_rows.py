@@ -8,6 +8,7 @@ from padray.commandline.console import Console
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation import table
+from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import CellResult, Row
 from padray.report import figures, info, page, words
 from padray.report.style import DARK, LIGHT
@@ -92,3 +93,12 @@ def test_a_network_that_diverged_is_told_on_the_page_and_on_the_console(capsys):
     assert "(one that diverges counts as 0 %)" in said
     Console(as_json=False).result(RunResult("x", {}, {}, [], SetDigest(), made, None))
     assert "53.7 ± 30.0 (n=5, 1 diverged; the others 67.1 ± 0.3)" in capsys.readouterr().out
+
+
+def test_the_terminal_ends_with_the_ceiling_and_with_what_to_know(capsys):
+    ceiling = Ceiling("experts", "convnet2w4", "validation", 0.9, 0.01, 6)
+    result = RunResult("x", {}, {}, [], SetDigest(), [], None, ceiling, ("validation has 11 samples",))
+    Console(as_json=False).result(result)
+    said = capsys.readouterr().out
+    assert "ceiling: 6 experts on all training samples: 90.0 ± 1.0 % on the validation split" in said
+    assert "note: validation has 11 samples" in said

@@ -114,6 +114,18 @@ def test_a_cell_that_anybody_may_have_put_there_is_refused_in_a_sentence(chain, 
         chain.rows()
 
 
+def test_the_ceiling_may_be_one_network_where_the_full_data_are_dear(chain):
+    """So many networks on the full data, and no grid: the table says how many those were."""
+    controls = ("full=true", "full_epochs=2", "full_seeds=1", "full_lrs=[0.05]")
+    own = (*(f"evaluation.controls.{setting}" for setting in controls), "evaluation.momentum=0.77")
+    foreseen = evaluate.foresee(chain.context(*own), *_of(chain), None)
+    assert {one.source: one.cells for one in foreseen} == {"distilled": 2, "random": 3, "full": 1}
+    before = chain.events()
+    rows = {row.source: row for row in chain.rows(*own)}
+    made = [unit for unit in chain.events()[len(before) :] if unit.startswith("full/")]
+    assert len(made) == 1 and (rows["full"].n, rows["full"].lr, rows["random"].n) == (1, 0.05, 2)
+
+
 def _of(chain: Chain) -> tuple[Identity, Identity]:
     return chain.found["data"], chain.found["distill"]
 
