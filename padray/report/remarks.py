@@ -53,6 +53,7 @@ def _fall(losses: Sequence[float]) -> float | None:
 
 
 _CONTROLS = {
+    "distilled": "the set",
     "random": "the control",
     "random_soft": "the control with the experts' labels",
     "hard_labels": "the control with hard labels",
