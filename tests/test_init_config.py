@@ -273,7 +273,8 @@ def test_a_larger_budget_goes_into_width_experts_and_iterations(tmp_path):
 
 
 def test_the_file_says_what_its_time_goes_to(run: Run, tmp_path):
-    run("init-config", coloured(tmp_path / "pets"), "--to", tmp_path / "a.yaml", "--budget", "5m")
+    shown = run("init-config", coloured(tmp_path / "pets"), "--to", tmp_path / "a.yaml", "--budget", "5m").out
+    assert "a.yaml, sized for 5m on this machine's" in shown
     run("init-config", tmp_path / "pets", "--to", tmp_path / "b.yaml", "--budget", "8h")
     minutes, hours = (" ".join((tmp_path / name).read_text().split("\n# ")) for name in ("a.yaml", "b.yaml"))
     assert "Sized for 5m on this machine's" in minutes and "the ceiling" in minutes and "experts" not in minutes[:999]

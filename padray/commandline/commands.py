@@ -251,7 +251,7 @@ def init_config(
         fitted = fit.fit(surveyed, ipc, asked, partial(budgets.measure, notify=notify))
     recipe.write(fitted, file)
     typed = shlex.quote(file)
-    return surveyed.summary(file, [f"padray config show {typed}", f"padray run {typed}"])
+    return surveyed.summary(file, recipe.sized(fitted), [f"padray config show {typed}", f"padray run {typed}"])
 
 
 def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> "Plan":

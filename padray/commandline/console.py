@@ -173,7 +173,7 @@ class Console:
         shape = "x".join(map(str, survey.shape))
         self.out.print(f"found: {survey.train:,} training and {survey.test:,} test samples, {survey.holds}, {shape}")
         self.out.print(f"classes: {survey.classes}; {largest} has {most:,} training samples, {smallest} {fewest:,}")
-        self.out.print(f"settings: {survey.file}")
+        self.out.print(f"settings: {survey.file}, {survey.sized}")
         for line in survey.next:
             self.out.print(f"next: {line}")
 

@@ -60,8 +60,8 @@ class Survey:
         index = int(np.argmax(self.counts))
         return self.names[index], self.counts[index]
 
-    def summary(self, file: str, following: Sequence[str]) -> "SurveySummary":
-        """What `--json` prints, with the settings' file and the commands that go on from there."""
+    def summary(self, file: str, sized: str, following: Sequence[str]) -> "SurveySummary":
+        """What `--json` prints, with the settings' file, what they take, and the commands that go on from there."""
         names, counts = self.names, self.counts
         return SurveySummary(
             dataset=self.settings.dataset,
@@ -77,6 +77,7 @@ class Survey:
             smallest=self.smallest,
             largest=self.largest,
             file=file,
+            sized=sized,
             next=following,
         )
 
@@ -89,6 +90,7 @@ class SurveySummary:
         test_from: where the test samples come from.
         smallest, largest: the classes with the fewest and most training samples, and how many.
         file: where the settings are.
+        sized: for which time they are, and what it goes to.
         next: what to type next.
     """
 
@@ -105,6 +107,7 @@ class SurveySummary:
     smallest: tuple[str, int]
     largest: tuple[str, int]
     file: str
+    sized: str
     next: Sequence[str]
 
 

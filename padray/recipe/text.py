@@ -84,7 +84,7 @@ def _head(found: Fit) -> str:
         f"with the name of this file. `padray config show` with it lists every other setting.",
         f"Found: {sum(survey.counts)} training and {survey.test} test samples of {shape} numbers each, "
         f"{len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
-        _budget(found),
+        f"S{sized(found)[1:]}",
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
         "on the validation split tells which is better. Then distill.iterations"
         f"{' and experts.count' * (plan.sizes.family == 'trajectory')}: more of them cost time and do no harm. The "
@@ -93,8 +93,8 @@ def _head(found: Fit) -> str:
     return "#\n".join(_comment(text) for text in paragraphs)
 
 
-def _budget(found: Fit) -> str:
-    """What the time goes to."""
+def sized(found: Fit) -> str:
+    """What the time goes to, by the plan."""
     sizes, took, cores = found.plan.sizes, found.seconds, found.budget.cores
     parts = {
         f"{took.experts} experts": took.expert * took.experts / cores,
@@ -107,7 +107,7 @@ def _budget(found: Fit) -> str:
     core = f"{cores} core{'s' * (cores > 1)}"
     ceiling = "" if took.full or took.experts else " No network on all training samples fits: there is no ceiling."
     return (
-        f"Sized for {found.budget.asked} on this machine's {core}, at the pace that its plan measured here: {told}; "
+        f"sized for {found.budget.asked} on this machine's {core}, at the pace that its plan measured here: {told}; "
         f"{100 - 100 * MARGIN:.0f} % are left for reading, starting and the report.{ceiling}"
     )
 
