@@ -66,6 +66,7 @@ class Config(Section):
     compute: ComputeSettings = ComputeSettings()
     storage: StorageSettings = StorageSettings()
     seed: int = 0
+    """Of every random draw; a stage's own seed takes its place. The split of the data has its own. [ours]"""
 
     @model_validator(mode="after")
     def _experts_that_fit(self) -> "Config":

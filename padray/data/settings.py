@@ -37,27 +37,42 @@ def _named(table: dict[str, tuple[float, ...]]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+_NAMES = Field(json_schema_extra={"allowed": f"a list of numbers, one of {', '.join(MEANS)}, or `null`"})
+
+
 class DataSettings(Section):
-    """The dataset and its splits. `path` says where the files lie; what they hold decides the fingerprint.
-
-    `size`, `image_column` are for images only. `mean` and `std` are one number per channel or the name of published
-    ones (see `MEANS`); without them normalisation takes those of the training split.
-
-    `imbalance` is the size of the first class's training samples over the last one's: each class keeps the first
-    n * imbalance^(-c / (K - 1)) of its n samples, a long tail (Cui et al. 2019); the test split stays as it is.
-    """
+    """The dataset and its splits."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"path"})
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)] = "digits"
+    """A built-in one (`digits`, `wine`, `breast_cancer`, `waves`), one of the layouts that are known (`cifar10`,
+    `cifar100`, `mnist`, `fashionmnist`, `svhn`, `tiny`, `imagenette` and the other subsets of ImageNet), or a name of
+    your own for what lies in `path`. [ours]"""
     path: Place | None = None
+    """Where the files lie. What they hold decides the fingerprint, not where. [ours]"""
     image_column: str | None = None
+    """Of Parquet: the column of the pictures, where it cannot be told. [ours]"""
     label_column: str | None = None
+    """Of Parquet: the column of the classes, where it cannot be told. [ours]"""
     size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Pictures are resized to so many rows and columns; needed where they differ in size. [ours]"""
     limit_per_class: Count | None = None
+    """So many training samples of each class are read, and no more. [ours]"""
     imbalance: Annotated[float, Field(ge=1)] = 1.0
+    """A long tail: the size of the first class's training samples over the last one's. Each class keeps the first n *
+    imbalance^(-c / (K - 1)) of its n samples (Cui et al. 2019); the test split stays as it is. [ours]"""
     validation: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """The share of the training samples, class by class, that is held out to choose iterates, learning rates and
+    trials by; no expert sees it. The papers' presets have 0: then the last iterate is the set. [ours]"""
     split_seed: int = 0
+    """Of the split, and of nothing else. [ours]"""
     preprocessing: Literal["normalize", "zca", "none"] = "normalize"
-    mean: Annotated[tuple[float, ...] | None, _named(MEANS)] = None
-    std: Annotated[tuple[Positive, ...] | None, _named(STDS)] = None
+    """What networks see: normalised channels, ZCA-whitened pixels (without normalisation, as MTT has it), or values
+    as they are. PAD and DATM whiten. [DC]"""
+    mean: Annotated[tuple[float, ...] | None, _named(MEANS), _NAMES] = None
+    """What normalisation takes off, a number per channel or the name of published ones; left out, the training
+    split's. [ours]"""
+    std: Annotated[tuple[Positive, ...] | None, _named(STDS), _NAMES] = None
+    """What normalisation divides by, in the same way. [ours]"""
     zca_eps: Positive = 0.1
+    """Added to the eigenvalues of the covariance before their roots are taken. [MTT]"""

@@ -24,24 +24,25 @@ OWN = ("epochs", "batch", "momentum", "weight_decay", "augment")  # of a protoco
 
 
 class ControlSettings(Section):
-    """What is trained by the protocol of the set beside it: random real samples always, the rest if asked for.
-
-    random_soft: random real samples labelled by the mean logits of all experts. hard_labels: the set's images with
-    the class of each instead of what was learned. full: all training data, those samples too that a keep-list
-    (`schedule`) leaves out, from which the random ones are never drawn. A control's learning rate is the best of
-    `lrs` on the validation split (on a fixed tenth of the training split where there is none), judged by the first
-    `tuning_seeds` seeds. full_lrs, full_seeds: the same of `full` alone, which costs most; left out, they are `lrs` and
-    `evaluation.seeds`.
-    """
+    """What is trained by the protocol of the set beside it: random real samples always, the rest if asked for."""
 
     lrs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)] = (0.003, 0.01, 0.03, 0.1)
+    """A control's learning rate is the best of these on the validation split, or on a fixed tenth of the training
+    split where there is none. [ours]"""
     tuning_seeds: Units = 2
+    """Judged by so many networks. [ours]"""
     random_soft: bool = False
+    """Also: random real samples, labelled by the mean logits of all experts. [ours]"""
     hard_labels: bool = False
+    """Also: the set's images with the class of each in place of what was learned. [ours]"""
     full: bool = False
+    """Also: all training data, those samples too that a keep-list leaves out. [ours]"""
     full_epochs: Epochs = 100
+    """For how many epochs networks are trained on all data. [ours]"""
     full_lrs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)] | None = None
+    """Learning rates of the control `full` alone, which costs most; left out, they are `lrs`. [ours]"""
     full_seeds: Units | None = None
+    """Networks on all training data; left out, `evaluation.seeds`. [ours]"""
 
     def lrs_on(self, source: str) -> tuple[float, ...]:
         """What a control chooses its learning rate from."""
@@ -56,51 +57,63 @@ class ControlSettings(Section):
 class TeacherSettings(Section):
     """Knowledge-distillation evaluation (PAD Table 9): a teacher trained on real data labels each mixed batch.
 
-    The teacher is trained by tm1001, for `epochs` with `teacher_lr` and `teacher_batch`. The student
-    minimises KL(teacher || student) of outputs softened by `temperature`, with AdamW at `lr` and a cosine that ends
-    at half of it. Which epoch out of the last fifth counts, the validation split says; without one, it is the last.
+    The student minimises KL(teacher || student) of softened outputs. Which epoch out of the last fifth counts, the
+    validation split says; without one, it is the last.
     """
 
     network: Architecture = NetworkSettings(norm="batch")
+    """The teacher. [RDED]"""
     epochs: Epochs = 60
+    """For how many epochs it is trained, by tm1001. [ours]"""
     teacher_lr: Positive = 0.01
+    """Its learning rate. [ours]"""
     teacher_batch: Batch = 128
+    """Its batch. [ours]"""
     temperature: Positive = 20.0
+    """By which both outputs are softened. [RDED]"""
     mix: Literal["cutmix", "mixup", "none"] = "cutmix"
+    """How the images of a batch are mixed. [RDED]"""
     lr: Positive = 0.001
+    """The student's learning rate, with AdamW and a cosine that ends at half of it. [RDED]"""
     weight_decay: NotNegative = 0.01
+    """The student's. [RDED]"""
 
 
 class EvaluationSettings(Section):
-    """Fresh networks trained on the set, tested on real data.
-
-    protocol: how they are trained, a row of published.py: tm1001 (MTT's), dc300, dsa1000, idc, deepcore, or rded-kd,
-    knowledge distillation by a teacher, which judges the images alone. epochs, batch, momentum, weight_decay, augment:
-    left out, the protocol's. What is chosen while distilling and searching is always judged by tm1001, with these in
-    its row's place. metric: what the learning rates of controls, the best iterate and the best trial are chosen by;
-    both are always reported. lr: what networks are trained with on the set; left out, it is the one that was learned
-    with the set or, where none was, the protocol's; `chosen`: one of controls.lrs, chosen as a control's is, whatever
-    the set brings, which is the fair way beside a control where nothing was learned. double_training: not how a set
-    should be judged, but how FTD's and ATT's scripts judge an average of images: by the network that was just trained
-    on the images before averaging, so that it is trained for twice as long as anything beside it, which the gain of
-    averaging cannot be told from.
-    """
+    """Fresh networks trained on the set, tested on real data."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"architectures", "seeds", "seed"})
     architectures: Annotated[tuple[Architecture, ...], Field(max_length=100)] = ()
+    """Further networks, beside the one that the set was made with; each a name or a section. [ours]"""
     protocol: published.Name = published.DEFAULT
+    """How fresh networks are trained on the set: a row of the table below. What is chosen while distilling and
+    searching is always judged by tm1001. [PAD]"""
     metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
+    """By which learning rates of controls, the best iterate and the best trial are chosen; both are always reported.
+    [ours]"""
     lr: Positive | Literal["chosen"] | None = None
+    """What networks are trained with on the set; left out, what was learned with it or, where nothing was, the
+    protocol's. `chosen`: one of controls.lrs, chosen as a control's is, whatever the set brings: the fair way where
+    nothing was learned. [PAD]"""
     seeds: Units = 5
+    """Fresh networks for each network and source. [PAD]"""
     epochs: Epochs | None = None
+    """In the place of the protocol's. [PAD]"""
     batch: Batch | None = None
+    """In the place of the protocol's. [PAD]"""
     momentum: Share | None = None
+    """In the place of the protocol's. [PAD]"""
     weight_decay: NotNegative | None = None
+    """In the place of the protocol's. [PAD]"""
     augment: Augmentation | None = None
+    """In the place of the protocol's. [PAD]"""
     double_training: bool = False
+    """Judge a moving average as FTD's and ATT's scripts do, by a network that was just trained on the images before
+    averaging: it is trained for twice as long as anything beside it, and no gain can be told from that. [ours]"""
     controls: ControlSettings = ControlSettings()
     teacher: TeacherSettings = TeacherSettings()
     seed: int | None = None
+    """In the common seed's place; also of the real samples that the control draws. [ours]"""
 
     @model_validator(mode="after")
     def _cells_that_can_be_made(self) -> "EvaluationSettings":

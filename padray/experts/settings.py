@@ -43,27 +43,41 @@ def _known_method(value: Any) -> Any:
     return value
 
 
-class ScoreSettings(Section):
-    """Difficulty scores: the method, and how the scoring networks are trained. Higher scores are harder samples.
+def _allowed_methods(schema: dict[str, Any]) -> None:
+    from padray.experts.scores import SCORES
 
-    Each network gives the scores of all methods (experts/scores.py); `method` chooses the one that the schedule reads.
-    `method: file` reads a ranking instead: `path` is a `.npy`, JSON or Parquet file (see experts/ranking.py), and
-    `digest` the SHA-256 of its bytes, which padray fills in, so that workers need no file to know which one is meant.
-    """
+    schema["enum"] = [*SCORES, "file"]
+
+
+class ScoreSettings(Section):
+    """How difficult each training sample is: the method, and how the scoring networks are trained."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"networks", "seed", "path"})
-    method: Annotated[str, BeforeValidator(_known_method)] = "el2n"
+    method: Annotated[str, BeforeValidator(_known_method), Field(json_schema_extra=_allowed_methods)] = "el2n"
+    """Which score ranks the samples, higher is harder. A scoring network gives all of them, so changing the method
+    trains none again. `file` reads a ranking instead. [PAD]"""
     path: Place | None = None
+    """The ranking's file, for `method: file`: `.npy`, JSON (as BLiP and BiLP have it) or Parquet. [ours]"""
     digest: str | None = None
+    """The SHA-256 of that file's bytes; padray fills it in, so that workers need no file. [ours]"""
     networks: Units = 10
+    """Scoring networks whose scores are averaged. [ours]"""
     network: Architecture = NetworkSettings()
+    """The scoring networks. [ours]"""
     epochs: Units = 20
+    """For how many epochs each is trained. [ours]"""
     batch: Batch = 256
+    """Samples of a batch. [ours]"""
     lr: Positive = 0.01
+    """The learning rate. [ours]"""
     momentum: Share = 0.9
+    """Of SGD. [ours]"""
     weight_decay: NotNegative = 5e-4
+    """Of SGD. [ours]"""
     augment: Augmentation = FULL_AUGMENTATION
+    """Augmentation of their training. [ours]"""
     seed: int | None = None
+    """In the common seed's place. [ours]"""
 
     @model_validator(mode="after")
     def _path_of_file(self) -> "ScoreSettings":
@@ -79,23 +93,34 @@ class ScoreSettings(Section):
 class ScheduleSettings(Section):
     """FIEX: which samples the experts see in epoch e (PAD section 3.2; details in experts/schedule.py).
 
-    From `initial_ratio` of each class the share grows to all of it in `addition_end_epoch`; at 0 it is all at once.
-    `easy_removal` lists [first epoch, share of the easiest left out] stages, or is `paper` or `script`. With
-    `removal_end_epoch` its single stage is gradual: the share grows linearly from 0 at the stage's epoch to the
-    whole at that one. Before all else comes the keep-list (experts/keeping.py), of which all that is made consists:
-    `prune_hardest` and `prune_easiest` leave a fixed share out, and `keep_list` names a file of the samples that alone
-    are in it; `keep_digest` is the SHA-256 of its bytes, which padray fills in.
+    Before all else comes the keep-list (experts/keeping.py), of which all that is made consists: what `prune_*` and
+    `keep_list` leave.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"keep_list"})
     initial_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """IR: with which share of each class, the easiest, the experts begin; PAD has 0.75. 1 is all. [ours]"""
     addition_end_epoch: Epoch = 0
-    easy_removal: Annotated[tuple[tuple[Epoch, Share], ...], BeforeValidator(_named_removal)] = ()
+    """AEE: the epoch in which the share has grown to all; PAD has 20 or 40. 0 is at once. [ours]"""
+    easy_removal: Annotated[
+        tuple[tuple[Epoch, Share], ...],
+        BeforeValidator(_named_removal),
+        Field(json_schema_extra={"allowed": f"a list of [epoch, share], or {', '.join(EASY_REMOVAL)}"}),
+    ] = ()
+    """[first epoch, share of the easiest left out] stages, in rising order; `paper` is [[41, 0.1]], `script` [[41,
+    0.1], [61, 0.2]]. [ours]"""
     removal_end_epoch: Epoch | None = None
+    """Makes a single stage gradual: its share grows linearly from 0 to the whole at this epoch (PAD Table 8a).
+    [ours]"""
     prune_hardest: Share = 0.0
+    """The share of each class, the hardest, that is left out for good: by start, real batches, experts and random
+    controls. [ours]"""
     prune_easiest: Share = 0.0
+    """The same of the easiest. [ours]"""
     keep_list: Place | None = None
+    """A file (`.npy`, JSON, Parquet) of the samples that alone are known, before any share is left out. [ours]"""
     keep_digest: str | None = None
+    """The SHA-256 of that file's bytes; padray fills it in. [ours]"""
 
     @model_validator(mode="after")
     def _stages_in_order(self) -> "ScheduleSettings":
@@ -138,27 +163,36 @@ class ScheduleSettings(Section):
 
 
 class ExpertSettings(Section):
-    """How an expert is trained: from a fresh network, one snapshot before training and after every epoch.
-
-    With `rho` above 0 each step is GSAM's (FTD, DATM, PAD; see experts/sharpness.py), otherwise plain SGD's.
-    `keep_epochs` stores only the snapshots of epochs [first, last] and of the last epoch of training. `imported` is
-    the digest that `padray import` gave the experts of others; they take the place of training, and of these settings.
-    """
+    """How an expert is trained: from a fresh network, one snapshot before training and after every epoch."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"count", "seed"})
     count: Units = 100
+    """How many experts are trained. More of them extend the folder. [PAD]"""
     epochs: Units = 100
+    """For how many epochs each; a snapshot is kept before training and after every one. [PAD]"""
     batch: Batch = 256
+    """Samples of a batch. Small data want small ones: with five steps in an epoch experts teach little. [PAD]"""
     lr: Positive = 0.01
+    """The learning rate, the same all the way. [PAD]"""
     momentum: Share = 0.0
+    """Of SGD. [PAD]"""
     weight_decay: NotNegative = 0.0
+    """Of SGD. [PAD]"""
     rho: NotNegative = 0.0
+    """The radius of GSAM's steps (FTD, DATM and PAD have 0.01); 0 is plain SGD, at half the cost. [MTT]"""
     gsam_alpha: NotNegative = 0.3
+    """GSAM's weight of the component that is orthogonal to the perturbed gradient; 0 is SAM. [DATM]"""
     adaptive: bool = True
+    """The radius is scaled by each parameter's magnitude (ASAM). [FTD]"""
     augment: Augmentation = FULL_AUGMENTATION
+    """Augmentation of their training. [PAD]"""
     keep_epochs: tuple[Epoch, Epoch] | None = None
+    """[first, last]: only these snapshots and the last epoch's are stored. Left out, all are. [ours]"""
     imported: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The digest that `padray import` gave the experts of others, in place of training, and of these settings.
+    [ours]"""
     seed: int | None = None
+    """In the common seed's place. [ours]"""
 
     @model_validator(mode="after")
     def _kept_in_order(self) -> "ExpertSettings":

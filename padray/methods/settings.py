@@ -29,32 +29,41 @@ class Contributions:
 
 
 class ValidationSettings(Section):
-    """How the iterates are judged on the validation split while distilling; 0 seeds means not at all."""
+    """How the iterates are judged on the validation split while distilling."""
 
     every: Count = 500
+    """After so many iterations each, the set is judged on the validation split. [ours]"""
     seeds: Annotated[int, Field(ge=0, le=10_000)] = 3
+    """By so many fresh networks, each time; 0: not at all, and the last iterate is the set. [ours]"""
     epochs: Epochs = 300
+    """Trained for so many epochs. [ours]"""
 
 
 class DistillSettings(Section):
-    """What every family has: the size of the set, how long and how fast its images descend, how iterates are judged.
-
-    ema_decay: the images' moving average (FTD) is judged and stored; 0 is off. checkpoint_seconds: what a kill may
-    cost; states are stored beside the work, and further apart only where that would take more than 2 % of the cores'
-    time. 0: after every iteration, and the work waits for it.
-    """
+    """What every family has: the size of the set, how long and how fast its images descend, how iterates are judged."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"iterations", "checkpoint_seconds", "seed"})
     family: str
+    """What is matched, and so which settings there are; see below. [PAD]"""
     ipc: Count = 10
+    """IPC: synthetic samples per class. [ours]"""
     iterations: Annotated[int, Field(ge=1, le=999_999)] = 10_000  # six digits number them
+    """Steps of the images. More of them go on where the last run ended. [PAD]"""
     lr_images: NotNegative = 100.0
+    """The learning rate of the images. [PAD]"""
     momentum_images: Share = 0.5
+    """Their momentum. [PAD]"""
     ema_decay: Share = 0.0
+    """A moving average of the images is judged and stored (FTD, 0.999); 0 is off. [PAD]"""
     augment: Augmentation = FULL_AUGMENTATION
+    """Augmentation of what networks see while distilling; families that compare with real batches draw one for both.
+    [PAD]"""
     checkpoint_seconds: NotNegative = 60.0
+    """What a kill may cost. States are stored beside the work, and further apart only where that would take more than
+    2 % of the cores' time. 0: after every iteration, and the work waits for it. [ours]"""
     validation: ValidationSettings = ValidationSettings()
     seed: int | None = None
+    """In the common seed's place. [ours]"""
 
     @property
     def needs_experts(self) -> bool:
@@ -99,14 +108,13 @@ class DistillSettings(Section):
 
 
 class ClasswiseSettings(DistillSettings):
-    """What the families have that match class by class (classwise.py), without experts.
-
-    real_batch: real samples of a class, drawn anew in each iteration, of a smaller class all; those that
-    `schedule.prune_hardest` and `prune_easiest` leave out are never seen (PAD Table 6).
-    """
+    """What the families have that match class by class (classwise.py), without experts."""
 
     real_batch: Batch = 256
+    """Real samples of a class, drawn anew in each iteration; of a smaller class all. What `schedule.prune_*` leaves
+    out is never seen (PAD Table 6). [DM]"""
     init: Literal["real", "noise"] = "real"
+    """Images start from real samples of their class, or from noise. [DM]"""
 
     @property
     def samples_asked(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from padray.networks.families import FAMILIES
 from padray.settings.sections import Count, Section, Width
@@ -20,17 +20,19 @@ def _known(value: Any) -> Any:
 
 
 class NetworkSettings(Section):
-    """A network family and its shape. `width` and `depth` left out mean the family's usual ones.
+    """A network family and its shape."""
 
-    depth: blocks of convnet (1 to 5), convnet1d (1 to 6) and vit (1 to 12), hidden layers of mlp (1 to 5). width:
-    channels of a convnet or of a first stage, hidden units of mlp, numbers per token of vit (a multiple of 16).
-    """
-
-    name: Annotated[str, BeforeValidator(_known)] = "convnet"
+    name: Annotated[str, BeforeValidator(_known), Field(json_schema_extra={"enum": list(FAMILIES)})] = "convnet"
+    """The family. [PAD]"""
     width: Width | None = None
+    """Channels of a convnet or of a first stage, hidden units of an mlp, numbers per token of a vit (a multiple of
+    16); left out, the family's usual ones. [PAD]"""
     depth: Count | None = None
+    """Blocks of convnet, convnet1d and vit, hidden layers of mlp; left out, the family's usual ones. [PAD]"""
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
+    """The normalisation between layers; instance has no running statistics. [PAD]"""
     pooling: Literal["avg", "max", "none"] = "avg"
+    """How convnet and convnet1d halve their maps. [PAD]"""
 
     @model_validator(mode="before")
     @classmethod

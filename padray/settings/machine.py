@@ -16,30 +16,36 @@ def _share(value: Any) -> Any:
     return value
 
 
-GpuShare = Annotated[Literal["auto"] | float, BeforeValidator(_share)]
+GpuShare = Annotated[
+    Literal["auto"] | float,
+    BeforeValidator(_share),
+    Field(json_schema_extra={"allowed": "`auto`, 0, or a share of one GPU such as 0.25 or 1"}),
+]
 
 
 class ClusterSettings(Section):
     """How work spreads over a Ray cluster. Nothing here changes what is computed.
 
-    `workers` is the number of Ray Train workers of a distillation, or [fewest, most]. An actor, a worker and a cell
-    take `compute.threads` CPUs (a Train worker `cpus_per_worker` where that is set) and the share of a GPU named here.
-    A share of `auto` is 0 where `compute.device` is cpu, or is auto on a cluster that has no GPUs and, as far as can
-    be read, starts none; else a worker takes a whole GPU, and a cell as much of one as its memory needs
-    (cluster/gpus.py). What takes 0 sees no GPU and works on the CPU. `max_actors`: those that make experts, scoring
-    networks or cells at a time, waiting ones included. `max_losses`: nodes that may go without anything finished in
-    between, and times that the same work may be lost.
+    A share of a GPU of `auto` is 0 where `compute.device` is cpu, or is auto on a cluster that has no GPUs and, as far
+    as can be read, starts none (cluster/gpus.py). What takes 0 sees no GPU and works on the CPU.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset(
         {"workers", "max_actors", "cpus_per_worker", "gpus_per_worker", "gpus_per_cell", "max_losses"}
     )
     workers: Units | tuple[Units, Units] = 1
+    """Ray Train workers of a distillation, or [fewest, most]. [ours]"""
     max_actors: Units = 256
+    """Actors that make experts, scoring networks or cells at a time, waiting ones included. [ours]"""
     cpus_per_worker: Positive | None = None
+    """CPUs of a Train worker; left out, `compute.threads`, as an actor and a cell take. [ours]"""
     gpus_per_worker: GpuShare = "auto"
+    """The share of a GPU that an expert, a Train worker, a trial and a teacher take. `auto`: none where
+    `compute.device` is cpu or there are no GPUs, else a whole one. What takes none works on the CPU. [ours]"""
     gpus_per_cell: GpuShare = "auto"
+    """The share that a cell of the evaluation takes. `auto`: none, or what its memory needs. [ours]"""
     max_losses: Annotated[int, Field(ge=0)] = 10
+    """Nodes that may go without anything finished in between, and times that the same work may be lost. [ours]"""
 
     @model_validator(mode="after")
     def _fewest_first(self) -> "ClusterSettings":
@@ -54,32 +60,33 @@ class ClusterSettings(Section):
 
 
 class ComputeSettings(Section):
-    """The machine. Only `precision` changes what a stage means; the rest is recorded as its numerics.
-
-    precision: `bf16` makes the convolutions and matrix products of experts, of scoring networks and of the way back
-    through a student in bfloat16; students themselves and evaluations stay float32. compile: machine code for
-    gradients, made once on a machine by its C++ compiler; it rounds otherwise than `off` does. `auto`: on CPUs that
-    have a compiler, where the work to come is worth it. allocator: `tuned` keeps memory that was used, in place of
-    handing it back to the system after every step.
-    """
+    """The machine. Only `precision` changes what a stage means; the rest is recorded as its numerics."""
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"device", "threads", "compile", "allocator"})
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live. `cuda` asks for GPUs that an autoscaler has yet to start. [ours]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """CPU threads of each process that computes. [ours]"""
     precision: Literal["float32", "bf16", "float64"] = "float32"
+    """`bf16`: convolutions and matrix products of experts, of scoring networks and of the way back through a student;
+    students themselves and evaluations stay float32. The only setting here that changes a result's meaning. [ours]"""
     compile: Literal["auto", "on", "off"] = "auto"
+    """Machine code for gradients, made once on a machine by its C++ compiler; it rounds otherwise than `off` does.
+    `auto`: on CPUs that have a compiler, where the work to come is worth it. [ours]"""
     allocator: Literal["tuned", "system"] = "tuned"
+    """`tuned` keeps memory that was used, in place of handing it back after every step. [ours]"""
 
 
 class StorageSettings(Section):
-    """Where everything is kept. `cache`: a folder on each machine for at most `cache_gb` of what object storage held.
-
-    Large datasets, preprocessed, are mapped from files in it; without it, in the user's own cache (`XDG_CACHE_HOME`).
-    `tensorboard`: a folder on each machine for event files; without it, in the root where that is a folder, and nowhere
-    where it is object storage. Nothing here changes what is computed.
-    """
+    """Where everything is kept. Nothing here changes what is computed."""
 
     root: Place = "./runs"
+    """A folder, or s3://bucket/prefix; `--storage` is the same. [ours]"""
     cache: Place | None = None
+    """A folder on each machine for what object storage held and for preprocessed data; without it, only the latter,
+    in the user's own cache (`XDG_CACHE_HOME`). [ours]"""
     cache_gb: Annotated[float, Field(gt=0, le=1e6)] = 20.0
+    """How much of it, at most; the least recently used goes first. [ours]"""
     tensorboard: Place | None = None
+    """A folder on each machine for event files; without it, in the root where that is a folder, and nowhere where it
+    is object storage. [ours]"""

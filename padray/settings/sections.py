@@ -38,7 +38,11 @@ def _known_augmentations(value: Any) -> Any:
     return value
 
 
-Augmentation = Annotated[str, BeforeValidator(_known_augmentations)]
+Augmentation = Annotated[
+    str,
+    BeforeValidator(_known_augmentations),
+    Field(json_schema_extra={"allowed": f"`none`, or of {', '.join(AUGMENTATIONS)} any, joined by `_` and `+`"}),
+]
 
 
 def in_words(augmentation: str) -> str:
@@ -50,7 +54,12 @@ def in_words(augmentation: str) -> str:
 
 
 class Section(BaseModel):
-    """One section of the settings. Frozen; unknown keys, wrong types and non-finite numbers are errors."""
+    """One section of the settings. Frozen; unknown keys, wrong types and non-finite numbers are errors.
+
+    A text below a setting says what it means and, in brackets at its end, whose default it is: that of a paper, of its
+    published scripts, or ours. `configuration/reference.py` makes docs/settings.md of them. `allowed` in the schema of
+    a type says what its validators let pass, where no bounds and no choices do.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
     UNITS: ClassVar[frozenset[str]] = frozenset()

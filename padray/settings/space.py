@@ -21,12 +21,20 @@ class ParameterSpec(Section):
     """
 
     type: Literal["float", "int", "choice"]
+    """A range of numbers or of whole numbers, or a list. [ours]"""
     low: float | None = None
+    """The smallest value of a range. [ours]"""
     high: float | None = None
+    """The largest. [ours]"""
     log: bool = False
+    """Values are drawn evenly in their logarithm. [ours]"""
     step: Positive | None = None
+    """Puts a range on a grid, so that trials share what is made for its values. [ours]"""
     choices: tuple[Value, ...] | None = None
+    """The values of a `choice`. [ours]"""
     when: dict[str, tuple[Value, ...]] = Field(default={})
+    """Another searched setting and its values for which this one is searched; otherwise it stays as configured.
+    [ours]"""
 
     @model_validator(mode="after")
     def _complete(self) -> "ParameterSpec":
@@ -90,16 +98,28 @@ class SearchSettings(Section):
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
     start: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
+    """What is tried after the configuration itself: sections of dotted settings, names of presets or settings files
+    (another search's best.yaml); of each, what lies in the space. [ours]"""
     trials: Units = 20
+    """How many settings are tried; more of them extend the search. [ours]"""
     hours: Positive | None = None
+    """After so long a command begins no more trials; those that run come to their end. [ours]"""
     concurrency: Literal["auto"] | Units = "auto"
+    """Trials at a time on Ray; `auto` is what the cluster has room for once all its nodes are up. [ours]"""
     stopping: Literal["none", "median", "asha"] = "none"
+    """Judge trials after parts of their iterations and stop the worse ones. [ours]"""
     rungs: Annotated[int, Field(ge=1, le=10)] = 3
+    """After how many parts. [ours]"""
     reduction: Annotated[int, Field(ge=2, le=10)] = 3
+    """The last rung is after 1 / reduction of the iterations, the one before after 1 / reduction of those. [ours]"""
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
+    """Fresh networks whose mean validation accuracy is a trial's value. [ours]"""
     epochs: Epochs | None = None
+    """For how many epochs they are trained; left out, the evaluation's. [ours]"""
     startup_trials: Count = 10
+    """Trials that are drawn at random before the sampler learns from them. [ours]"""
     seed: int | None = None
+    """In the common seed's place. [ours]"""
 
     @model_validator(mode="after")
     def _conditions_come_first(self) -> "SearchSettings":

@@ -19,32 +19,47 @@ class ScoringSettings(Section):
     """
 
     network: Architecture = NetworkSettings(name="resnet18", norm="batch")
+    """The network that embeds samples and has gradients. [DeepCore]"""
     epochs: Units = 40
+    """For how many epochs it is trained. [DeepCore]"""
     batch: Batch = 256
+    """Samples of a batch. [DeepCore]"""
     lr: Positive = 0.1
+    """The learning rate. [DeepCore]"""
     momentum: Share = 0.9
+    """Of SGD. [DeepCore]"""
     nesterov: bool = True
+    """The momentum is Nesterov's. [DeepCore]"""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Of SGD. [DeepCore]"""
 
 
 class CoresetSettings(DistillSettings):
     """Coresets: `ipc` real samples of each class, chosen by `method` (methods/coreset/selection.py), with their labels.
 
-    scoring: what all methods but `random` look at. glister_lr: the step that Glister takes for its picks. ridge: of
-    GradMatch's weights. Nothing is distilled, so images do not move and no iterate is judged.
+    Nothing is distilled, so images do not move and no iterate is judged.
     """
 
     family: Literal["coreset"]
+    """Coresets: real samples are chosen, nothing is distilled. [ours]"""
     method: Literal["random", "herding", "k_center", "forgetting", "glister", "craig", "gradmatch"] = "random"
+    """How the samples of a class are chosen. All but `random` look at a trained network. [ours]"""
     iterations: Literal[1] = 1
+    """There is one choice. [ours]"""
     lr_images: Nothing = 0.0
+    """Images do not move. [ours]"""
     momentum_images: Nothing = 0.0
+    """Images do not move. [ours]"""
     ema_decay: Nothing = 0.0
+    """Images do not move. [ours]"""
     augment: Augmentation = "none"
+    """Augmentation of the scoring network's training. [ours]"""
     validation: ValidationSettings = ValidationSettings(seeds=0)
     scoring: ScoringSettings = ScoringSettings()
     glister_lr: Positive = 0.1
+    """The step that Glister takes for its picks. [DeepCore]"""
     ridge: Positive = 1.0
+    """Of GradMatch's weights. [DeepCore]"""
 
     @model_validator(mode="after")
     def _judged_by_nobody(self) -> "CoresetSettings":

@@ -10,15 +10,14 @@ from padray.settings.sections import NotNegative, Section, Share
 
 
 class OutputSettings(Section):
-    """FIEM on outputs (PAD Table 7b, whose text leaves the rule open): which of a network's outputs are matched.
-
-    embedding: the features before the classifier alone, plain DM. blocks: the outputs of all blocks and the logits,
-    without the first floor(alpha * L) of these L. units: the outputs of all modules before the classifier end to end,
-    without the first `alpha` of these numbers.
-    """
+    """FIEM on outputs (PAD Table 7b, whose text leaves the rule open): which of a network's outputs are matched."""
 
     which: Literal["embedding", "blocks", "units"] = "embedding"
+    """`embedding`: the features before the classifier, plain DM. `blocks`: the outputs of all blocks and the logits,
+    without the first floor(alpha * L) of these L. `units`: the outputs of all modules before the classifier end to
+    end, without the first alpha of these numbers. [DM]"""
     alpha: Share = 0.0
+    """The share that is left out (PAD Table 7b, whose text leaves the rule open). [ours]"""
 
     @model_validator(mode="after")
     def _something_to_leave_out(self) -> "OutputSettings":
@@ -28,15 +27,14 @@ class OutputSettings(Section):
 
 
 class DistributionSettings(ClasswiseSettings):
-    """Distribution matching (DM): mean features of real and synthetic samples, in a fresh network each iteration.
-
-    lr_images, the momentum and the batch are DM's for CIFAR-10 up to 50 images per class (from 100 on its lr_images
-    is 10).
-    """
+    """Distribution matching (DM): mean features of real and synthetic samples, in a fresh network each iteration."""
 
     family: Literal["distribution"]
+    """Distribution matching: DM. No experts. [DM]"""
     iterations: Annotated[int, Field(ge=1, le=999_999)] = 20_000
+    """Steps of the images, each with a fresh network that nobody trains. [DM]"""
     lr_images: NotNegative = 1.0
+    """The learning rate of the images; from 100 images per class on, DM has 10. [DM]"""
     outputs: OutputSettings = OutputSettings()
 
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:

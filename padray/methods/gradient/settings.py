@@ -10,42 +10,47 @@ from padray.settings.sections import Augmentation, Batch, Count, Epochs, NotNega
 
 
 class GradientSelectionSettings(Section):
-    """FIEM on gradients (PAD Table 7a): the distance, not the network, leaves out what begins before int(alpha * P).
-
-    What begins there: for `distance: rows` a row of a weight, otherwise a single number. rescale: with `kept` the
-    distance is divided by the share that is kept, so that leaving something out does not slow the images down; `none`
-    is how the paper's text reads.
-    """
+    """FIEM on gradients (PAD Table 7a): the distance, not the network, leaves out what begins before int(alpha * P)."""
 
     alpha: Share = 0.0
+    """What begins before int(alpha * P) is left out of the distance (PAD Table 7a): for `distance: rows` a row of a
+    weight, otherwise a single number. [ours]"""
     rescale: Literal["none", "kept"] = "none"
+    """`kept`: the distance is divided by the share that is kept, so that leaving something out does not slow the
+    images down; `none` is how the paper's text reads. [PAD]"""
 
 
 class InnerTrainingSettings(Section):
     """How a network is trained on the synthetic set between two steps of the images: SGD without momentum (DC)."""
 
     epochs: Epochs = 1
+    """For how many epochs; as published 50 and 10 at 10 and 50 images per class. [DC]"""
     lr: NotNegative = 0.01
+    """The learning rate of SGD without momentum. [DC]"""
     batch: Batch = 256
+    """Samples of a batch. [DC]"""
 
 
 class GradientSettings(ClasswiseSettings):
-    """Gradient matching (DC; DSA with an augmentation): gradients of real and of synthetic samples in young networks.
-
-    iterations: steps of the images. outer_steps: how many of them see the same network before a fresh one is drawn;
-    between two of them it is trained on the synthetic set (`inner`). As published for 1, 10 and 50 images per class:
-    outer_steps 1, 10, 50 and inner.epochs 1 (which nothing sees), 50, 10, on 1000 networks. distance: `rows` is DC's
-    own, 1 - cosine summed over the rows of every weight; `cosine` and `mse` compare all parameters as one vector.
-    """
+    """Gradient matching (DC; DSA with an augmentation): gradients of real and synthetic samples in young networks."""
 
     family: Literal["gradient"]
+    """Gradient matching: DC, and with an augmentation DSA. No experts. [DC]"""
     iterations: Annotated[int, Field(ge=1, le=999_999)] = 1000
+    """Steps of the images. [DC]"""
     lr_images: NotNegative = 0.1
+    """The learning rate of the images. [DC]"""
     augment: Augmentation = "none"
+    """`none` is DC, the full one DSA. [DC]"""
     init: Literal["real", "noise"] = "noise"
+    """Images start from noise (DC) or from real samples of their class (DSA). [DC]"""
     outer_steps: Count = 1
+    """How many steps of the images see the same network before a fresh one is drawn; between two of them it is
+    trained on the set. As published 1, 10 and 50 at 1, 10 and 50 images per class. [DC]"""
     inner: InnerTrainingSettings = InnerTrainingSettings()
     distance: Literal["rows", "cosine", "mse"] = "rows"
+    """`rows` is DC's own, 1 - cosine summed over the rows of every weight; `cosine` and `mse` compare all parameters
+    as one vector. [DC]"""
     selection: GradientSelectionSettings = GradientSelectionSettings()
 
     @model_validator(mode="after")

@@ -14,15 +14,17 @@ _MORE = "lower cluster.workers or raise distill.trajectories"
 
 
 class WindowSettings(Section):
-    """DATM's start epochs: drawn from [min_start, bound), the bound growing from start to max_start.
-
-    `interval` is the number of iterations per epoch of growth; without it the bound is max_start from the start.
-    """
+    """DATM's start epochs: drawn from [min_start, bound), the bound growing from start to max_start."""
 
     min_start: Epoch = 0
+    """T⁻: the first epoch that a student may start from. [PAD]"""
     start: Units = 20
+    """T: below which start epochs are drawn in the beginning. [MTT]"""
     max_start: Units = 20
+    """T⁺: below which they are drawn in the end; together with expert_epochs within the experts' epochs. [MTT]"""
     interval: Count | None = None
+    """Iterations for each epoch by which the bound grows from T to T⁺ (DATM). Left out, it is T⁺ from the start.
+    [MTT]"""
 
     @model_validator(mode="after")
     def _ordered(self) -> "WindowSettings":
@@ -35,45 +37,50 @@ class WindowSettings(Section):
 
 
 class SelectionSettings(Section):
-    """FIEM: which parameters enter the matching loss. `alpha` is the share that is left out.
-
-    depth: the first alpha, the shallow ones (PAD Eq. 4). layer: the same, cut between tensors. deep: the last alpha
-    (Table 5b). loss: those with the smallest errors, anew in every iteration (Table 4c). none: nothing.
-    """
+    """FIEM: which parameters enter the matching loss."""
 
     strategy: Literal["none", "depth", "layer", "deep", "loss"] = "depth"
+    """`depth`: the first alpha are left out, the shallow ones (PAD Eq. 4). `layer`: the same, cut between tensors.
+    `deep`: the last alpha (Table 5b). `loss`: those with the smallest errors, anew in every iteration (Table 4c).
+    [PAD]"""
     alpha: Share = 0.0
+    """α: the share of the parameters that is left out of the matching loss. PAD has 0, 0.25, 0.5 and 0.75, more with
+    more images. [PAD]"""
 
 
 class PruningSettings(Section):
-    """DDPP-style pruning of parameters that are hard to match; its exact rule is not public, so these are ours.
-
-    magnitude_ratio: out go parameters whose student and teacher values, smaller over larger magnitude (0 where their
-    signs differ), have a ratio below `threshold`. abs_error_quantile: out goes the share `threshold` with the largest
-    absolute errors.
-    """
+    """DDPP-style pruning of parameters that are hard to match; its exact rule is not public, so these are ours."""
 
     rule: Literal["none", "magnitude_ratio", "abs_error_quantile"] = "none"
+    """`magnitude_ratio`: out go parameters whose student and teacher values, smaller over larger magnitude (0 where
+    their signs differ), have a ratio below the threshold. `abs_error_quantile`: out goes the share with the largest
+    absolute errors. [ours]"""
     threshold: Share = 0.1
+    """The ratio, or the share. [ours]"""
 
 
 class ImportanceSettings(Section):
-    """IADD: learned weights of the parameters. What is here besides `init` and `lr` is ours; the paper is silent.
-
-    granularity: a weight per parameter (scalar), per output channel of each tensor, or per tensor. constraint: what
-    the weights are after each step: free (none), of mean 1, of root mean square 1 (l2), P times a softmax, or within
-    `clamp`. order: weights and set descend together, or in turns (even iterations the set, odd ones the weights).
-    """
+    """IADD: learned weights of the parameters. The paper says neither their start nor their constraint."""
 
     enabled: bool = False
+    """Whether weights are learned (IADD). [ours]"""
     init: Positive = 1.0
+    """The weight that all start with. [ours]"""
     lr: Positive = 1.0
+    """The weights' learning rate. [ours]"""
     momentum: Share = 0.0
+    """Their momentum. [ours]"""
     constraint: Literal["mean1", "none", "l2", "softmax", "clamp"] = "mean1"
+    """What they are after each step: of mean 1, free (`none`), of root mean square 1 (`l2`), P times a softmax, or
+    within `clamp`. [ours]"""
     clamp: tuple[NotNegative, Positive] = (0.1, 10.0)
+    """[smallest, largest], for `constraint: clamp`. [ours]"""
     granularity: Literal["scalar", "channel", "tensor"] = "scalar"
+    """A weight per parameter (`scalar`), per output channel of each tensor, or per tensor. [ours]"""
     weighted_denominator: bool = False
+    """The loss's denominator is weighted too; the paper's is not. [IADD]"""
     order: Literal["together", "alternate"] = "together"
+    """Weights and set descend together, or in turns: even iterations the set, odd ones the weights. [ours]"""
 
     @model_validator(mode="after")
     def _clamp_in_order(self) -> "ImportanceSettings":
@@ -88,16 +95,17 @@ class ImportanceSettings(Section):
 
 
 class LabelSettings(Section):
-    """Soft labels (raw logits, learned, DATM) or hard class indices (MTT).
-
-    start: where soft labels of real samples start. all_experts: what the experts say together (DATM section 3.3).
-    one_expert: what the first one says, right or wrong, as DATM's and PAD's scripts do where `init` is real.
-    """
+    """The set's labels: learned, or the classes."""
 
     kind: Literal["soft", "hard"] = "soft"
+    """`soft`: logits, learned with the images (DATM). `hard`: class indices (MTT). [DATM]"""
     start: Literal["all_experts", "one_expert"] = "all_experts"
+    """Where soft labels start: `all_experts`, the mean of those that are right (DATM section 3.3); `one_expert`, what
+    the first says of a sample, right or wrong, as DATM's and PAD's scripts do where `init` is real. [DATM]"""
     lr: NotNegative = 2.0
+    """The labels' learning rate; PAD has 2 to 10. [PAD]"""
     momentum: Share = 0.9
+    """Their momentum. [PAD]"""
 
     @model_validator(mode="after")
     def _start_of_soft_labels(self) -> "LabelSettings":
@@ -107,29 +115,38 @@ class LabelSettings(Section):
 
 
 class TrajectorySettings(DistillSettings):
-    """Trajectory matching: what is distilled, against which part of the experts, and how fast.
-
-    gradient: the exact adjoint (`exact`), the same by keeping all graphs (`unroll`, N times the memory), or the
-    published approximation (`tesla`). student_length: a student is compared after all student_steps (`fixed`), or
-    where, up to then, it is nearest to the expert (`nearest`, ATT). keep_lr_positive: the student's lr is left alone
-    (`no`), kept at 1e-6 or more (`clamp`), or descends in its logarithm (`log`), where steps of the same size take an
-    lr_student_lr that is student_lr^-2 times as large. max_loss: trajectories with a larger loss are left out of their
-    iteration.
-    """
+    """Trajectory matching: what is distilled, against which part of the experts, and how fast."""
 
     family: Literal["trajectory"] = "trajectory"
+    """Trajectory matching: MTT, FTD, TESLA, DATM, PAD, IADD, ATT. [PAD]"""
     student_steps: Annotated[int, Field(ge=1, le=100_000)] = 80
+    """N: steps of the student on the set. [PAD]"""
     student_length: Literal["fixed", "nearest"] = "fixed"
+    """A student is compared after all its steps (`fixed`), or where, up to then, it is nearest to the expert
+    (`nearest`, ATT). [PAD]"""
     expert_epochs: Units = 2
+    """M: how many of the expert's epochs those steps are to match. [PAD]"""
     batch: Batch = 100
+    """Synthetic samples of a student's step. [PAD]"""
     trajectories: Units = 1
+    """Students of an iteration, whose gradients are averaged; workers share them. [PAD]"""
     lr_student_lr: NotNegative = 1e-5
+    """The learning rate of the student's learning rate; 0 keeps it. [PAD]"""
     student_lr: Positive = 0.01
+    """What the student's learning rate starts from; it is learned, and comes with the set. [PAD]"""
     momentum_student_lr: Share = 0.5
+    """Its momentum. [PAD]"""
     keep_lr_positive: Literal["no", "clamp", "log"] = "no"
+    """The student's lr is left alone, kept at 1e-6 or more (`clamp`), or descends in its logarithm (`log`), where
+    steps of the same size take an lr_student_lr that is student_lr^-2 times as large. [PAD]"""
     max_loss: Positive = 1.0
+    """A trajectory with a larger loss is left out of its iteration, and counted. [PAD]"""
     gradient: Literal["exact", "unroll", "tesla"] = "exact"
+    """The exact adjoint with the memory of one step, the same by keeping all graphs (`unroll`, N times the memory),
+    or the published approximation (`tesla`). [ours]"""
     init: Literal["correct", "real", "noise"] = "correct"
+    """Images start from real samples that an expert classifies correctly, from any real samples, or from noise.
+    [DATM]"""
     windows: WindowSettings = WindowSettings()
     selection: SelectionSettings = SelectionSettings()
     pruning: PruningSettings = PruningSettings()
