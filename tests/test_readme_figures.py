@@ -1,18 +1,19 @@
-"""The README's figures are those of the committed results: each line is written again from its file and looked for."""
+"""The figures of README and docs/ are those of the committed results: each line is written again from its file, and
+looked for."""
 
 import json
 import re
 import statistics
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from padray.configuration import loading
+from tests.docs import pages
+from tests.docs.pages import ROOT, on_one_line
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "tests/benchmarks/results"
-README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+README, PAGES = on_one_line(pages.README), on_one_line(*pages.PAGES)
 CHANGELOG = re.sub(r"\s+", " ", (ROOT / "CHANGELOG.md").read_text())
 REACHED = [path.stem for path in RESULTS.glob("*.json") if path.stem in loading.preset_names()]
 
@@ -48,10 +49,10 @@ def test_the_adjoints_memory():
     peak = result("adjoint_memory")["peak_MB_median"]
     claimed = result("adjoint_memory")["claim_one_step_plus_N_P_MB"]
     steps = [int(name.removeprefix("N=")) for name in claimed]
-    assert table_row("adjoint, MB", *(f"{peak[f'adjoint N={n}']:.0f}" for n in steps)) in README
-    assert table_row("one step + N·P, MB", *(f"{claimed[f'N={n}']:.0f}" for n in steps)) in README
+    assert table_row("adjoint, MB", *(f"{peak[f'adjoint N={n}']:.0f}" for n in steps)) in PAGES
+    assert table_row("one step + N·P, MB", *(f"{claimed[f'N={n}']:.0f}" for n in steps)) in PAGES
     kept = [f"{peak[f'unroll N={n}']:.0f}" for n in (2, 4, 8)]
-    assert "takes {} MB at N = 2, {} at 4 and {} at 8".format(*kept) in README
+    assert "takes {} MB at N = 2, {} at 4 and {} at 8".format(*kept) in PAGES
 
 
 def test_the_time_and_memory_of_a_pair_of_snapshots():
@@ -61,16 +62,16 @@ def test_the_time_and_memory_of_a_pair_of_snapshots():
         return f"{found[variant]['ms_median']:.1f} ms, {found[variant]['times_faster']:.0f} times faster"
 
     slow = f"{found['pickle']['ms_median']:.0f} ms"
-    assert table_row("a start and its target", slow, cell("folder"), cell("s3")) in README
-    assert table_row("any two snapshots", "", cell("folder apart"), cell("s3 apart")) in README
+    assert table_row("a start and its target", slow, cell("folder"), cell("s3")) in PAGES
+    assert table_row("any two snapshots", "", cell("folder apart"), cell("s3 apart")) in PAGES
     most = [max(found[v]["peak_MB"] for v in group) for group in (["pickle"], ["folder", "folder apart"], ["s3"])]
-    assert table_row("memory at the most", *(f"{peak:.0f} MB" for peak in most)) in README
+    assert table_row("memory at the most", *(f"{peak:.0f} MB" for peak in most)) in PAGES
 
 
 def test_the_share_of_a_steps_time_that_is_waited():
     found = result("data_wait")["presets"]
     shares = [f"{100 * found[name]['share_total']:.1f} % " for name in ("digits-ipc1", "cifar10-narrow-ipc1")]
-    assert f"{shares[0]}of its steps' time on `digits-ipc1` and {shares[1]}on `cifar10-narrow-ipc1`" in README
+    assert f"{shares[0]}of its steps' time on `digits-ipc1` and {shares[1]}on `cifar10-narrow-ipc1`" in PAGES
 
 
 def test_the_error_of_teslas_gradient():
@@ -81,7 +82,7 @@ def test_the_error_of_teslas_gradient():
         f"with a student lr of 0.01 (cosine {few['cosine']:.2f} and {many['cosine']:.2f}), and the gradient of the lr "
         f"comes out "
         f"{few['lr_gradient_ratio']:.1f} and {many['lr_gradient_ratio']:.1f} times too large"
-    ) in README
+    ) in PAGES
 
 
 _CURVES = (
@@ -100,7 +101,7 @@ def test_the_efficiency_of_many_workers():
         (curve,) = [c for c in found if (c["stage"], c["units"], c["nodes"]) == (stage, units, "always up")]
         points = {point["workers"]: point for point in curve["points"]}
         cells = [f"{100 * points[n]['efficiency']:.0f} %, {points[n]['limit']}" for n in (8, 64, 256, 1000)]
-        assert table_row(f"{units:,} of `{stage}`", *cells) in README
+        assert table_row(f"{units:,} of `{stage}`", *cells) in PAGES
 
 
 def test_how_near_the_simulation_comes():
@@ -113,7 +114,7 @@ def test_how_near_the_simulation_comes():
         f"took what it says within {100 * whole:.1f} %, and within {100 * after:.1f} % after the start of a worker, "
         f"which is taken from the same run (medians of three runs; {cores} cores, load {min(loads):.1f} to "
         f"{max(loads):.1f})"
-    ) in README
+    ) in PAGES
 
 
 def test_how_near_a_plan_comes():
@@ -124,7 +125,7 @@ def test_how_near_a_plan_comes():
         assert (
             f"`{recipe}` its seconds {middle['ratio_cpu']:.2f} times the CPU seconds and its bytes "
             f"{middle['ratio_bytes']:.2f} times those that lay there (n = {count})"
-        ) in README
+        ) in PAGES
 
 
 def test_what_a_driver_spends():
@@ -133,7 +134,7 @@ def test_what_a_driver_spends():
     assert (
         f"for 10,000 cells that others make it asks the storage {new['requests']} times, computes {new['cpu_s']:.1f} s "
         f"and grows by {new['grows_MB']:.0f} MB, ten times the seconds and no more requests than for 1,000"
-    ) in README
+    ) in PAGES
     assert new["requests"] <= fewer["requests"] and 0.9 < found["slope"]["new"]["cpu_s"] < 1.1
 
 
@@ -144,7 +145,7 @@ def test_what_ray_costs():
     assert (
         f"takes {ray:.1f} s beyond its units on Ray and {inline:.1f} s in one process, and a further unit at most "
         f"{most:.2f} s with either"
-    ) in README
+    ) in PAGES
 
 
 def test_what_early_stopping_gains():
@@ -156,7 +157,7 @@ def test_what_early_stopping_gains():
         asha, none, gain, defaults = ([100 * made[kind][of] for of in ("mean", "std")] for kind in kinds)
         assert made["n"] == len(found[task]["seeds"]) and found[task]["trials"] == 8
         cells = [*(f"{mean:.1f} ± {std:.1f}" for mean, std in (none, asha)), f"{gain[0]:+.1f} ± {gain[1]:.1f}"]
-        assert table_row(f"{name}, n = {made['n']}", *cells, f"{defaults[0]:.1f}") in README
+        assert table_row(f"{name}, n = {made['n']}", *cells, f"{defaults[0]:.1f}") in PAGES
         for one in found[task]["seeds"].values():
             assert one["none"]["finished"] == 8
             assert 1 <= one["asha"]["forward_equivalents"] / one["none"]["forward_equivalents"] < 1.1
@@ -171,7 +172,7 @@ def test_what_a_command_takes_before_it_works():
     assert (
         "`padray --help` takes {} CPU seconds, `padray run` of the tests' tiny chain {} where all of it is done, and "
         "the first expert {} where data and scores are there".format(*now)
-    ) in README
+    ) in PAGES
     assert "take {}, {} and {} CPU seconds; they took {}, {} and {}".format(*now, *was) in CHANGELOG
 
 
@@ -188,7 +189,7 @@ def test_what_whitening_once_saves():
     was, now = (statistics.median(version["following_s"]) for version in (before, after))
     memory = f"takes {after['sum_MB'] / 1000:.1f} GB in all where it took {before['sum_MB'] / 1000:.1f}"
     seconds = f"{now:.1f} s for each worker after the first where it took {was:.0f}"
-    assert f"with four workers on one machine, CIFAR-10 whitened {memory}, and {seconds}" in README
+    assert f"with four workers on one machine, CIFAR-10 whitened {memory}, and {seconds}" in PAGES
 
 
 def test_what_the_changelog_says_of_evaluation_s_needs():
@@ -214,15 +215,15 @@ def test_the_families_beside_each_other():
     cells = {(cell["row"], cell["column"]): cell for cell in result("common_protocol")["cells"]}
     for row in {row for row, _ in cells}:
         pair = [cells[row, ipc] for ipc in ("1", "10")]
-        assert table_row(row, *(f"{100 * one['mean']:.1f} ± {100 * one['std']:.1f}" for one in pair)) in README
+        assert table_row(row, *(f"{100 * one['mean']:.1f} ± {100 * one['std']:.1f}" for one in pair)) in PAGES
     assert cells["ATT", "10"]["values"] == cells["MTT", "10"]["values"], "its students are nearest at their last step"
 
 
 def test_the_time_to_the_same_accuracy():
     found = result("time_to_accuracy")["times"]["what both reach"]
     seconds, times, with_compiling = found["cpu_s"], found["times_as_fast"], found["times_as_fast_with_compiling"]
-    assert f"in {seconds['padray']:.0f} CPU seconds where the usual loop takes {seconds['baseline']:.0f}, " in README
-    assert f"{times:.1f} times as fast; the process that compiles first is {with_compiling:.1f} times as fast" in README
+    assert f"in {seconds['padray']:.0f} CPU seconds where the usual loop takes {seconds['baseline']:.0f}, " in PAGES
+    assert f"{times:.1f} times as fast; the process that compiles first is {with_compiling:.1f} times as fast" in PAGES
 
 
 def test_how_fast_it_is_beside_the_usual_way():
@@ -242,7 +243,7 @@ def test_how_fast_it_is_beside_the_usual_way():
         "evaluation digits IPC 10, 5 seeds": "the same on 8x8 digits, IPC 10",
     }.items():
         columns = ("baseline tuned", "not compiled", "float32", "bf16")
-        assert table_row(words, *(cell(row, column) for column in columns)) in README
+        assert table_row(words, *(cell(row, column) for column in columns)) in PAGES
     row = rows["distil W32 IPC 10 N=20"]["columns"]
     memory = [f"{row[name]['peak_MB']:,.0f}" for name in ("float32", "baseline")]
-    assert "takes {} MB in place of {}".format(*memory) in README
+    assert "takes {} MB in place of {}".format(*memory) in PAGES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "padray").rglob("*.py"))
 # Once names of classes and functions here, which nobody from the field would have looked for.

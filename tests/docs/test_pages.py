@@ -1,22 +1,27 @@
-"""The README tells the truth: what it names is there, and nothing in it is left to fill in."""
+"""README and the pages of docs/ tell the truth: what they name is there, and nothing in them is left to fill in."""
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 
 from padray.config import DataSettings
 from padray.configuration import loading
 from padray.data import sources
+from tests.docs.pages import PAGES, README, ROOT, name, on_one_line, text
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-LINE = " ".join(README.split())
+HOUSE, CHOOSING = ROOT / "docs/house.md", ROOT / "docs/choosing.md"
+ALL = "\n".join(map(text, PAGES))
+LINE = on_one_line(*PAGES)
+each_page = pytest.mark.parametrize("page", PAGES, ids=name)
+
+
+def test_readme_is_short():
+    assert len(text(README).splitlines()) <= 130
 
 
 def test_every_module_and_folder_of_padray_is_in_the_tree_once():
-    tree = next(block for block in README.split("```")[1::2] if block.startswith("\npadray/"))
+    tree = next(block for block in text(HOUSE).split("```")[1::2] if block.startswith("\npadray/"))
     named = [
         name for line in tree.splitlines() if line.startswith("  ") for name in re.findall(r"[a-z_]+(?:\.py|/)", line)
     ]
@@ -32,7 +37,7 @@ def spelt_out(pattern: str) -> list[str]:
 
 
 def test_every_preset_is_named_and_every_name_is_a_preset():
-    table = next(block for block in README.split("\n\n") if block.startswith("| preset |"))
+    table = next(block for block in text(CHOOSING).split("\n\n") if block.startswith("| preset |"))
     named = [
         name for line in table.splitlines() for pattern in re.findall(r"`(.+?)`", line) for name in spelt_out(pattern)
     ]
@@ -40,18 +45,24 @@ def test_every_preset_is_named_and_every_name_is_a_preset():
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"\b(?:tests|search_spaces|jobs)/[\w/]+\.(?:py|json|yaml)", README)))
+    "path", sorted(set(re.findall(r"\b(?:tests|search_spaces|jobs|padray)/[\w/]+\.(?:py|json|yaml)", ALL)))
 )
 def test_every_file_that_is_named_exists(path):
     assert (ROOT / path).is_file()
 
 
+def without_settings() -> str:
+    """All pages but the one that is made from the models, which has settings of settings (search.space.NAME)."""
+    return "\n".join(text(page) for page in PAGES if page.name != "settings.md")
+
+
 def test_every_setting_that_is_named_exists():
     presets = ("demo", "dm-digits-ipc1", "dc-digits-ipc1", "coreset-digits-ipc10")  # of each family one
     known = {key for name in presets for key, _ in loading.effective(loading.load(name).config)}
-    named = re.findall(r"`((?:data|schedule|distill|evaluation|cluster|search|experts|storage)\.[a-z_.]+)`", README)
-    assert named
-    assert all(any(f"{key}.".startswith(f"{name}.") for key in known) for name in named)
+    sections = "data|network|scores|schedule|experts|distill|evaluation|search|cluster|compute|storage"
+    named = re.findall(rf"`((?:{sections})\.(?!yaml)[a-z_.]+)(?:: \w+)?`", without_settings())
+    assert len(set(named)) > 60
+    assert not [name for name in named if not any(f"{key}.".startswith(f"{name}.") for key in known)]
 
 
 def test_which_iterate_a_set_is_is_said_where_presets_and_differences_are_listed():
@@ -66,6 +77,7 @@ def test_digits_has_as_many_test_samples_as_it_is_said():
     assert f"digits' test split has {count} samples, so one of them is {100 / count:.1f} points" in LINE
 
 
-def test_nothing_is_left_to_fill_in():
-    assert not re.findall(r"^[A-Z]{4,}$", README, re.M)
-    assert not re.findall(r"RAYLINES|TODO|FIXME|XXX", README)
+@each_page
+def test_nothing_is_left_to_fill_in(page):
+    assert not re.findall(r"^[A-Z]{4,}$", text(page), re.M)
+    assert not re.findall(r"RAYLINES|TODO|FIXME|XXX", text(page))
