@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from padray import __version__
-from padray.commandline import stdout
+from padray.commandline import examples, stdout
 from padray.commandline.console import Console
 from padray.commandline.options import ConfigName, Env, Fresh, Identifier, Json, Overrides, RunnerName, Storage
 from padray.configuration.paths import check_text
@@ -305,6 +305,9 @@ def du(storage: Storage = None, as_json: Json = False) -> None:
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
         typer.echo(f"padray {__version__}")
+
+
+examples.put_below(app)
 
 
 def main(check: Callable[[], None] | None = None) -> None:
