@@ -126,7 +126,12 @@ class Plan:
 
     @property
     def lr_images(self) -> float:
-        """Our presets have 3 at 64 numbers a sample and 100 at 3072, and three times as much from ten per class on."""
+        """Our presets have 3 at 64 numbers a sample and 100 at 3072, and three times as much from ten per class on.
+
+        Of distribution matching as its authors have it, whatever the samples' size.
+        """
+        if self.sizes.family == "distribution":
+            return 1.0 if self.ipc < 100 else 10.0
         return float(f"{self.numbers / 30 * (3 if self.ipc >= 10 else 1):.0e}")
 
 
