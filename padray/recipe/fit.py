@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from padray.config import Config
+from padray.data.listing import Content
 from padray.data.survey import Survey
 from padray.errors import InputError
 from padray.recipe import budget as budgets
@@ -23,6 +24,7 @@ START_S = 10.0  # of a run, whatever its sizes
 READ_PER_MINUTE = 1000  # images of 32x32 that are read for each minute; rows of tables and series ten times as many
 PROOF, CEILING, JUDGING, EXPERTS = 0.3, 0.1, 0.1, 0.4  # the most of what is given out that each may take
 MOST = {"trajectory": 10_000, "distribution": 20_000}  # iterations: those of the papers
+HOURS = 60  # minutes from which trajectories have the time that they need
 FEWEST = 40  # iterations below which the network is made narrower, or the budget refused
 MOST_EXPERTS = 100  # as in the papers
 FEWEST_EXPERTS = 3
@@ -46,7 +48,7 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
     Raises:
         InputError: samples per class that the data do not have, or a budget that is too small for anything.
     """
-    family = family or _family(survey, ipc, budget)
+    family = family or family_of(survey.content, budget)
     for width in _widths(survey, budget):
         sizes = Sizes(family, width, _limit(survey, ipc, budget), JUDGED * FEWEST)
         plan = scale.plan(survey, ipc, replace(sizes, full_epochs=1))  # whose pace is asked for, should there be time
@@ -61,9 +63,13 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
     )
 
 
-def _family(survey: Survey, ipc: int, budget: Budget) -> Family:
-    """Distribution matching where minutes count, trajectories where hours do."""
-    return "trajectory" if budget.minutes >= 60 else "distribution"
+def family_of(content: Content, budget: Budget) -> Family:
+    """Of images, distribution matching where minutes count and trajectories where hours do.
+
+    Of tables and series, whose networks are small, trajectories at once: experts and hundreds of iterations take
+    seconds there, and the learned lr and labels are worth it.
+    """
+    return "distribution" if content == "image" and budget.minutes < HOURS else "trajectory"
 
 
 def _widths(survey: Survey, budget: Budget) -> list[int]:

@@ -3,10 +3,11 @@
 python -m tests.benchmarks.recipe --work FOLDER --data FOLDER --budget 5m                   # results/recipe.json
 python -m tests.benchmarks.recipe --work FOLDER --data FOLDER --budget 5m --family trajectory digits wine
 
-One thread and one core, so that the plan's pace is CPU time and other work on the machine does not matter; the budget
-is then core time too. `--family` takes another family than the recipe does, to see whether it chooses well. Killed and
-called again, it goes on: finished cases are in results/recipe.json, an unfinished one goes on from its storage.
-`--data` holds folders of datasets as `init-config` reads them; digits, wine and breast_cancer are written by itself.
+Without names: all that it writes by itself. Without `--family`: the one that the recipe chooses; each result says
+whether its family is that one (`chosen`). One thread and one core, so that the plan's pace is CPU time and other work
+on the machine does not matter; the budget is then core time too. Killed and called again, it goes on: finished cases
+are in results/recipe.json, an unfinished one goes on from its storage. `--data` holds folders of datasets as
+`init-config` reads them; digits, wine and breast_cancer are written by itself.
 """
 
 import argparse
@@ -38,7 +39,7 @@ OURS = ("digits", "wine", "breast_cancer")
 KNOWN = {"covid_cxr_112": DataSettings(size=64)}
 
 
-def made(name: str, work: Path) -> Path:
+def files(name: str, work: Path) -> Path:
     """One of scikit-learn's datasets as files; every fifth sample is for the test."""
     folder = work / "data" / name
     if folder.exists():
@@ -67,12 +68,13 @@ def settings(name: str, path: Path, asked: argparse.Namespace, file: Path) -> di
     """Write what init-config would write for one core; what it says of it."""
     about = file.with_suffix(".json")
     if not about.exists():
-        found = survey.look(str(path), KNOWN.get(name, DataSettings()))
-        fitted = fit.fit(found, asked.ipc, budgets.budget(asked.budget, cores=1), family=asked.family)
+        found, budget = survey.look(str(path), KNOWN.get(name, DataSettings())), budgets.budget(asked.budget, cores=1)
+        fitted = fit.fit(found, asked.ipc, budget, family=asked.family)
         file.unlink(missing_ok=True)
         text.write(fitted, str(file))
         sizes, took = asdict(fitted.plan.sizes), fitted.seconds
-        about.write_text(json.dumps({"sizes": sizes, "seen": fitted.plan.seen, "planned_s": round(took.wall(1), 1)}))
+        said = {"sizes": sizes, "seen": fitted.plan.seen, "planned_s": round(took.wall(1), 1)}
+        about.write_text(json.dumps(said | {"content": found.content}))
     return dict(json.loads(about.read_text()))
 
 
@@ -92,7 +94,7 @@ def unit_seconds(root: Path) -> float:
 
 def case(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     """One dataset at one budget."""
-    path = made(name, asked.work) if name in OURS else asked.data / name
+    path = files(name, asked.work) if name in OURS else asked.data / name
     label = f"{name}-ipc{asked.ipc}-{asked.budget}-{asked.family or 'recipe'}"
     file = asked.work / f"{label.replace('_', '-')}.yaml"
     said = settings(name, path, asked, file)
@@ -137,10 +139,12 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     for name in asked.names or OURS:
         have = json.loads(asked.result.read_text()) if asked.result.exists() else {}
-        key = f"{name}, {asked.ipc} per class, {asked.budget}{f', {asked.family}' if asked.family else ''}"
+        key = f"{name}, {asked.ipc} per class, {asked.budget}, {asked.family or 'recipe'}"
         if key in have:
             continue
         have[key] = case(name, asked)
+        for made in have.values():  # whichever family the recipe would choose by now
+            made["chosen"] = made["family"] == fit.family_of(made["content"], budgets.budget(made["budget"]))
         asked.result.write_text(json.dumps(have, indent=1, sort_keys=True) + "\n")
         rows = have[key]["rows"]
         print(
