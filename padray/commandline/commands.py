@@ -243,6 +243,7 @@ def init_config(
     from padray.recipe import budget as budgets
     from padray.recipe import fit
     from padray.recipe import text as recipe
+    from padray.search import spaces
 
     asked, known = budgets.budget(budget), recipe.known(overrides)
     surveyed = survey.look(path, known)
@@ -250,8 +251,10 @@ def init_config(
     with console.progress() as notify:
         fitted = fit.fit(surveyed, ipc, asked, partial(budgets.measure, notify=notify))
     recipe.write(fitted, file)
-    typed = shlex.quote(file)
-    return surveyed.summary(file, recipe.sized(fitted), [f"padray config show {typed}", f"padray run {typed}"])
+    typed, space = shlex.quote(file), spaces.write(file)
+    searching = [f"padray tune {typed} --space {shlex.quote(space)}"] if space else []
+    steps = [f"padray config show {typed}", f"padray run {typed}", *searching]
+    return surveyed.summary(file, recipe.sized(fitted), steps)
 
 
 def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> "Plan":

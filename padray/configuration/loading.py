@@ -81,8 +81,24 @@ def settings_of(name: str, overrides: tuple[str, ...] = (), space: str | None = 
         _put(tree, path, value, f"--set {shown(override)}")
         origins = {k: v for k, v in origins.items() if not f"{k}.".startswith(f"{'.'.join(path)}.")}
         origins[".".join(path)] = "--set"
+    tree = _with_scoring_network(tree, origins)
     label = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     return Loaded(label, _check(_with_starts(tree, origins, source), origins, source), origins)
+
+
+def _with_scoring_network(tree: Tree, origins: dict[str, str]) -> Tree:
+    """The tree whose scoring networks are of the run's own kind, where a space alone asks for them and none is named.
+
+    Whoever wrote the settings had no use for scores, so their network is not the papers'.
+    """
+    search, scores = tree.get("search"), tree.get("scores") or {}
+    space = search.get("space") if isinstance(search, dict) else None
+    if not isinstance(space, dict) or not isinstance(scores, dict) or {"network", "path"} & scores.keys():
+        return tree
+    if "network" not in tree or not any(str(name).startswith("schedule.") for name in space):
+        return tree
+    origins["scores.network"] = "network, as the space asks for scores"
+    return {**tree, "scores": {**scores, "network": tree["network"]}}
 
 
 def _with_starts(tree: Tree, origins: dict[str, str], source: str) -> Tree:

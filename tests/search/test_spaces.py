@@ -6,7 +6,7 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.search import fit, sampling, study
+from padray.search import fit, sampling, spaces, study
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the others are the papers' tables
@@ -73,3 +73,79 @@ def test_a_space_of_which_nothing_fits_together_is_refused(space: str, parts: tu
 )
 def test_a_space_of_which_something_fits_is_searched(space: str) -> None:
     study.check(loading.load("digits-ipc1", (f"search.space={space}",)).config)
+
+
+# -- a space for settings that somebody has
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "names"),
+    [
+        (
+            "digits-ipc1",
+            (),
+            {"lr_images", "labels.lr", "student_lr", "selection.alpha", "windows.max_start"},
+        ),
+        ("digits-ipc1", ("distill.labels={kind: hard}",), {"lr_images", "student_lr", "selection.alpha"}),
+        ("dm-digits-ipc1", (), {"lr_images", "momentum_images"}),
+        ("dsa-digits-ipc1", (), {"lr_images", "momentum_images"}),
+        ("pad-cifar10-ipc10", (), {"lr_images", "labels.lr", "student_lr", "windows.max_start"}),
+    ],
+)
+def test_a_space_around_settings_holds_them_and_makes_no_other_experts(preset, overrides, names) -> None:
+    config = loading.load(preset, overrides).config
+    lines = spaces.around(config)
+    assert {f"distill.{name}" for name in names} <= lines.keys()
+    space = "{" + ", ".join(f"{name}: {spec}" for name, spec in lines.items()) + "}"
+    searching = loading.load(preset, (*overrides, f"search.space={space}", "data.validation=0.1")).config
+    study.check(searching)
+    (first,) = sampling.starts(searching)
+    assert first.keys() == lines.keys(), "trial 0, the settings themselves, lies inside"
+    assert {name.split(".")[0] for name in lines} == {"distill"}
+
+
+def test_a_method_that_has_nothing_to_search_gets_no_space(tmp_path) -> None:
+    assert spaces.around(loading.load("coreset-digits-ipc10").config) == {}
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {dataset: digits}\ndistill: {family: coreset, ipc: 1}\n")
+    assert spaces.write(str(path)) == "" and [file.name for file in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_a_space_lies_beside_its_settings_and_one_that_is_there_stays(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(loading.as_yaml(loading.load("digits-ipc1").config))
+    written = spaces.write(str(path))
+    assert written == str(tmp_path / "mine-space.yaml")
+    assert set(loading.load(str(path), (), written).config.search.space) == set(
+        spaces.around(loading.load("digits-ipc1").config)
+    )
+    Path(written).write_text("distill.lr_images: {type: float, low: 1, high: 2}\n")
+    assert spaces.write(str(path)) == written and "low: 1, high: 2" in Path(written).read_text()
+
+
+# -- what a space asks of scoring networks
+
+
+FILTERS = str(Path(__file__).parents[2] / "search_spaces" / "pad_filters.yaml")
+
+
+def test_where_only_the_space_asks_for_scores_their_networks_are_the_runs_own(tmp_path) -> None:
+    own = loading.load("digits-ipc1", (), FILTERS)
+    assert own.config.scores.network == own.config.network and own.config.network.width == 32
+    assert own.origins["scores.network"] == "network, as the space asks for scores"
+    changed = loading.load("digits-ipc1", ("network.width=8",), FILTERS).config
+    assert changed.scores.network.width == 8, "as it is overridden"
+    inside = loading.load("digits-ipc1", ("search.space={schedule.initial_ratio: {type: float, low: 0.5, high: 1}}",))
+    assert inside.config.scores.network.width == 32, "wherever the space stands"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "space", "width"),
+    [
+        (("scores.network={name: convnet, width: 4, depth: 2}",), FILTERS, 4),  # named
+        ((), None, 128),  # no search
+        (("search.space={distill.lr_images: {type: float, low: 1, high: 9}}",), None, 128),  # that needs no scores
+    ],
+)
+def test_otherwise_scoring_networks_are_what_they_were(overrides, space, width) -> None:
+    assert loading.load("digits-ipc1", overrides, space).config.scores.network.width == width
