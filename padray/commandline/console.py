@@ -110,7 +110,8 @@ class Console:
         self.out.print(stages)
         default: Sequence[Row] = ()
         if isinstance(result, SearchResult):
-            self.out.print(_search(result), markup=False)
+            for line in _search(result):
+                self.out.print(line, markup=False)
             default = result.default
         if result.evaluation:
             self.out.print(tables.of_accuracies([*result.evaluation, *tables.as_defaults(default)]))
@@ -299,17 +300,21 @@ class Console:
         self.out.file.write(f"{text}\n")
 
 
-def _search(result: "SearchResult") -> str:
+def _search(result: "SearchResult") -> list[str]:
+    """What became of the trials, what was chosen and where it is, and what keeps that from meaning much."""
     best, trials = result.best, result.trials
     chosen = [f"{key}={_short(value)}" for key, value in best.settings.items()]
     ends = [f"{trials.finished} trials finished", *([f"{trials.stopped} stopped"] if trials.stopped else [])]
     ends.append(f"{trials.failed} failed")
     if trials.missing:
         ends.append(f"{trials.missing} not begun as search.hours were over (the same command goes on)")
-    return (
-        f"search: {', '.join(ends)}; the best, trial "
-        f"{best.trial} with {100 * (best.validation or 0):.1f} % on validation: {', '.join(chosen)}"
-    )
+    return [
+        f"search: {', '.join(ends)}; chosen: {'the defaults' if not best.trial else f'trial {best.trial}'} with "
+        f"{100 * (best.validation or 0):.1f} % on validation: {', '.join(chosen)}",
+        f"verdict: {result.verdict}",
+        *(f"warning: {warning}" for warning in result.warnings),
+        f"settings: {best.file}",
+    ]
 
 
 def _short(value: Any) -> str:

@@ -32,8 +32,18 @@ def accuracy_of(predicted_N: torch.Tensor, labels_N: torch.Tensor) -> Accuracy:
     return Accuracy(float(right.double().mean()), float(recalls.mean()))
 
 
-def measure(network: nn.Module, samples: Samples) -> Accuracy:
-    """Both accuracies of a network, in evaluation mode and without augmentation.
+def credits_of(predicted_N: torch.Tensor, labels_N: torch.Tensor, metric: str) -> torch.Tensor:
+    """What each sample (N,) adds to the accuracy that `metric` names, which is their mean; 0 for one that is wrong."""
+    predicted_N, labels_N = predicted_N.cpu(), labels_N.cpu()
+    right = (predicted_N == labels_N).double()
+    if metric != "balanced_accuracy":
+        return right
+    sizes = labels_N.bincount()
+    return right * len(labels_N) / (int((sizes > 0).sum()) * sizes[labels_N])
+
+
+def predicted(network: nn.Module, samples: Samples) -> torch.Tensor:
+    """The classes (N,) that a network says, in evaluation mode and without augmentation.
 
     Raises:
         DivergedError: its logits are not finite. The loss of its last batch may have been, before the last step.
@@ -41,4 +51,9 @@ def measure(network: nn.Module, samples: Samples) -> Accuracy:
     logits_NK = logits_of(network, samples.images)
     if not bool(logits_NK.isfinite().all()):
         raise DivergedError("a trained network's outputs are not finite: lower its learning rate")
-    return accuracy_of(logits_NK.argmax(dim=1), samples.labels)
+    return logits_NK.argmax(dim=1)
+
+
+def measure(network: nn.Module, samples: Samples) -> Accuracy:
+    """Both accuracies of a network. Raises DivergedError as `predicted` does."""
+    return accuracy_of(predicted(network, samples), samples.labels)

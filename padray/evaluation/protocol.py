@@ -7,13 +7,14 @@ the end. The lr is the set's learned one; controls bring theirs. The protocol wi
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import DivergedError
-from padray.evaluation.accuracy import Accuracy, measure
+from padray.evaluation.accuracy import Accuracy, credits_of, measure, predicted
 from padray.evaluation.controls import samples_of_set
 from padray.evaluation.published import Protocol
 from padray.evaluation.settings import EvaluationSettings
@@ -86,10 +87,15 @@ def judge(
     Raises:
         DivergedError: the loss is not finite, or what the trained network says.
     """
+    return score_of(_trained(training, network, recipe, draws, dataset), splits)
+
+
+def _trained(training: Samples, network: NetworkSettings, recipe: Recipe, draws: Draws, dataset: Dataset) -> nn.Module:
+    """A fresh network after its training. Raises DivergedError."""
     model = fresh(network, dataset, draws, training)
     for _ in train(model, _mixable(training, recipe, dataset), recipe, draws):
         pass
-    return score_of(model, splits)
+    return model
 
 
 def judge_twice(
@@ -145,18 +151,30 @@ def validation_accuracies(
     None for a network that diverged: that is a judgement, the worst, and no failure of whoever asks for it.
     Always by tm1001, so that what is distilled does not depend on how it is evaluated in the end.
     """
-    splits = RealSplits(spec.held, None)
-    training = samples_of_set(learned, learned.images.device)
-    recipe = recipe_for(spec.settings.judging, spec.epochs, spec.settings.fixed_lr or learned.lr_to_use)
-    recipe = replace(recipe, execution=spec.execution)
     accuracies: list[float | None] = []
     for k in range(spec.seeds):
-        draws = replace(spec.draws, unit=f"{spec.draws.unit}-{k}")
         try:
-            score = judge(training, network, recipe, draws, dataset, splits)
+            model = _judging(learned, network, dataset, spec, k)
+            accuracies.append(measure(model, spec.held).by(spec.settings.metric))
         except DivergedError:
             accuracies.append(None)
-        else:
-            assert score.held is not None, "it was asked for"
-            accuracies.append(score.held.by(spec.settings.metric))
     return accuracies
+
+
+def validation_credits(
+    learned: Learned, network: NetworkSettings, dataset: Dataset, spec: ValidationSpec, k: int
+) -> torch.Tensor | None:
+    """What each validation sample (N,) adds to what the same metric says of network `k`; None if that diverged."""
+    try:
+        model = _judging(learned, network, dataset, spec, k)
+        return credits_of(predicted(model, spec.held), spec.held.labels, spec.settings.metric)
+    except DivergedError:
+        return None
+
+
+def _judging(learned: Learned, network: NetworkSettings, dataset: Dataset, spec: ValidationSpec, k: int) -> nn.Module:
+    """Judging network `k`, trained. Raises DivergedError."""
+    training = samples_of_set(learned, learned.images.device)
+    recipe = recipe_for(spec.settings.judging, spec.epochs, spec.settings.fixed_lr or learned.lr_to_use)
+    draws = replace(spec.draws, unit=f"{spec.draws.unit}-{k}")
+    return _trained(training, network, replace(recipe, execution=spec.execution), draws, dataset)

@@ -22,7 +22,7 @@ _TAKEN_UP = {
     "experts": ("expert-",),
     "distill": ("set-", "history-", "checkpoint-", "unit-"),
     "evaluation": ("cell-",),
-    "search": ("trial-",),
+    "search": ("trial-", "final-"),
     "study": ("cell-",),
 }
 _IN_FLIGHT_S = 3600.0  # a write that began so long ago is over, unless an age was given

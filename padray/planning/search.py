@@ -11,8 +11,8 @@ from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.planning import costs
 from padray.planning.chain import Chain
-from padray.planning.lines import Line, Part, Task
-from padray.search import sampling, stopping, study, trials
+from padray.planning.lines import Evidence, Line, Part, Task
+from padray.search import choosing, finals, sampling, stopping, study, trials
 from padray.search.work import SearchWork
 from padray.settings.space import ParameterSpec
 from padray.stages import evaluate
@@ -79,7 +79,7 @@ def _added(search: _Search) -> list[Line]:
         shared.append(_shared(search, _scores_of, costs.scores))
     if chain.config.distill.needs_experts and chain.config.experts.imported is None:
         shared.append(_shared(search, _experts_of, costs.experts))
-    return [line for line in shared if line.units] + [_trials(search), *_best(search)]
+    return [line for line in shared if line.units] + [_trials(search), _finals(search), *_best(search)]
 
 
 def _scores_of(config: Config, data: Identity) -> Identity | None:
@@ -168,6 +168,48 @@ def _trials(search: _Search) -> Line:
     )
 
 
+def _finals(search: _Search) -> Line:
+    """One unit is a network that judges a finalist again; none while nothing else than the defaults finished."""
+    chain, settings, records = search.chain, search.chain.config.search, list(search.records.values())
+    asked = finals.finalists(chain.config, records)
+    units = finals.units_of(search.work, asked)
+    there = 0 if search.missing else len(finals.present(search.work.folder(), units, asked))
+    most = min(settings.finalists + 1, settings.trials)
+    count = (most * settings.final_seeds if most > 1 else 0) if search.missing else len(units)
+    samples, epochs = chain.set_samples, settings.epochs or chain.config.evaluation.judging.epochs
+    parts = (
+        Part(Task("judged", chain.config.network, samples), epochs * samples),
+        Part(Task("look", chain.config.network), chain.known.validation),
+    )
+    own = Evidence(frozenset({search.work.identity.fingerprint}), finals.PREFIX)
+    return Line(
+        "finals",
+        "network that judges a finalist",
+        count,
+        there,
+        count - there,
+        parts,
+        unit_bytes=2 * chain.known.validation + 150,
+        evidence=own,
+        at_most=bool(search.missing),
+    )
+
+
+def _chosen(search: _Search) -> trials.TrialRecord | None:
+    """The trial that the search ends with, where that is known."""
+    records = list(search.records.values())
+    if search.missing or trials.best(records) is None:
+        return None
+    asked, folder = finals.finalists(search.chain.config, records), search.work.folder()
+    units = finals.units_of(search.work, asked)
+    there = finals.present(folder, units, asked)
+    if len(there) < len(units):
+        return None
+    judged = finals.read(folder, there.values())
+    choice = choosing.choose(search.chain.config, records, judged, search.chain.known.validation)
+    return search.records[choice.trial]
+
+
 def note(chain: Chain) -> str:
     """How many sets of experts the trials can ask for, the configuration's own among them."""
     trials, possible = chain.config.search.trials, _possible(chain.config.search.space)
@@ -183,9 +225,9 @@ def note(chain: Chain) -> str:
 
 
 def _best(search: _Search) -> list[Line]:
-    """The cells of the best trial's set: exact once all trials are there; the controls are the defaults'."""
-    chain, best = search.chain, trials.best(list(search.records.values()))
-    if search.missing or best is None:
+    """The cells of the chosen trial's set: exact once all is judged; the controls are the defaults'."""
+    chain, best = search.chain, _chosen(search)
+    if best is None:
         own = evaluate.foresee(chain.context, chain.data, chain.distilled, chain.experts)
         own = [replace(one, there=0) for one in own if one.source in ("distilled", "hard_labels")]
         return [replace(line, what=f"{line.what}, of the best trial", at_most=True) for line in costs.cells(chain, own)]

@@ -143,6 +143,8 @@ class _Run:
         stages: list[Stage] = [search] if search else []
         if not (search and search.sets == (first,)):
             stages += first
+        if (finals := self._actors("finals", self.lines.search)).units:
+            stages.append(finals)
         stages += [self._group(line, pace, "distill") for line, pace in own if line.stage == "distill"]
         cells = [*own, *((line, pace) for line, pace in self.lines.search if line.left and pace)]
         teachers = [one for one in cells if one[0].stage == "evaluate" and one[0].amount("teacher")]

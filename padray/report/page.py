@@ -174,7 +174,7 @@ def _view(subject: Subject) -> dict[str, object]:
             config.network.label,
             f"{distill.ipc} {subject.noun}{'s' * (distill.ipc > 1)} per class",
             *([] if distill.from_units else [f"{facts['iterations']:,} iterations"]),
-            *([f"best of {len(subject.search.trials)} trials"] if subject.search else []),
+            *([f"chosen from {len(subject.search.trials)} trials"] if subject.search else []),
         ),
         "headline": words.headline(
             subject.rows, subject.samples, subject.splits["train"], subject.noun, words.kind(subject.ids)

@@ -14,7 +14,8 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
-from padray.report import words
+from padray.report import choice, words
+from padray.report.choice import Choice
 from padray.report.words import Difference
 
 MOST_SHOWN = 12  # trials in the open table; the others are folded away
@@ -48,20 +49,26 @@ class SearchSummary:
     """What a report tells of the search that found its settings.
 
     Attributes:
-        identity, default_set: the artefacts of the search, and of the set made with the defaults.
+        identity, default_set: the artefacts of the search, and of the set made with the defaults, if they work.
         config: the settings that the search began from, its space and its objective among them: the defaults.
-        trials: by number, `best` the number of the best one.
+        trials: by number.
+        choice: which of them was chosen, and why.
         importances: how much of the value's variance each parameter explains; empty where that cannot be said.
         default: the evaluation's table of the defaults.
     """
 
     identity: Identity
-    default_set: Identity
+    default_set: Identity | None
     config: Config
     trials: tuple[TrialLine, ...]
-    best: int
+    choice: Choice
     importances: dict[str, float]
     default: Sequence[Row]
+
+    @property
+    def best(self) -> int:
+        """The number of the chosen trial."""
+        return self.choice.trial
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -77,10 +84,10 @@ class SearchSummary:
         """All that the page tells of the search, as JSON."""
         return {
             "search": self.identity.fingerprint,
-            "default_set": self.default_set.fingerprint,
+            "default_set": self.default_set.fingerprint if self.default_set else None,
             "from": self.config.model_dump(mode="json", exclude_defaults=True, exclude={"storage"}),
             "trials": [trial.__dict__ for trial in self.trials],
-            "best": self.best,
+            "choice": asdict(self.choice),
             "importances": list(self.importances.items()),
             "default": [asdict(row) for row in self.default],
         }
@@ -191,12 +198,25 @@ def describe(summary: SearchSummary) -> str:
     epochs = config.search.epochs or config.evaluation.judging.epochs
     ends = ", ".join(f"{n[state]} {state}" for state in n if n[state] or state != "stopped")
     return (
-        f"The settings are the best of {total} trial{'s' * (total > 1)}: {ends}. {_stopping(summary)}"
+        f"The settings are chosen from {total} trial{'s' * (total > 1)}: {ends}. {_stopping(summary)}"
         f"A trial distilled a set in {config.distill.iterations:,} iterations; its value is the mean "
         f"accuracy on the validation split of {config.search.seeds} fresh networks trained on that set for {epochs} "
-        f"epochs, the same networks for every trial. The search never read the test split. Trial {summary.best} was "
-        f"best with {value_text(summary.winner)}; being the highest of {n['finished']}, that number flatters, those on "
-        f"test above do not."
+        f"epochs, the same networks for every trial. The search never read the test split. {_finals(summary, n)}"
+    )
+
+
+def _finals(summary: SearchSummary, n: dict[str, int]) -> str:
+    """How the choice was made among the best."""
+    highest = max((t for t in summary.trials if t.state == "finished"), key=lambda t: (t.value or 0.0, -t.number))
+    others = sum(one.trial > 0 for one in summary.choice.finalists)
+    text = f"Trial {highest.number} was highest with {value_text(highest)}; being the highest of {n['finished']}, that "
+    if not others:
+        return f"{text}number flatters, those on test above do not."
+    which = "best other trial was" if others == 1 else f"{others} best other trials were"
+    return (
+        f"{text}number flatters. So the defaults and the {which} judged again by {summary.choice.networks} other "
+        f"networks each, and the defaults stay unless one is better beyond noise, that of networks and that of the "
+        f"{summary.choice.samples:,} validation samples. {choice.sentence(summary.choice)}"
     )
 
 
@@ -212,7 +232,7 @@ def _stopping(summary: SearchSummary) -> str:
 
 
 class Comparison(NamedTuple):
-    """Test accuracy of the best settings and of the defaults on one network, and best minus default."""
+    """Test accuracy of the chosen settings and of the defaults on one network, and the one minus the other."""
 
     architecture: str
     best: Row
@@ -231,17 +251,20 @@ def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]
 
 
 def verdict(pairs: Sequence[Comparison], summary: SearchSummary) -> str:
-    """Whether the search was worth it, plainly: on the network that it searched with, then on the others."""
-    if not pairs:
-        return "No network was trained on both sets, so nothing says what the search was worth."
-    if summary.winner.parameters == {name: summary.defaults[name] for name in summary.winner.parameters}:
-        return "The best trial's settings are the defaults: the search found nothing better."
+    """Whether the search was worth it, plainly: on validation, then on test, by network."""
+    decided = " ".join([choice.sentence(summary.choice), *map(_as_sentence, choice.warnings(summary.choice))])
+    if not pairs or not summary.best:
+        return decided
     first, *others = pairs
     return (
-        f"On {first.architecture} the best settings reach {words.accuracy(first.best)}, the defaults "
-        f"{words.accuracy(first.default)}: {_outcome(first.difference)}. "
+        f"{decided} On test, on {first.architecture}, the chosen settings reach {words.accuracy(first.best)}, the "
+        f"defaults {words.accuracy(first.default)}: {_outcome(first.difference)}. "
         f"{_elsewhere(others, either=not first.difference.clear)}"
     ).strip()
+
+
+def _as_sentence(warning: str) -> str:
+    return f"{warning[0].upper()}{warning[1:]}."
 
 
 def _outcome(difference: Difference) -> str:

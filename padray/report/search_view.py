@@ -66,7 +66,8 @@ class SearchPart:
 
 def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> SearchPart:
     """A search beside the table of its best settings."""
-    comparisons, best = search.comparisons(rows, summary.default), summary.winner.parameters
+    best = summary.winner.parameters
+    comparisons = search.comparisons(rows, summary.default) if summary.best else []
     order = ("failed", "stopped", "finished")
     ranked = sorted(summary.trials, key=lambda trial: (order.index(trial.state), trial.value or 0.0), reverse=True)
     again, needs_space = command(summary, name, overrides)

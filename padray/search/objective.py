@@ -4,6 +4,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from padray.config import Config
+from padray.data.datasets import Dataset
 from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
@@ -13,6 +14,7 @@ from padray.search.trials import Rung, TrialRecord
 from padray.stages import stored
 from padray.stages.base import Inputs
 from padray.store.artifacts import Folder
+from padray.synthetic.set import Learned
 
 
 def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecord, until: int) -> TrialRecord:
@@ -27,17 +29,8 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     folder = Folder(inputs.location, distilled.folder, distilled.fingerprint)
     iterations = config.distill.iterations
     learned = stored.load_set(folder, iterations).learned
-    draws = Draws(config.seed_of("search"), "search", "objective")
     dataset = inputs.dataset()
-    held = samples_of(dataset, "validation", learned.images.device, learned.images.dtype)
-    judging = ValidationSpec(
-        held,
-        config.evaluation,
-        config.search.epochs or config.evaluation.judging.epochs,
-        config.search.seeds,
-        draws,
-        execution_of(decide(config.compute), bf16=False),
-    )
+    judging = judging_of(config, dataset, learned, "objective")
     accuracies = validation_accuracies(learned, config.network, dataset, judging)
     values = tuple(accuracy or 0.0 for accuracy in accuracies)  # no set is worse than one on which networks diverge
     lost = accuracies.count(None)
@@ -54,4 +47,20 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
         set_sha256=sha256,
         iterations=iterations,
         rungs=rungs,
+    )
+
+
+def judging_of(config: Config, dataset: Dataset, learned: Learned, unit: str) -> ValidationSpec:
+    """How sets are judged on validation, where this one lies.
+
+    Args:
+        unit: of the draws; those of another one are other networks.
+    """
+    return ValidationSpec(
+        samples_of(dataset, "validation", learned.images.device, learned.images.dtype),
+        config.evaluation,
+        config.search.epochs or config.evaluation.judging.epochs,
+        config.search.seeds,
+        Draws(config.seed_of("search"), "search", unit),
+        execution_of(decide(config.compute), bf16=False),
     )

@@ -9,14 +9,18 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
+from padray.report import choice as words
+from padray.report.choice import Choice
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import fit, sampling, stopping, trials, view
+from padray.search import choosing, finals, fit, sampling, stopping, trials, view
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Progress
+from padray.stages.facts import dataset_facts
 from padray.stages.pipeline import Outcome
 from padray.stages.results import BestTrial, SearchResult, TrialCounts
+from padray.store.artifacts import StoredObject
 
 BEST = "best.yaml"
 SEARCHABLE = ("scores", "schedule", "experts", "distill")
@@ -25,18 +29,19 @@ _FIXED = ("distill.ipc", "distill.iterations", "scores.seed", "experts.seed", "d
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """A finished search, and the chains of the best settings and of the defaults."""
+    """A finished search, and the chains of the chosen settings (`best`) and of the defaults, if those work at all."""
 
     identity: Identity
     records: list[TrialRecord]
+    choice: Choice
     best: TrialRecord
     best_config: Config
     tested: Outcome
-    default: Outcome
+    default: Outcome | None
 
 
 def tune(context: Context, until: str = "report") -> SearchOutcome:
-    """Search, write best.yaml, then run the chain for the best settings and for the defaults.
+    """Search, judge the best trials again, write best.yaml, then run the chain for those settings and the defaults.
 
     Raises:
         InputError: no space, a space that names unknown settings, or no validation split.
@@ -53,22 +58,27 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     before = work.records()
     _search(context, work)
     records = [record for number, record in work.records().items() if number < config.search.trials]
-    best = trials.best(records)
-    if best is None:
+    if trials.best(records) is None:
         raise DivergedError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
+    judged, objects = finals.make(context, work, records)
+    samples = dataset_facts(context.folder(dataset)).splits.validation
+    choice = choosing.choose(config, records, judged, samples)
+    best = next(record for record in records if record.number == choice.trial)
     best_config = work.config_of(best.parameters)
-    _commit(context, work, records, best, best_config)
+    _commit(context, work, records, Chosen(choice, best, best_config, objects))
     context.finished(identity, began, reused=len(before) >= config.search.trials)
-    default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
-    summary_of_search = _for_report(config, identity, records, default) if until == "report" else None
-    tested = pipeline.run(replace(context, config=best_config), until, summary_of_search)
-    return SearchOutcome(identity, records, best, best_config, tested, default)
+    default = None
+    if not choice.default_reason:
+        default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
+    summarised = _for_report(config, identity, records, choice, default) if until == "report" else None
+    tested = pipeline.run(replace(context, config=best_config), until, summarised)
+    return SearchOutcome(identity, records, choice, best, best_config, tested, default)
 
 
-def _for_report(config: Config, identity: Identity, records: list[TrialRecord], default: Outcome) -> SearchSummary:
+def _for_report(
+    config: Config, identity: Identity, records: list[TrialRecord], choice: Choice, default: Outcome | None
+) -> SearchSummary:
     """The search as the report tells it; shares are rounded, for they come from a forest of floats."""
-    best = trials.best(records)
-    assert best is not None, "tune stops where no trial finished"
     lines = tuple(
         TrialLine(r.number, r.parameters, r.state, r.value, r.values, r.reason, r.iterations)
         for r in records
@@ -76,7 +86,8 @@ def _for_report(config: Config, identity: Identity, records: list[TrialRecord], 
     )
     shares = sampling.importances(config.search, records, config.seed_of("search"))
     rounded = {name: round(float(share), 4) for name, share in shares.items()}
-    return SearchSummary(identity, default.identities["distill"], config, lines, best.number, rounded, default.rows)
+    default_set, rows = (default.identities["distill"], default.rows) if default else (None, [])
+    return SearchSummary(identity, default_set, config, lines, choice, rounded, rows)
 
 
 def check(config: Config) -> None:
@@ -128,17 +139,28 @@ def _outcome_of(record: TrialRecord, records: dict[int, TrialRecord]) -> str:
     return sentence + (f", best {100 * (best.value or 0):.1f} % on validation (trial {best.number})" if best else "")
 
 
-def _commit(
-    context: Context, work: SearchWork, records: list[TrialRecord], best: TrialRecord, best_config: Config
-) -> None:
+@dataclass(frozen=True)
+class Chosen:
+    """What a search ends with: the choice, its trial and settings, and the objects that the choice rests on."""
+
+    choice: Choice
+    trial: TrialRecord
+    config: Config
+    objects: list[StoredObject]
+
+
+def _commit(context: Context, work: SearchWork, records: list[TrialRecord], chosen: Chosen) -> None:
     identity, inputs = work.identity, {"data": work.inputs.data.fingerprint}
     folder = context.folder(identity)
-    text = f"# The best of {len(records)} trials: {100 * (best.value or 0):.2f} % on the validation split.\n"
-    content = (text + loading.as_yaml(best_config.model_copy(update={"search": type(best_config.search)()}))).encode()
+    verdict = " ".join(words.sentence(chosen.choice).split())
+    text = f"# Chosen from {len(records)} trials by `padray tune`. {verdict}\n"
+    config = chosen.config.model_copy(update={"search": type(chosen.config.search)()})
+    content = (text + loading.as_yaml(config)).encode()
     written = {hashlib.sha256(record.to_json()).hexdigest() for record in records}
     objects = [item for item in folder.loose("trial-") if item.sha256 in written]
-    objects.append(folder.put("best", "yaml", content))
-    facts = {"best": best.number, "value": best.value, **counts(records), **cost(work.config, records)}
+    objects += [*chosen.objects, folder.put("best", "yaml", content)]
+    facts = {"best": chosen.trial.number, "value": chosen.trial.value}
+    facts |= {**counts(records), **cost(work.config, records), "finals": len(chosen.objects)}
     folder.commit(context.manifest(identity, objects, inputs=inputs, facts=facts))
     context.location.put(f"{identity.folder}/{BEST}", content)  # a name to use as CONFIG
 
@@ -166,7 +188,10 @@ def summary(context: Context, outcome: SearchOutcome) -> SearchResult:
     )
     return SearchResult(
         **vars(pipeline.summary(context, outcome.tested)),
-        best=BestTrial(best.parameters, best.value, best.number),
+        best=BestTrial(best.parameters, best.value, best.number, f"{context.folder(outcome.identity).uri}/{BEST}"),
+        verdict=words.sentence(outcome.choice),
+        warnings=words.warnings(outcome.choice),
+        choice=outcome.choice,
         trials=trials_made,
-        default=outcome.default.rows,
+        default=outcome.default.rows if outcome.default else [],
     )

@@ -93,9 +93,12 @@ class SearchSettings(Section):
     iterations, the one before after 1 / `reduction` of those, and stop the worse ones there (search/stopping.py).
     Trial 0 is never stopped, and a stopped trial is never the best. hours: after so long a command begins no more
     trials; those that run come to their end.
+
+    The `finalists` best trials and trial 0 are judged again by `final_seeds` other networks each. Trial 0 is chosen
+    unless one of them is better beyond noise (search/choosing.py).
     """
 
-    UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "seed"})
+    UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "finalists", "final_seeds", "seed"})
     space: dict[str, ParameterSpec] = Field(default={})
     start: Annotated[tuple[dict[str, Value], ...], Field(max_length=1000)] = ()
     """What is tried after the configuration itself: sections of dotted settings, names of presets or settings files
@@ -118,6 +121,10 @@ class SearchSettings(Section):
     """For how many epochs they are trained; left out, the evaluation's. [ours]"""
     startup_trials: Count = 10
     """Trials that are drawn at random before the sampler learns from them. [ours]"""
+    finalists: Annotated[int, Field(ge=1, le=100)] = 3
+    """How many of the best trials are judged again, beside trial 0, before one is chosen. [ours]"""
+    final_seeds: Annotated[int, Field(ge=3, le=1_000)] = 10
+    """By how many other networks each. [ours]"""
     seed: int | None = None
     """In the common seed's place. [ours]"""
 

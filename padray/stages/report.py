@@ -161,7 +161,7 @@ def _searched(context: Context, search: SearchSummary | None) -> "tuple[Link, ..
     if search is None:
         return ()
     stages = {"search": search.identity, "distill (defaults)": search.default_set}
-    return tuple(_link(context, stage, identity) for stage, identity in stages.items())
+    return tuple(_link(context, stage, identity) for stage, identity in stages.items() if identity)
 
 
 def _link(context: Context, stage: str, identity: Identity) -> "Link":

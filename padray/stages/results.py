@@ -6,6 +6,7 @@ from typing import Any
 
 from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import Row
+from padray.report.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class RunResult:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """A search's best settings, and what they came to on validation."""
+    """The settings that a search chose, what they came to on validation as a trial, and the file that holds them."""
 
     settings: dict[str, Any]
     validation: float | None
     trial: int
+    file: str
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,17 @@ class TrialCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult(RunResult):
-    """The end of a search: of the chain of its best settings; `default`: the table of the defaults."""
+    """The end of a search: of the chain of the settings that it chose.
+
+    Attributes:
+        verdict: what was chosen, and how sure that is; `choice`: the numbers behind it.
+        warnings: what keeps the choice from meaning much.
+        default: the table of the defaults; empty where they came to no result.
+    """
 
     best: BestTrial
+    verdict: str
+    warnings: list[str]
+    choice: Choice
     trials: TrialCounts
     default: Sequence[Row]

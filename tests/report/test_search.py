@@ -13,6 +13,7 @@ from padray.configuration import loading, trees
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.report import page, search, search_figures, search_view
+from padray.report.choice import Choice, Finalist, Gain
 from padray.report.search import SearchSummary, TrialLine
 from padray.report.style import DARK, LIGHT, Theme
 from tests.report.test_page import row as any_row
@@ -24,6 +25,20 @@ distill.lr_images: {type: float, low: 0.5, high: 20.0, log: true}
 distill.selection.strategy: {type: choice, choices: [depth, none]}
 distill.selection.alpha: {type: float, low: 0.0, high: 0.5, when: {distill.selection.strategy: [depth]}}
 """
+
+
+CHOICE = Choice(
+    trial=2,
+    finalists=(
+        Finalist(0, 0.6, 0.02, None),
+        Finalist(2, 0.84, 0.01, Gain(24.0, 2.0, 19.5, 28.5)),
+        Finalist(3, 0.7, 0.02, Gain(10.0, 2.0, 5.5, 14.5)),
+    ),
+    networks=10,
+    samples=144,
+    split_error=3.3,
+    spread=10.0,
+)
 
 
 def row(architecture: str, mean: float, std: float = 0.01, n: int = 4, source: str = "distilled") -> Row:
@@ -44,13 +59,13 @@ def summary(*trials: TrialLine, space: str = SPACE, **parts: Any) -> SearchSumma
     trials = trials or (finished(0, 0.5, 0.7), failed(1), finished(2, 0.8, 0.9), finished(3, 0.7, 0.7))
     tree = trees.parse(space, "space")
     config = loading.with_values(loading.load("digits-ipc1").config, {"search.space": tree}, "here")
-    best = max((t for t in trials if t.value is not None), key=lambda t: t.value or 0)
+    values = {trial.number: trial.value or 0.0 for trial in trials}
     given = {
         "identity": Identity("search", "digits", "a" * 64),
         "default_set": Identity("distill", "digits", "b" * 64),
         "config": config,
         "trials": trials,
-        "best": best.number,
+        "choice": replace(CHOICE, trial=max(values, key=lambda number: (values[number], -number))),
         "importances": {"distill.selection.alpha": 0.25, "distill.lr_images": 0.75},
         "default": [row("net", 0.8)],
     }
@@ -67,7 +82,7 @@ def stopped(number: int, *values: float) -> TrialLine:
 
 def test_what_was_stopped_is_shown_as_such_and_never_as_the_best() -> None:
     full = [replace(finished(number, 0.5, 0.7), iterations=400) for number in (0, 2)]
-    told = summary(full[0], stopped(1, 0.9, 0.9), full[1], failed(3), best=0)
+    told = summary(full[0], stopped(1, 0.9, 0.9), full[1], failed(3), choice=replace(CHOICE, trial=0))
     found = search.history_info(told)
     assert found.numbers == (0, 2) and found.stopped == ((1, 0.9),) and found.failed == (3,)
     assert max(found.best_so_far) == pytest.approx(0.6) and "Hollow dots" in found.caption
@@ -144,13 +159,17 @@ def verdict(best: list[dict[str, Any]], default: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize(
     ("best", "default", "said"),
     [
-        ([0.841], [0.838], "the best settings reach 84.1 ± 1.0 %, the defaults 83.8 ± 1.0 %: no clear difference."),
+        ([0.841], [0.838], "the chosen settings reach 84.1 ± 1.0 %, the defaults 83.8 ± 1.0 %: no clear difference."),
         (
             [0.9],
             [0.8],
-            "On net the best settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points.",
+            "on net, the chosen settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points.",
         ),
-        ([0.7], [0.8], "On net the best settings reach 70.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: worse by 10.0 points."),
+        (
+            [0.7],
+            [0.8],
+            "on net, the chosen settings reach 70.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: worse by 10.0 points.",
+        ),
         ([0.8, 0.8], [0.8, 0.8], ": no clear difference. On mlp there is no clear difference either."),
         ([0.9, 0.8], [0.8, 0.8], ": better by 10.0 points. On mlp there is no clear difference."),
         ([0.8, 0.8, 0.8], [0.8] * 3, "On the 2 other networks there is no clear difference either."),
@@ -174,12 +193,16 @@ def test_one_network_tells_no_spread() -> None:
     assert said.endswith(": 10.0 points more, but one network cannot tell the spread.")
 
 
-def test_verdict_knows_when_nothing_was_found_or_compared() -> None:
-    same = summary(TrialLine(0, {"distill.lr_images": 3.0}, "finished", 0.5, (0.5,)))
-    assert same.defaults["distill.lr_images"] == 3.0
+def test_where_the_defaults_stay_test_accuracies_prove_nothing() -> None:
+    same = summary(choice=replace(CHOICE, trial=0, finalists=(CHOICE.finalists[0],), split_error=12.0))
     found = search.comparisons([row("net", 0.9)], [row("net", 0.9)])
-    assert search.verdict(found, same) == "The best trial's settings are the defaults: the search found nothing better."
-    assert verdict([row("net", 0.9)], []).startswith("No network was trained on both sets")
+    said = search.verdict(found, same)
+    assert said.startswith("The defaults stay: no other trial came to its end with another set. The validation split")
+    assert "12.0 points" in said and "On test" not in said
+    assert search_view.view(same, [row("net", 0.9)], "demo", ()).comparisons == []
+    assert verdict([row("net", 0.9)], []).endswith(
+        "(95 % interval +19.5 to +28.5; 10 networks each, 144 validation samples)."
+    )
 
 
 def test_comparisons_leave_the_controls_out() -> None:
@@ -226,7 +249,7 @@ def test_meaning_is_all_that_the_page_tells() -> None:
     trials = (base.trials[0], other, *base.trials[2:])
     changed = [
         summary(*trials),
-        summary(best=3),
+        summary(choice=replace(CHOICE, trial=3)),
         summary(importances={}),
         summary(default=[row("net", 0.81)]),
         summary(identity=Identity("search", "digits", "c" * 64)),
@@ -261,11 +284,11 @@ def html() -> str:
 
 def test_page_tells_the_search(html: str) -> None:
     text = text_of(html)
-    assert "On net the best settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points." in text
+    assert "on net, the chosen settings reach 90.0 ± 1.0 %, the defaults 80.0 ± 1.0 %: better by 10.0 points." in text
     assert "net 90.0 ± 1.0 % 80.0 ± 1.0 % 4 +10.0 ± 0.7" in text
-    assert "The settings are the best of 5 trials: 3 finished, 2 failed." in text
-    assert "Trial 2 was best with 85.0 ± 7.1 %" in text and "best of 5 trials" in text
-    assert "2 4 – – 85.0 ± 7.1 % finished, best 3 5" in text  # ranked: 3 is the next best
+    assert "The settings are chosen from 5 trials: 3 finished, 2 failed." in text
+    assert "Trial 2 was highest with 85.0 ± 7.1 %" in text and "chosen from 5 trials" in text
+    assert "2 4 – – 85.0 ± 7.1 % finished, chosen 3 5" in text  # ranked: 3 is the next best
     assert "1 9 – – failed: the loss became nan" in text
     assert "padray tune" in text and "--space space.yaml" in text
     assert "searches/digits-aaaaaaaaaaaa/best.yaml" in text
@@ -283,7 +306,7 @@ def test_hostile_reasons_are_text_and_tell_no_path(html: str) -> None:
 
 def test_a_page_without_a_search_says_nothing_of_one(html: str) -> None:
     plain = text_of(rendered(None))
-    for said in ("What the search was worth", "best of 5 trials", "best.yaml"):
+    for said in ("What the search was worth", "chosen from 5 trials", "best.yaml"):
         assert said in text_of(html) and said not in plain
     assert "padray run" in plain
 

@@ -1,15 +1,20 @@
 """What the tests of the search share: the tiny chain with a small space, run in this process."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from padray import fingerprint
 from padray.configuration import loading
 from padray.search import study
 from padray.search.study import SearchOutcome
-from padray.stages.base import Context
+from padray.search.trials import TrialRecord
+from padray.search.work import SearchWork
+from padray.stages import data
+from padray.stages.base import Context, Inputs
 from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.opening import open_location
@@ -21,6 +26,8 @@ search:
   seeds: 3
   epochs: 60
   startup_trials: 2
+  finalists: 2
+  final_seeds: 3
   seed: 1
   space:
     distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
@@ -78,3 +85,36 @@ def search(tmp_path: Path) -> Make:
         return Search(path, root or tmp_path / "runs", overrides)
 
     return make
+
+
+@pytest.fixture(scope="package")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, Context, SearchOutcome]:
+    """A search with its report, undisturbed; not to be written to."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "tiny.yaml").write_text(settings_text())
+    made = Search(folder / "tiny.yaml", folder / "runs")
+    return (made, *made.tune("report"))
+
+
+@pytest.fixture
+def again(finished: tuple[Search, Context, SearchOutcome], tmp_path: Path, search: Make) -> Callable[..., Search]:
+    """The finished search's root once more, without some of its folders."""
+
+    def make(*overrides: str, without: tuple[str, ...] = ()) -> Search:
+        shutil.copytree(finished[0].root, tmp_path / "runs")
+        for name in without:
+            shutil.rmtree(tmp_path / "runs" / name)
+        return search(*overrides)
+
+    return make
+
+
+def ended(made: Iterator[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in made if record.ended]
+
+
+def work_of(search: Search) -> SearchWork:
+    context = search.context()
+    found = data.make(context)
+    identity = fingerprint.search_identity(context.config, found)
+    return SearchWork(context.name, context.config, Inputs(context.location, found), identity)

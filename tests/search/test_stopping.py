@@ -16,8 +16,7 @@ from padray.search import objective, stopping, study, trials
 from padray.search.trials import Rung, TrialRecord
 from padray.search.work import Queue, SearchWork
 from padray.stages import distiller
-from tests.search.conftest import Make
-from tests.search.test_study import ended, work_of
+from tests.search.conftest import Make, ended, work_of
 from tests.search.test_trials import loaded
 
 ASHA = ("search.stopping=asha", "search.rungs=2", "search.reduction=2")  # of the tiny 12 iterations: 3, 6
@@ -211,7 +210,8 @@ def test_a_search_stops_takes_up_and_ends_with_a_full_trial(search: Make, monkey
         4: "stopped",
         5: "stopped",
     }
-    assert outcome.best.number == 2 and outcome.best.value == 0.7
+    best = trials.best(outcome.records)
+    assert best is not None and best.number == 2 and best.value == 0.7
     facts = made.folder(outcome).require().facts
     assert facts["iterations"] == 3 * 12 + 6 + 2 * 3 and facts["judges"] == 3 * (3 * 3 + 2 + 2 * 1)
     assert Queue(work, math.inf).upcoming() is None and ended(work.run_inline(made.context())) == []

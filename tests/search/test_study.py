@@ -1,7 +1,6 @@
 """A search in one process: what it leaves, how it goes on after a kill, and what it never looks at."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,48 +13,12 @@ from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError
-from padray.search import objective, sampling, study, trials
-from padray.search.study import SearchOutcome
+from padray.search import choosing, objective, sampling, study, trials
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
-from padray.stages import data, stored
-from padray.stages.base import Context, Inputs
+from padray.stages import stored
 from padray.store.artifacts import Folder
-from tests.search.conftest import Make, Search, settings_text
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, Context, SearchOutcome]:
-    """A search with its report, undisturbed."""
-    folder = tmp_path_factory.mktemp("search")
-    (folder / "tiny.yaml").write_text(settings_text())
-    made = Search(folder / "tiny.yaml", folder / "runs")
-    return (made, *made.tune("report"))
-
-
-@pytest.fixture
-def again(finished: tuple[Search, Context, SearchOutcome], tmp_path: Path, search: Make) -> Callable[..., Search]:
-    """The finished search's root once more, without some of its folders."""
-
-    def make(*overrides: str, without: tuple[str, ...] = ()) -> Search:
-        shutil.copytree(finished[0].root, tmp_path / "runs")
-        for name in without:
-            shutil.rmtree(tmp_path / "runs" / name)
-        return search(*overrides)
-
-    return make
-
-
-def ended(made: Iterator[TrialRecord]) -> list[TrialRecord]:
-    return [record for record in made if record.ended]
-
-
-def work_of(search: Search) -> SearchWork:
-    context = search.context()
-    found = data.make(context)
-    identity = fingerprint.search_identity(context.config, found)
-    return SearchWork(context.name, context.config, Inputs(context.location, found), identity)
-
+from tests.search.conftest import Make, ended, work_of
 
 # -- what it leaves
 
@@ -64,9 +27,10 @@ def test_it_ends_with_the_best_set_its_report_and_the_defaults_beside_it(finishe
     _, context, outcome = finished
     assert [record.number for record in outcome.records] == [0, 1, 2]
     assert all(len(record.values) == 3 for record in outcome.records)
-    assert outcome.best.value == max(record.value for record in outcome.records)
+    assert outcome.best == outcome.records[outcome.choice.trial]
     assert len({record.value for record in outcome.records}) > 1  # or the tests below would prove little
-    assert outcome.tested.set_digest == outcome.best.set_sha256 != outcome.default.set_digest
+    assert outcome.tested.set_digest == outcome.best.set_sha256
+    assert outcome.default.set_digest == outcome.records[0].set_sha256
     assert outcome.tested.report is not None and outcome.default.report is None
     for stage in ("distill", "evaluation"):
         folder = context.folder(outcome.tested.identities["distill"])
@@ -98,13 +62,28 @@ def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: 
         "failed": 0,
         "iterations": 36,
         "judges": 9,
+        "finals": 9,
     }
+
+
+def test_the_chosen_trial_is_what_is_proven_beside_the_defaults(again, monkeypatch, run) -> None:
+    choose = choosing.choose
+    monkeypatch.setattr(choosing, "choose", lambda *rest: replace(choose(*rest), trial=2))
+    search = again()
+    _, outcome = search.tune("report")
+    assert outcome.tested.set_digest == outcome.records[2].set_sha256 != outcome.default.set_digest
+    said = run("tune", search.settings, "--storage", search.root, "--runner", "inline", "--json").json
+    assert said["best"]["trial"] == 2 and said["set"]["sha256"] == outcome.records[2].set_sha256
+    assert (
+        loading.load(said["best"]["file"]).config.distill.lr_images
+        == outcome.records[2].parameters["distill.lr_images"]
+    )
 
 
 def test_the_report_tells_the_search(finished) -> None:
     _, _, outcome = finished
     html = Path(outcome.tested.report).read_text()
-    assert "What the search was worth" in html and "best of 3 trials" in html
+    assert "What the search was worth" in html and "chosen from 3 trials" in html
     report = json.loads((Path(outcome.tested.report).parent / "manifest.json").read_text())
     assert {"trials"} < {Path(item["key"]).name.rsplit("-", 1)[0] for item in report["objects"]}
     assert report["inputs"]["search"] == outcome.identity.fingerprint
@@ -137,7 +116,8 @@ def test_tune_json_holds_the_best_and_the_counts(again, run, finished) -> None:
     }
     assert said["evaluation"] == [asdict(row) for row in outcome.tested.rows]
     assert said["default"] == [asdict(row) for row in outcome.default.rows]
-    assert said["set"]["sha256"] == outcome.best.set_sha256 != outcome.default.set_digest
+    assert said["set"]["sha256"] == outcome.best.set_sha256 and said["best"]["trial"] == outcome.choice.trial
+    assert said["verdict"].startswith("The defaults stay") and len(said["choice"]["finalists"]) == 3
 
 
 # -- going on
