@@ -222,7 +222,7 @@ def test_large_data_are_cut_and_small_ones_are_not(run: Run, tmp_path):
     many = tables(tmp_path / "many", {"x": np.arange(30_005.0), "label": kinds}, {"x": [0.0, 1.0], "label": [0, 1]})
     run("init-config", many, "--to", tmp_path / "many.yaml", "--budget", "2m")
     config = loading.load(str(tmp_path / "many.yaml")).config
-    assert config.data.limit_per_class == 10_000
+    assert config.data.limit_per_class == 1_700, "as many as three experts are paid for with"
     run("init-config", series(tmp_path / "few"), "--to", tmp_path / "few.yaml")
     assert loading.load(str(tmp_path / "few.yaml")).config.data.limit_per_class is None
 
