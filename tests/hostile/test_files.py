@@ -24,9 +24,14 @@ from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError, WorkError
 from padray.experts import ranking
-from padray.recipe import text
+from padray.recipe import scale, text
+from padray.recipe.budget import Budget, Seconds
+from padray.recipe.fit import Fit
+from padray.recipe.scale import Sizes
 from tests.hostile.cases import cases
 
+SIZES, BUDGET = Sizes("trajectory", 8, 50, 40), Budget("5m", 300.0, 1)
+SECONDS = Seconds(expert=1.0, experts=6, iteration=1.0, iterations=40, judging=1.0, cells=1.0, full=0.0)
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
 NAMES = st.sampled_from(
     ("label", "labels", "img", "image", "series", "x", "y", "a.b", "", "\n", "é", "class", "x" * 400)
@@ -49,7 +54,7 @@ def is_read_or_refused(folder: Path, dataset: str = "own") -> None:
     told = DataSettings() if dataset == "own" else DataSettings(dataset=dataset)
     ends_well(lambda: sources.source_digest(settings))
     ends_well(lambda: sources.read(settings))
-    ends_well(lambda: text.text(survey.look(str(folder), told), 1))
+    ends_well(lambda: text.text(Fit(scale.plan(survey.look(str(folder), told), 1, SIZES), BUDGET, SECONDS)))
     assert sorted(os.walk(folder)) == before
 
 
