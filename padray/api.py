@@ -1,6 +1,6 @@
 """padray from Python: settings, stages, sets and their evaluation; the same objects that the commands use.
 
-An example stands in README.md, "Train on a set in ten lines"; a test runs it.
+An example stands in README.md, another one in docs/first-steps.ipynb; tests run both.
 """
 
 from dataclasses import dataclass, replace

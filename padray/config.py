@@ -1,6 +1,6 @@
 """All settings of a run, as frozen models that check themselves.
 
-Names are those of the papers' settings (see the table in README.md). A default is PAD's where the paper names
+Names are those of the papers' settings (see docs/glossary.md). A default is PAD's where the paper names
 one. `UNITS` of a section are the settings that only say how many units fill a folder, or where it lies; they and
 `seed` are not part of a section's meaning (see fingerprint.py).
 """

@@ -30,7 +30,7 @@ EXAMPLES = {
     ),
     "preflight": ("padray preflight --address http://HOST:8265 --storage s3://BUCKET/padray",),
     "init-config": (
-        "padray init-config FOLDER --ipc 10 --to mine.yaml",
+        "padray init-config FOLDER --budget 1h --ipc 10 --to mine.yaml",
         "padray init-config FOLDER --set data.size=32",
     ),
     "plan": ("padray plan digits-ipc10 --calibrate", "padray plan digits-ipc10 --nodes 8 --price prices.yaml"),

@@ -90,6 +90,14 @@ def test_every_command_of_a_page_can_be_typed(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_yaml_on_a_page_is_a_search_space(page, tmp_path):
+    for block in blocks(page, "yaml"):
+        (tmp_path / "space.yaml").write_text(block)
+        space = loading.settings_of("digits-ipc1", space=str(tmp_path / "space.yaml")).config.search.space
+        assert len(space) == len(re.findall(r"^\S", block, re.M)) > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_option_that_a_sentence_names_is_one(page):
     """`padray verify --repair` and the like: the command is there and has these options."""
     for words in re.findall(r"`padray ((?:config )?[a-z][\w-]*)([^`\n]*)`", text(page)):

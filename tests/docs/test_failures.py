@@ -1,4 +1,5 @@
-"""docs/failures.md: padray says every message that it explains, and the settings that it names are there."""
+"""docs/failures.md: padray says every message that it explains, and the settings that it names are there. The same
+of the notes in the tuning guide."""
 
 import ast
 import re
@@ -8,7 +9,7 @@ import pytest
 from padray.configuration import loading
 from tests.docs.pages import ROOT, text
 
-PAGE = ROOT / "docs/failures.md"
+PAGE, TUNING = ROOT / "docs/failures.md", ROOT / "docs/tuning.md"
 PRESETS = ("demo", "dm-digits-ipc1", "dc-digits-ipc1", "coreset-digits-ipc10")  # of each family one
 
 
@@ -16,6 +17,12 @@ def rows() -> list[list[str]]:
     """The tables' lines: message, cause, remedy, settings."""
     lines = [line for line in text(PAGE).splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def notes() -> list[str]:
+    """What the tuning guide says that a run may say of itself."""
+    table = next(part for part in text(TUNING).split("\n\n") if part.startswith("| note |"))
+    return [line.split("|")[1].strip() for line in table.splitlines()[2:]]
 
 
 def said() -> list[str]:
@@ -34,7 +41,7 @@ def said() -> list[str]:
 SAID = said()
 
 
-@pytest.mark.parametrize("message", [row[0].strip("`") for row in rows()])
+@pytest.mark.parametrize("message", [one.strip("`") for one in (*(row[0] for row in rows()), *notes())])
 def test_padray_says_every_message(message):
     fixed = [re.escape(part) for part in message.split("…") if part.strip()]
     assert max(map(len, fixed)) > 10, "too little of it to know it by"

@@ -1,4 +1,5 @@
-"""docs/first-steps.ipynb: a notebook by its format, whose cells run from the first to the last."""
+"""docs/first-steps.ipynb: a notebook by its format, whose cells run from the first to the last. What else pages say to
+do with a set is done with the one that it makes."""
 
 import ast
 import json
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import picture
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks
 
 NOTEBOOK = json.loads((ROOT / "docs/first-steps.ipynb").read_text(encoding="utf-8"))
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
@@ -53,6 +54,15 @@ def test_its_cells_run_and_show_what_they_say(run):
         (network, source) for network in ("convnet2w8", "mlp2w32") for source in ("distilled", "random")
     }
     assert values[6] < 2.31 and {row.source for row in names["outcome"].rows} == {"distilled", "random"}
+
+
+def test_the_ten_lines_without_padray_train_on_the_set(run):
+    """To the classes that its labels name, and with what it brings."""
+    (program,) = [block for block in blocks(ROOT / "docs/formats.md", "python") if "set.safetensors" in block]
+    names: dict[str, Any] = {}
+    exec(program.replace("set.safetensors", run[1]["made"].uri.removeprefix("file://")), names)
+    right = names["network"](names["images"]).argmax(dim=1) == names["labels"].argmax(dim=1)
+    assert right.float().mean() >= 0.9 and names["sgd"].param_groups[0]["lr"] == pytest.approx(run[1]["made"].lr)
 
 
 def test_readmes_picture_is_drawn_from_a_set(run, tmp_path):
