@@ -25,6 +25,7 @@ READ_PER_MINUTE = 1000  # images of 32x32 that are read for each minute; rows of
 PROOF, CEILING, JUDGING, EXPERTS = 0.3, 0.1, 0.1, 0.4  # the most of what is given out that each may take
 MOST = {"trajectory": 10_000, "distribution": 20_000}  # iterations: those of the papers
 HOURS = 60  # minutes from which trajectories have the time that they need
+DRAFT = 400  # iterations of the run whose pace is measured: its gradients are compiled where the real one's are
 FEWEST = 40  # iterations below which the network is made narrower, or the budget refused
 MOST_EXPERTS = 100  # as in the papers
 FEWEST_EXPERTS = 3
@@ -50,7 +51,7 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
     """
     family = family or family_of(survey.content, budget)
     for width in _widths(survey, budget):
-        sizes = Sizes(family, width, _limit(survey, ipc, budget), JUDGED * FEWEST)
+        sizes = Sizes(family, width, _limit(survey, ipc, budget), DRAFT)
         plan = scale.plan(survey, ipc, replace(sizes, full_epochs=1))  # whose pace is asked for, should there be time
         paces = (measure or budgets.measure)(config_of(plan), scale.known_of(plan))
         fitted = _Fitting(survey, ipc, budget, paces).fit(sizes)
