@@ -356,7 +356,7 @@ def test_show_finds_an_artefact_by_the_start_of_its_folder_name_or_fingerprint(r
     path = sorted(filled.glob("*/*/manifest.json"))[0]
     folder, fingerprint = path.parent.relative_to(filled).as_posix(), json.loads(path.read_text())["fingerprint"]
     for identifier in (folder, folder.split("/")[1], fingerprint, fingerprint[:12]):
-        shown = run("show", identifier, "--storage", str(filled)).json
+        shown = run("show", identifier, "--storage", str(filled), "--json").json
         assert (shown["artifact"], shown["fingerprint"]) == (folder, fingerprint)
     assert shown["settings"]["data"]["dataset"] == "digits" and shown["facts"]["shape"] == [1, 8, 8]
 

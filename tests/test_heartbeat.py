@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -83,7 +84,7 @@ def test_another_process_sees_how_far_a_run_is_and_what_a_killed_one_was_at(tiny
         assert [each["unit"] for each in later["running"]] == ["the set"]
         assert later["running"][0]["node"] == later["host"] == socket.gethostname()
         shown = run("status", "--storage", root).out
-        assert "of 100000" in shown and "experts" in shown and "running for" in shown and "1 running" in shown
+        assert "of 100,000" in shown and "experts" in shown and "running for" in shown and "1 running" in shown
     finally:
         going.send_signal(signal.SIGKILL)
         going.communicate(timeout=30)
@@ -92,16 +93,19 @@ def test_another_process_sees_how_far_a_run_is_and_what_a_killed_one_was_at(tiny
     (told,) = run("status", "--storage", root, "--json").json["runs"]
     assert told["state"] == "silent" and 599 < told["age_s"] < 700
     shown = run("status", "--storage", root).out
-    assert "last sign of life 10 min ago, nothing since then: killed" in shown and "running for" not in shown
+    assert re.search(r"last sign of life 10 min ago at iteration [\d,]+ of 100,000, nothing since then: killed", shown)
+    assert "running for" not in shown
     assert ", 1 running" not in shown
     assert run("verify", "--storage", root).code == 0, "a sign of life is nothing to repair"
     again = command(*typed)
     wait_for("the same command in its place", lambda: not left.exists() and list((root / "running").iterdir()), 90)
     again.send_signal(signal.SIGTERM)  # whoever runs these tests in the background has Ctrl-C ignored
-    again.communicate(timeout=60)
+    _, err = again.communicate(timeout=60)
+    assert re.search(r"distill \d+/100000.*\nrun 3/4 stages: distill; ", err), "on plain lines: the stage, and the run"
     (told,) = run("status", "--storage", root, "--json").json["runs"]
     assert told["state"] == "stopped" and told["end"] == "interrupted" and told["running"] == []
-    assert "ago (interrupted); the same command goes on" in run("status", "--storage", root).out
+    shown = run("status", "--storage", root).out
+    assert re.search(r"stopped at iteration [\d,]+ of 100,000 \d+ s ago \(interrupted\); the same command goes", shown)
 
 
 def test_what_came_to_its_end_leaves_nothing(location: Counted):

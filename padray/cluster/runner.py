@@ -1,9 +1,11 @@
 """The Ray runner: what pipeline.py is handed instead of the in-process one."""
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +14,8 @@ from padray.cluster import session, shares
 from padray.cluster.probe import probing
 from padray.config import Config
 from padray.errors import InputError
-from padray.machine import interruption
+from padray.machine import activity, interruption
+from padray.machine.activity import Step
 from padray.methods.method import Metrics
 from padray.methods.settings import Contributions
 from padray.planning import footprint
@@ -26,6 +29,21 @@ if TYPE_CHECKING:
     from padray.search.work import SearchWork  # which imports Optuna; a run that searches nothing does not
 
 _FEWEST_TRIALS = 2  # at a time, on a cluster that may grow without our knowing
+
+
+@dataclass(eq=False)
+class _Distilling:
+    """A set that Train's workers are at, since when, and what worker 0 is at."""
+
+    name: str
+    since: float = field(default_factory=time.monotonic)
+    steps: tuple[Step, ...] = ()
+
+    def tell(self, steps: tuple[Step, ...]) -> None:
+        self.steps = steps
+
+    def running(self) -> Running:
+        return Running(self.name, "Ray Train", time.monotonic() - self.since, self.steps, is_unit=False)
 
 
 class RayRunner:
@@ -45,13 +63,15 @@ class RayRunner:
         self.census: Any = None
         self.guard = threading.Lock()
         self.pools: list[Any] = []  # of actors, at work
-        self.distilling: list[tuple[str, float]] = []  # the sets that Train's workers are at, and since when
+        self.distilling: list[_Distilling] = []
+        self.board: Any = None  # where workers say how far they are
 
     def open(self) -> None:
         with self.guard:  # several sets are evaluated from several threads
             if self.connected:
                 return
-            self.startup_s += session.connect()
+            with activity.step("joining the Ray cluster" if "RAY_ADDRESS" in os.environ else "starting Ray"):
+                self.startup_s += session.connect()
             interruption.renew()  # Ray has its own answer to SIGTERM, which keeps nothing
             from padray.cluster import nodes  # this and what follows imports Ray, whose environment is settled only now
 
@@ -72,9 +92,8 @@ class RayRunner:
         return said
 
     def workers(self) -> Workers:
-        now = time.monotonic()
-        sets = tuple(Running(name, "Ray Train", now - since) for name, since in list(self.distilling))
-        return sum((pool.workers() for pool in list(self.pools)), Workers(sets))
+        sets = tuple(one.running() for one in list(self.distilling))
+        return sum((pool.workers() for pool in list(self.pools)), Workers(sets, driver=activity.steps()))
 
     def _share(self, config: Config) -> float:
         """What an actor, a Train worker or a trial takes of a GPU."""
@@ -95,12 +114,13 @@ class RayRunner:
         return self._map(work, units)
 
     def _map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
-        from padray.cluster import metrics, pool
+        from padray.cluster import board, metrics, pool
 
         settings, cpus = self.config.cluster, self.config.compute.threads
         share = self._share_of_cell(work) if isinstance(work, EvaluationWork) else self._share(work.config)
         with probing(self.location) as probe:
-            demand = pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe)
+            self.board = self.board or board.Board()
+            demand = pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe, self.board)
             yield from metrics.of_units(pool.run(work, units, demand, self.pools), self.run)
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
@@ -112,11 +132,11 @@ class RayRunner:
     def _distill(self, work: DistillWork) -> Generator[Metrics, None, None]:
         from padray.cluster import metrics, trainer
 
-        at = work.identity.name, time.monotonic()
+        at = _Distilling(work.identity.name)
         self.distilling.append(at)
         try:
             with probing(self.location) as probe:
-                yield from metrics.of_iterations(trainer.run(work, probe, self._share(work.config)), self.run)
+                yield from metrics.of_iterations(trainer.run(work, probe, self._share(work.config), at.tell), self.run)
         finally:
             self.distilling.remove(at)
 

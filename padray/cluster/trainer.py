@@ -8,7 +8,7 @@ import tempfile
 import threading
 import traceback
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,12 @@ from padray.cluster.probe import Probe
 from padray.cluster.session import beside_driver
 from padray.cluster.waiting import InThread
 from padray.errors import Failure, GpuFullError, InfrastructureError, WorkError
+from padray.machine import activity
+from padray.machine.activity import Step
 from padray.methods.method import Metrics
 from padray.stages.distiller import Distiller, DistillWork
 
+Tell = Callable[[tuple[Step, ...]], None]
 _POLL_S = 0.5
 _PATIENCE_S, _SHORT_S = 300.0, 20.0  # of an interrupted driver, with workers at work and while they start
 
@@ -43,6 +46,7 @@ class MetricsBuffer:
 
     def __init__(self) -> None:
         self.metrics: list[Metrics] = []
+        self.steps: tuple[Step, ...] = (Step("starting Ray Train's workers"),)
         self.refusal: Failure | None = None
         self.is_watched = self.is_stopped = False
 
@@ -50,9 +54,10 @@ class MetricsBuffer:
         self.is_watched = True  # worker 0 is at work, and so will look for a stop
         self.metrics.append(metrics)
 
-    def take(self) -> list[Metrics]:
+    def take(self) -> tuple[list[Metrics], tuple[Step, ...]]:
+        """The metrics that were not taken yet, and what worker 0 is at."""
         taken, self.metrics = self.metrics, []
-        return taken
+        return taken, self.steps
 
     def refuse(self, failure: Failure) -> None:
         self.refusal = self.refusal or failure
@@ -65,9 +70,9 @@ class MetricsBuffer:
         self.is_stopped = True
         return self.is_watched
 
-    def stopped(self) -> bool:
-        """Worker 0 asks whether to stop."""
-        self.is_watched = True
+    def stopped(self, steps: tuple[Step, ...]) -> bool:
+        """Worker 0 says what it is at, and asks whether to stop."""
+        self.is_watched, self.steps = True, steps
         return self.is_stopped
 
     def over(self) -> bool:
@@ -75,20 +80,23 @@ class MetricsBuffer:
         return self.is_stopped or self.refusal is not None
 
 
-def run(work: DistillWork, probe: Probe, share: float = 0.0) -> Generator[Metrics, None, None]:
+def run(
+    work: DistillWork, probe: Probe, share: float = 0.0, tell: Tell = lambda steps: None
+) -> Generator[Metrics, None, None]:
     """Distil on Ray Train workers; yield the metrics as they come in. Interrupted or closed, it has a state stored.
 
     Where a GPU that others share is full, workers with a whole one each go on from the last checkpoint.
 
     Args:
         share: of a GPU that a worker takes.
+        tell: is told what worker 0 is at.
 
     Raises:
         InputError, WorkError: padray gave up (not retried), or workers were lost too often.
     """
     for taken in (share, shares.WHOLE):
         try:
-            yield from _distil(Task(work, probe, taken))
+            yield from _distil(Task(work, probe, taken, tell))
             return
         except GpuFullError as error:
             if not shares.is_shared(taken):
@@ -97,11 +105,12 @@ def run(work: DistillWork, probe: Probe, share: float = 0.0) -> Generator[Metric
 
 @dataclass(frozen=True)
 class Task:
-    """What a group of workers is to do; `share`: of a GPU that each takes."""
+    """What a group of workers is to do; `share`: of a GPU that each takes; `tell`: is told what worker 0 is at."""
 
     work: DistillWork
     probe: Probe
     share: float
+    tell: Tell
 
 
 def _distil(task: Task) -> Generator[Metrics, None, None]:
@@ -137,9 +146,12 @@ def _fitted(task: Task, buffer: Any) -> Generator[Metrics, None, None]:
     with tempfile.TemporaryDirectory(prefix="padray-train-", ignore_cleanup_errors=True) as scratch:
         fitting = InThread(_trainer(task, buffer, scratch).fit)
         try:
-            while not fitting.wait(_POLL_S):
-                yield from ray.get(buffer.take.remote())
-            yield from ray.get(buffer.take.remote())
+            ended = False
+            while not ended:
+                ended = fitting.wait(_POLL_S)  # asked before taking, so that nothing is missed
+                taken, steps = ray.get(buffer.take.remote())
+                task.tell(steps)
+                yield from taken
         except (KeyboardInterrupt, GeneratorExit):
             _stop(buffer, fitting)
             raise
@@ -227,7 +239,8 @@ def _watching(buffer: Any, distiller: Distiller, stop: threading.Event) -> Itera
     over = threading.Event()
 
     def watch() -> None:
-        while not ray.get(buffer.stopped.remote()):  # asked at once, so that the driver knows of somebody to wait for
+        # Asked at once, so that the driver knows of somebody to wait for.
+        while not ray.get(buffer.stopped.remote(activity.steps())):
             if over.wait(_POLL_S):
                 return
         try:

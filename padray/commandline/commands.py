@@ -98,7 +98,7 @@ def run_chain(context: "Context", until: str, console: Console) -> "RunResult":
 def _beating(context: "Context", command: str, notify: Notify) -> AbstractContextManager[Notify]:
     """Signs of life in the storage while a command of these settings goes on."""
     about = Command("run" if command == "report" else command, context.name, [context.config.model_dump(mode="json")])
-    return beating(about, context.location, context.runner, notify)
+    return beating(about, context.location, context.runner, notify, lambda: context.course)
 
 
 def evaluate(names: list[str], request: Request, console: Console) -> "RunResult":

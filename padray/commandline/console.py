@@ -13,13 +13,13 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich.console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
 from padray.commandline import stdout, tables
 from padray.commandline.live import LiveLines, PlainLines
-from padray.commandline.results import Artifact, BrokenLine, Description, Listing
+from padray.commandline.results import Artifact, ArtifactLine, BrokenLine, Description, Listing
 from padray.machine.files import shown
 from padray.stages.progress import Progress
 
@@ -92,7 +92,7 @@ class Console:
             TextColumn("{task.description:>8}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[text]}", markup=False),
         )
         with Bars(*columns, console=self.err) as bars:
@@ -211,20 +211,16 @@ class Console:
     @_or_json
     def artifacts(self, listing: Listing) -> None:
         """The artefacts of a storage root, a line each."""
-        rows = Table("artefact", "config", "objects", "bytes")
-        broken: list[str] = []
+        self.out.print(tables.of_artifacts([each for each in listing.artifacts if isinstance(each, ArtifactLine)]))
         for line in listing.artifacts:
             if isinstance(line, BrokenLine):
-                broken.append(f"broken: {line.broken}")
-            else:
-                rows.add_row(line.artifact, line.config, str(line.objects), f"{line.bytes:,}")
-        self.out.print(rows)
-        for sentence in broken:
-            self.out.print(sentence)
+                self.out.print(f"broken: {line.broken}")
 
+    @_or_json
     def artifact(self, artifact: Artifact) -> None:
-        """One artefact, whole."""
-        self._print_json(artifact)
+        """One artefact, whole: what it reached, what it was made from, its settings, its objects."""
+        for table in tables.of_artifact(artifact):
+            self.out.print(table)
 
     @_or_json
     def status(self, status: "Status") -> None:

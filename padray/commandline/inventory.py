@@ -1,5 +1,6 @@
 """The commands about what is stored: what there is, how far it is, whether it is right, and how many bytes it takes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from padray.commandline.console import Console
@@ -28,17 +29,28 @@ def list_artifacts(storage: str | None) -> Listing:
     """One line for every artefact with a manifest."""
     location = existing(storage)
     check_root(location)
+    read = list(read_manifests(location))
+    lines = _lines(location, read)
     return Listing(
         [
-            BrokenLine(folder, str(manifest)) if isinstance(manifest, InputError) else _line(folder, manifest)
-            for folder, manifest in read_manifests(location)
+            BrokenLine(folder, str(manifest)) if isinstance(manifest, InputError) else lines[folder]
+            for folder, manifest in read
         ]
     )
 
 
-def _line(folder: str, manifest: Manifest) -> ArtifactLine:
-    config, size = str(manifest.settings.get("name", "")), sum(item.size for item in manifest.objects)
-    return ArtifactLine(folder, manifest.stage, config, len(manifest.objects), size)
+def _lines(location: Location, read: Sequence[tuple[str, Manifest | InputError]]) -> dict[str, ArtifactLine]:
+    """A line for each artefact whose manifest can be read, by its folder."""
+    from padray.operations.reached import reached, seconds_of
+
+    known = {folder: manifest for folder, manifest in read if isinstance(manifest, Manifest)}
+    lines = {}
+    for (folder, manifest), of in zip(known.items(), reached(list(known.values()), seconds_of(location)), strict=True):
+        config, size = str(manifest.settings.get("name", "")), sum(item.size for item in manifest.objects)
+        about = of.ipc, of.seconds, folder, manifest.stage, config, len(manifest.objects), size
+        mean, std, networks = (of.accuracy.mean, of.accuracy.std, of.accuracy.networks) if of.accuracy else (None,) * 3
+        lines[folder] = ArtifactLine(mean, std, networks or 0, *about)
+    return lines
 
 
 def show_artifact(identifier: str, storage: str | None) -> Artifact:
@@ -49,11 +61,12 @@ def show_artifact(identifier: str, storage: str | None) -> Artifact:
     """
     location = existing(storage)
     check_root(location)
-    folder, manifest = the_one(identifier, location, read_manifests(location))
+    read = list(read_manifests(location))
+    folder, manifest = the_one(identifier, location, read)
     if isinstance(manifest, InputError):
         raise manifest
     return Artifact(
-        **vars(_line(folder, manifest)),
+        **vars(_lines(location, read)[folder]),
         fingerprint=manifest.fingerprint,
         inputs=manifest.inputs,
         numerics=manifest.numerics,

@@ -1,52 +1,86 @@
 """How far the stages are, while a command goes on: bars on a terminal, plain lines elsewhere."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import rich.console
 from rich.progress import Progress as Bars
 
-from padray.stages.progress import Progress
+from padray.stages.progress import Ahead, Progress, Watched, Workers, duration
 
-_PLAIN_EVERY_S = 10.0
+_EVERY_S, _SELDOM_S, _PART = 10.0, 60.0, 0.05  # between two plain lines: at first, at most, and of what has gone by
 
 
-class LiveLines:
-    """A bar per stage."""
+class _Lines:
+    """What both have in common: they know since when a stage is told of, and so how long it still takes."""
+
+    def __init__(self) -> None:
+        self.stages = dict[str, Watched]()
+
+    def hear(self, progress: Progress) -> tuple[Progress, Watched]:
+        """A stage with what is left of it, if whoever tells of it does not say."""
+        watched = self.stages.setdefault(progress.stage, Watched(progress, before=progress.done))
+        watched.hear(progress)
+        left = watched.left_s(time.monotonic()) if progress.left_s is None else progress.left_s
+        return replace(progress, left_s=left), watched
+
+
+class LiveLines(_Lines):
+    """A bar per stage, and below them one for the run."""
 
     def __init__(self, bars: Bars) -> None:
-        self.bars, self.tasks = bars, dict[str, Any]()
+        super().__init__()
+        self.bars, self.tasks, self.last = bars, dict[str, Any](), ""
 
     def __call__(self, progress: Progress) -> None:
-        if progress.stage not in self.tasks:
-            self.tasks[progress.stage] = self.bars.add_task(progress.stage, text="")
-        task = self.tasks[progress.stage]
-        text = _said(progress)
-        self.bars.update(task, completed=progress.done, total=progress.total, text=text)
+        told, _ = self.hear(progress)
+        self._show(told.stage, told.done, told.total, _left(told), _said(told))
+        if stages := _stages(told.ahead):
+            if self.last != told.stage and "run" in self.tasks:  # so that it stays the last line
+                self.bars.remove_task(self.tasks.pop("run"))
+            self._show("run", len(told.ahead.over), stages, "", str(told.ahead))
+            self.last = told.stage
+
+    def _show(self, name: str, done: int, total: int, left: str, text: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, text="", left="")
+        self.bars.update(self.tasks[name], completed=done, total=total, left=left, text=text)
 
 
-class PlainLines:
-    """A line when a stage begins and ends, and every few seconds in between."""
+class PlainLines(_Lines):
+    """A line when a stage begins and ends, and now and then in between: the longer it takes, the seldomer."""
 
     def __init__(self, console: rich.console.Console) -> None:
-        self.console, self.last, self.began = console, dict[str, float](), dict[str, tuple[float, int]]()
+        super().__init__()
+        self.console, self.last = console, dict[str, float]()
 
     def __call__(self, progress: Progress) -> None:
+        told, watched = self.hear(progress)
         now = time.monotonic()
-        began, before = self.began.setdefault(progress.stage, (now, progress.done))
-        due = now - self.last.get(progress.stage, float("-inf")) >= _PLAIN_EVERY_S
-        if not (due or progress.done == progress.total):
+        every = min(_SELDOM_S, max(_EVERY_S, _PART * (now - watched.began)))
+        if now - self.last.get(told.stage, float("-inf")) < every and told.done < told.total:
             return
-        self.last[progress.stage] = now
-        rate = (progress.done - before) / (now - began) if now > began else 0.0
-        left = (
-            f", {(progress.total - progress.done) / rate:.0f} s left" if rate and progress.done < progress.total else ""
-        )
-        text = _said(progress)
-        self.console.print(f"{progress.stage} {progress.done}/{progress.total}{left}{': ' * bool(text)}{text}")
+        self.last[told.stage] = now
+        left, text = _left(told), _said(told)
+        self.console.print(f"{told.stage} {told.done}/{told.total}{', ' * bool(left)}{left}{': ' * bool(text)}{text}")
+        if (stages := _stages(told.ahead)) and told.done < told.total:
+            self.console.print(f"run {len(told.ahead.over)}/{stages} stages: {told.stage}; {told.ahead}")
+
+
+def _stages(ahead: Ahead) -> int:
+    """How many stages the run has; 0 where nobody says."""
+    return len(ahead.over) + 1 + len(ahead.to_come) if ahead != Ahead() else 0
+
+
+def _left(progress: Progress) -> str:
+    """How long the stage still takes, as far as that is known."""
+    if progress.left_s is None or progress.done >= progress.total:
+        return ""
+    return f"{duration(progress.left_s)} left"
 
 
 def _said(progress: Progress) -> str:
     """What is worth saying beside the numbers; of the workers while there is work left for them."""
-    workers = progress.workers.summary() if progress.done < progress.total else ""
-    return "; ".join(filter(None, (progress.text, workers)))
+    workers = progress.workers if progress.done < progress.total else Workers()
+    return "; ".join(filter(None, (progress.text, workers.steps(), workers.summary())))

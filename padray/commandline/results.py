@@ -24,8 +24,20 @@ class Description:
 
 @dataclass(frozen=True)
 class ArtifactLine:
-    """An artefact: the name of its settings, its objects and their bytes."""
+    """An artefact: what it reached and took, the name of its settings, its objects and their bytes.
 
+    Attributes:
+        accuracy: test accuracy of its set, in [0, 1], mean and sample standard deviation over `networks` networks;
+            None where no evaluation says.
+        ipc: samples per class of its set.
+        seconds: that making its units took; None where the events table does not say.
+    """
+
+    accuracy: float | None
+    accuracy_std: float | None
+    networks: int
+    ipc: int | None
+    seconds: float | None
     artifact: str
     stage: str
     config: str

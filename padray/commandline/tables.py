@@ -1,27 +1,22 @@
 """Tables for the terminal: what runs and who works on what, what nodes can do, what was reached."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from padray.commandline.results import Artifact, ArtifactLine
 from padray.evaluation.table import LabelledRow, Row, percent, shows_balanced
+from padray.machine.files import shown
 from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
+from padray.stages.progress import UNITS, duration, said
 
 if TYPE_CHECKING:
     from padray.operations.status import Run, Taken, Unfinished
 
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 _SILENT = "nothing since then: killed, or its machine is gone"
-
-
-def duration(seconds: float) -> str:
-    """`3 min`, in the largest unit that fits."""
-    for unit, size in _UNITS:
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def rate(per_second: float | None) -> str:
@@ -39,7 +34,7 @@ def of_runs(runs: "Sequence[Run]") -> Iterator[Table]:
         for stage in run.stages:
             goes_on = run.state == "running" and stage.done < stage.total
             left = duration(stage.left_s) if goes_on and stage.left_s is not None else ""
-            done = f"{stage.done} of {stage.total}"
+            done = f"{stage.done:,} of {stage.total:,}"
             stages.add_row(stage.stage, done, rate(stage.rate) if goes_on else "", left, stage.text)
         yield stages
         if run.running and run.state == "running":
@@ -47,20 +42,28 @@ def of_runs(runs: "Sequence[Run]") -> Iterator[Table]:
 
 
 def _title(run: "Run") -> str:
-    what, age = f"{run.command} {run.run} on {run.host}", duration(run.age_s)
+    what, age = f"{run.command} {run.run} on {run.host}", f"{duration(run.age_s)} ago"
     if run.state == "stopped":
-        return f"{what}: stopped {age} ago ({run.end}); the same command goes on"
+        return f"{what}: stopped{_where(run)} {age} ({run.end}); the same command goes on"
     if run.state == "silent":
-        return f"{what}: last sign of life {age} ago, {_SILENT}; the same command goes on"
-    return f"{what}: running for {duration(run.seconds)}, last sign of life {age} ago"
+        return f"{what}: last sign of life {age}{_where(run)}, {_SILENT}; the same command goes on"
+    ahead = f"; {run.ahead}" * bool(str(run.ahead))
+    return f"{what}: running for {duration(run.seconds)}{ahead}, last sign of life {age}"
+
+
+def _where(run: "Run") -> str:
+    """` at iteration 430 of 2,000`, of the stage that was not done; empty where there is none."""
+    stage = next((stage for stage in reversed(run.stages) if stage.done < stage.total), None)
+    return f" at {UNITS.get(stage.stage, stage.stage)} {stage.done:,} of {stage.total:,}" if stage else ""
 
 
 def _workers(run: "Run") -> Table:
     more = run.workers - len(run.running)
     heading = run.summary or "at work"
-    workers = Table("works on", "for", "node", title=heading + (f"; {more} more are not shown" if more > 0 else ""))
+    heading += f"; {more} more are not shown" if more > 0 else ""
+    workers = Table("works on", "for", "at", "node", title=heading)
     for each in run.running:
-        workers.add_row(each.unit, duration(each.seconds), each.node)
+        workers.add_row(each.unit, duration(each.seconds), said(each.steps), each.node)
     return workers
 
 
@@ -104,6 +107,51 @@ def _of_node(line: NodeLine, driver: Mapping[str, str]) -> list[str]:
     return [versions, ", ".join(devices), *speeds, memory, f"{line.clock_s:+.2f} s", ends]
 
 
+def of_artifacts(lines: Sequence[ArtifactLine]) -> Table:
+    """A line for each artefact: what it reached and took, then what it is."""
+    rows = Table("accuracy in %", "ipc", "time", "artefact", "config", "objects", "bytes")
+    for line in lines:
+        rows.add_row(*_lead(line), line.artifact, line.config, f"{line.objects:,}", f"{line.bytes:,}")
+    return rows
+
+
+def _lead(line: ArtifactLine) -> list[str]:
+    """Accuracy, samples per class and time; empty where nothing says."""
+    accuracy = ""
+    if line.accuracy is not None and line.accuracy_std is not None:
+        accuracy = f"{100 * line.accuracy:.1f} ± {100 * line.accuracy_std:.1f} (n={line.networks})"
+    ipc, time = "" if line.ipc is None else str(line.ipc), "" if line.seconds is None else duration(line.seconds)
+    return [accuracy, ipc, time]
+
+
+def of_artifact(artifact: Artifact) -> Iterator[Table]:
+    """What an artefact reached and took and was made from; its facts and settings; its objects."""
+    yield of_artifacts([artifact])
+    about = Table("what", "value", title="made from and with")
+    for kind in ("inputs", "numerics", "facts"):
+        for name, value in getattr(artifact, kind).items():
+            about.add_row(shown(f"{kind}.{name}"), json.dumps(value, ensure_ascii=False))
+    about.add_row("fingerprint", artifact.fingerprint)
+    yield about
+    settings = Table("setting", "value", title="settings")
+    for name, value in _flat(artifact.settings):
+        settings.add_row(shown(name), json.dumps(value, ensure_ascii=False))
+    yield settings
+    objects = Table("object", "bytes", "sha256", title="objects")
+    for item in artifact.contents:
+        objects.add_row(item.key, f"{item.bytes:,}", item.sha256)
+    yield objects
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
 def as_defaults(rows: Sequence[Row]) -> list[Row]:
     """The set distilled with the settings that the search began from, as a source of its own."""
     return [replace(row, source="distilled, defaults") for row in rows if row.source == "distilled"]
@@ -119,8 +167,8 @@ def of_accuracies(rows: Sequence[Row]) -> Table:
     table = Table(*head, *names, title=f"test accuracy in %, mean ± std over n networks; {' and '.join(protocols)}")
     for label, network in dict.fromkeys((_set_of(row), row.architecture) for row in rows):
         cells = {row.source: row for row in rows if (_set_of(row), row.architecture) == (label, network)}
-        shown = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]
-        table.add_row(*([label] if named else []), network, *shown)
+        reached = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]
+        table.add_row(*([label] if named else []), network, *reached)
     return table
 
 

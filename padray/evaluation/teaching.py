@@ -26,7 +26,7 @@ from padray.evaluation.protocol import RealSplits, Score, fresh, score_of
 from padray.evaluation.settings import EvaluationSettings
 from padray.experts.optimisers import AdamW
 from padray.experts.training import Draws, Samples
-from padray.machine import interruption
+from padray.machine import activity, interruption
 from padray.networks.settings import NetworkSettings
 
 
@@ -58,17 +58,19 @@ def teach(student: nn.Module, images_NCHW: torch.Tensor, teacher_spec: TeacherSp
     settings, epochs = teacher_spec.settings.teacher, teacher_spec.settings.training.epochs
     optimiser = AdamW(student.parameters(), settings.lr, settings.weight_decay)
     teacher_spec.teacher.eval()
-    for epoch in range(epochs):
-        interruption.check()
-        optimiser.lr = settings.lr * lr_factor(epoch, epochs)
-        draw = generator(draws.seed, draws.stage, draws.unit, epoch)
-        loss = _teach_epoch(student, images_NCHW, teacher_spec, optimiser, draw)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
-                f"lower evaluation.teacher.lr ({settings.lr:g})"
-            )
-        yield loss
+    with activity.step("epoch", epochs) as going:
+        for epoch in range(epochs):
+            interruption.check()
+            optimiser.lr = settings.lr * lr_factor(epoch, epochs)
+            draw = generator(draws.seed, draws.stage, draws.unit, epoch)
+            loss = _teach_epoch(student, images_NCHW, teacher_spec, optimiser, draw)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
+                    f"lower evaluation.teacher.lr ({settings.lr:g})"
+                )
+            going.done = epoch + 1
+            yield loss
 
 
 def _teach_epoch(

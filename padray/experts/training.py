@@ -18,7 +18,7 @@ from padray.errors import DivergedError
 from padray.experts import decay, sharpness
 from padray.experts.optimisers import SGD
 from padray.experts.sharpness import Sharpness
-from padray.machine import interruption
+from padray.machine import activity, interruption
 from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
 from padray.networks.flat import FlatNetwork
 from padray.networks.settings import GRADIENT_PASSES
@@ -85,20 +85,21 @@ def train(
         DivergedError: the loss is not finite.
     """
     optimiser, slopes = _optimiser(network, recipe), _slopes(network, samples, recipe)
-    for epoch in range(recipe.epochs):
-        interruption.check()
-        if recipe.decay == "half" and epoch == decay.first_of_half(recipe.epochs):
-            optimiser = _optimiser(network, recipe)  # of no momentum
-        ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
-        at = _Epoch(epoch, generator(draws.seed, draws.stage, draws.unit, epoch))
-        loss = _train_epoch(slopes, samples, ids, optimiser, recipe, at)
-        if not math.isfinite(loss):
-            setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
-            raise DivergedError(
-                f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
-                f"lower {setting} ({recipe.lr:g}){_or_rho(draws, recipe)}"
-            )
-        yield loss
+    with activity.step("epoch", recipe.epochs) as going:
+        for epoch in range(recipe.epochs):
+            interruption.check()
+            if recipe.decay == "half" and epoch == decay.first_of_half(recipe.epochs):
+                optimiser = _optimiser(network, recipe)  # of no momentum
+            ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
+            at = _Epoch(epoch, generator(draws.seed, draws.stage, draws.unit, epoch), going)
+            loss = _train_epoch(slopes, samples, ids, optimiser, recipe, at)
+            if not math.isfinite(loss):
+                setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
+                raise DivergedError(
+                    f"the loss of {draws.stage} {draws.unit} became {loss} in epoch {epoch}: "
+                    f"lower {setting} ({recipe.lr:g}){_or_rho(draws, recipe)}"
+                )
+            yield loss
 
 
 def _or_rho(draws: Draws, recipe: Recipe) -> str:
@@ -116,10 +117,11 @@ def _slopes(network: nn.Module, samples: Samples, recipe: Recipe) -> Derivatives
 
 
 class _Epoch(NamedTuple):
-    """Which one it is, and what it draws from."""
+    """Which one it is, what it draws from, and where it notes how far it is."""
 
     number: int
     draw: torch.Generator
+    going: activity.Going
 
 
 def _train_epoch(
@@ -136,6 +138,7 @@ def _train_epoch(
         if recipe.sharpness is not None:
             _turn(slopes, seen, recipe.sharpness)
         optimiser.step()
+        at.going.done = at.number + (k + 1) / len(batches)
     return float(loss)
 
 

@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from padray.errors import InputError, Interrupted, WorkError
-from padray.stages.progress import Notify, Progress, Workers
+from padray.machine.activity import Step
+from padray.stages.progress import Ahead, Notify, Progress, Watched, Workers
 from padray.store.location import Location, MissingError
 from padray.store.records import MOST_RECORD
 from padray.store.roots import RUNNING
@@ -28,11 +29,14 @@ from padray.store.untrusted import parse_json
 
 if TYPE_CHECKING:
     from padray.stages.base import Runner  # which imports PyTorch; `padray status` does not
+    from padray.stages.outlook import Course
 
+CourseOf = Callable[[], "Course | None"]
 TICK_S = 1.0
 CHANGED_S, SAME_S = 5.0, 30.0  # between two writes where something has changed, and where nothing has
 SILENT_S = 2.5 * SAME_S  # without a sign, and a run counts as one that was killed
 _OLD_S = 7 * 86400.0
+_LONG_S = 10.0  # and a run is one whose end is worth foretelling
 _PATIENCE_S = 10.0  # with a storage that does not answer, when the command is over
 _MOST_SHOWN = 200  # workers that are named
 
@@ -58,11 +62,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class AtWork:
-    """A worker: its unit, its machine, and the seconds that it has been at it."""
+    """A worker: its unit, its machine, the seconds that it has been at it, and how far it is within it."""
 
     unit: str
     node: str
     seconds: float
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Sign:
         end: why it ended; empty while it goes on.
         running: who works on what; no more than `_MOST_SHOWN`, of `workers`.
         summary: how many run and wait, on how many nodes, where work is spread.
+        ahead: what of the run is to come, and how long that takes.
     """
 
     run: str
@@ -86,6 +92,7 @@ class Sign:
     workers: int
     running: tuple[AtWork, ...]
     summary: str
+    ahead: Ahead = field(default_factory=Ahead)
 
 
 _SIGN = TypeAdapter(Sign)
@@ -107,13 +114,17 @@ class Command:
 
 
 @contextmanager
-def beating(command: Command, location: Location, runner: "Runner", notify: Notify) -> Iterator[Notify]:
+def beating(
+    command: Command, location: Location, runner: "Runner", notify: Notify, course: CourseOf = lambda: None
+) -> Iterator[Notify]:
     """Signs of life for as long as a command goes on; gives the listener that hears how far it is.
 
     Args:
         notify: who hears of it besides.
+        course: the chain that the command carries out, once that is known.
     """
     heart = _Heart(command, location, runner, notify)
+    heart.course = course
     thread = threading.Thread(target=heart.beat, name="padray-heartbeat", daemon=True)
     thread.start()
     try:
@@ -133,19 +144,10 @@ def _why(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
-@dataclass
-class _Watched:
-    """A stage since it was first heard of."""
-
-    last: Progress
-    began: float = field(default_factory=time.monotonic)
-    before: int = 0
-
-    def stage(self, now: float) -> Stage:
-        seconds, units = now - self.began, self.last.done - self.before
-        rate = units / seconds if units > 0 and seconds > 0 else None
-        left = None if rate is None else (self.last.total - self.last.done) / rate
-        return Stage(self.last.stage, self.last.done, self.last.total, seconds, rate, left, self.last.text)
+def _stage(watched: Watched, now: float) -> Stage:
+    last = watched.last
+    about = last.stage, last.done, last.total, now - watched.began
+    return Stage(*about, watched.rate(now), watched.left_s(now), last.text)
 
 
 class _Heart:
@@ -153,7 +155,10 @@ class _Heart:
         self.command, self.location, self.runner, self.notify = command, location, runner, notify
         self.key = f"{RUNNING}/{command.digest}-{secrets.token_hex(4)}.json"
         self.began = time.monotonic()
-        self.stages: dict[str, _Watched] = {}
+        self.stages: dict[str, Watched] = {}
+        self.course: CourseOf = lambda: None
+        self.counted: Course | None = None  # the same, once its work was counted
+        self.slots = 1  # units that were made side by side
         self.current: Progress | None = None
         self.shown, self.asked = "", (0.0, Workers())
         self.over, self.end, self.wrote = threading.Event(), "", False
@@ -162,16 +167,39 @@ class _Heart:
         """Note how far a stage is, and pass it on with who works on it."""
         current = replace(progress, workers=self._workers())
         if progress.stage != "machines":  # that is a remark, and no stage
-            watched = self.stages.setdefault(progress.stage, _Watched(current, before=progress.done))
-            watched.last = self.current = current
-        self.shown = current.workers.summary()
-        self.notify(current)
+            watched = self.stages.setdefault(progress.stage, Watched(current, before=progress.done))
+            watched.hear(current)
+            self.current = current = self._timed(watched)
+        self._pass_on(current)
+
+    def _timed(self, watched: Watched) -> Progress:
+        """A stage with what is left of it and of the run."""
+        now, course = time.monotonic(), self.course()
+        self.slots = max(self.slots, sum(each.is_unit for each in watched.last.workers.running))
+        stage = watched.last.stage
+        ahead = course.ahead(stage) if course else Ahead()
+        if course and course is self.counted:
+            ahead = replace(ahead, left_s=course.left_s(stage, self.stages, self.slots, now))
+        return replace(watched.last, left_s=watched.left_s(now), ahead=ahead)
+
+    def _count(self) -> None:
+        """Count a long run's work, beside it: a short one is over before anybody asks how long it takes."""
+        course, stage = self.course(), self.current and self.current.stage
+        if course and stage and time.monotonic() - self.began > _LONG_S:
+            course.left_s(stage, self.stages, self.slots, time.monotonic())
+            self.counted = course
+
+    def _pass_on(self, progress: Progress) -> None:
+        self.shown = _of_workers(progress.workers)
+        self.notify(progress)
 
     def beat(self) -> None:
         """Write for as long as the command goes on, then what is left of it."""
         last, written, key = "", 0.0, self.key
         swept = False
         while not self.over.wait(TICK_S):
+            if self.counted is None:
+                self._count()
             self._tell()
             if not self.stages:
                 continue
@@ -192,11 +220,16 @@ class _Heart:
                 self.location.delete(key)
 
     def _tell(self) -> None:
-        """Say that other workers run or wait than when something was last said."""
+        """Say that other workers run or wait, or are further, than when something was last said."""
         current, workers = self.current, self._workers()
-        if current is not None and current.done < current.total and workers.summary() != self.shown:
-            self.shown = workers.summary()
-            self.notify(replace(current, workers=workers))
+        if _of_workers(workers) == self.shown:
+            return
+        if current is None:
+            self._pass_on(Progress("machines", int(not workers.steps()), 1, workers=workers))
+        elif current.done < current.total:
+            watched = self.stages[current.stage]
+            watched.last = replace(watched.last, workers=workers)
+            self._pass_on(self._timed(watched))
 
     def _workers(self) -> Workers:
         """Asked for no more often than they are told: there may be a thousand, and ten thousand units."""
@@ -214,8 +247,9 @@ class _Heart:
 
     def _content(self) -> bytes:
         now, workers = time.monotonic(), self._workers()
-        stages = tuple(watched.stage(now) for watched in list(self.stages.values()))
-        running = tuple(AtWork(each.unit, each.node, each.seconds) for each in workers.running[:_MOST_SHOWN])
+        stages = tuple(_stage(watched, now) for watched in list(self.stages.values()))
+        shown = workers.running[:_MOST_SHOWN]
+        running = tuple(AtWork(each.unit, each.node, each.seconds, each.steps) for each in shown)
         sign = Sign(
             self.command.run,
             self.command.name,
@@ -226,15 +260,25 @@ class _Heart:
             len(workers.running),
             () if self.end else running,
             "" if self.end else workers.summary(),
+            self.current.ahead if self.current else Ahead(),
         )
         return json.dumps(asdict(sign)).encode()
+
+
+def _of_workers(workers: Workers) -> str:
+    """What is said of workers on a line of progress."""
+    return f"{workers.summary()} {workers.steps()}"
 
 
 def _without_clock(content: bytes) -> str:
     """What is to be told again once it changes: seconds alone are no news."""
     sign = json.loads(content)
     stages = [[stage["stage"], stage["done"], stage["text"]] for stage in sign["stages"]]
-    return json.dumps([stages, [[each["unit"], each["node"]] for each in sign["running"]], sign["summary"]])
+    running = [
+        [each["unit"], each["node"], [[step["what"], int(step["done"])] for step in each["steps"]]]
+        for each in sign["running"]
+    ]
+    return json.dumps([stages, running, sign["summary"]])
 
 
 def _read(location: Location, key: str) -> Sign:

@@ -34,7 +34,7 @@ _EVENT = TypeAdapter(_Event)
 _LONGEST = 500  # characters of a text in a sign of life
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run(Sign):
     """A command that runs, or one that came to an end before its work did, and where it stands.
 

@@ -14,6 +14,7 @@ from padray.machine.numerics import decide, within_memory
 from padray.methods.method import Metrics
 from padray.stages import stored
 from padray.stages.events import Recorder
+from padray.stages.outlook import Course
 from padray.stages.progress import Notify as Notify  # where they are looked for
 from padray.stages.progress import Progress as Progress
 from padray.stages.progress import Workers
@@ -135,6 +136,7 @@ class Context:
     artifacts: dict[str, str] = field(default_factory=dict)
     worked: set[str] = field(default_factory=set)
     forgotten: set[Identity] = field(default_factory=set)
+    course: Course | None = None  # the chain that is carried out, for whoever tells how long it takes
 
     def folder(self, identity: Identity) -> Folder:
         return Folder(self.location, identity.folder, identity.fingerprint)
@@ -259,7 +261,7 @@ def make_missing(
             done += 1
             objects[outcome.unit.id] = outcome.object
             numerics[outcome.unit.id] = outcome.numerics
-            context.notify(Progress(stage, done, total, outcome.unit.id))
+            context.notify(Progress(stage, done, total, f"{outcome.unit.id} done"))
     finally:
         record.flush()
     return StageObjects([objects[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))

@@ -14,6 +14,7 @@ from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation.protocol import ValidationSpec, validation_accuracies
 from padray.experts.training import Draws, samples_of
 from padray.fingerprint import Identity
+from padray.machine import activity
 from padray.machine.numerics import Numerics, within_memory
 from padray.methods import loop
 from padray.methods import state as states
@@ -94,9 +95,13 @@ class Distiller:
         self.checkpoint_writer = checkpoints.CheckpointWriter(
             self.folder, numerics, resumed, settings.checkpoint_seconds
         )
-        self.state = states.to_device(resumed.state if resumed else self.method.start(), self.device)
+        self.state = states.to_device(resumed.state if resumed else self._start(), self.device)
         self.mine = member.numbers(self.method.count)
         self.waited_s = 0.0  # since the last iteration's end
+
+    def _start(self) -> State:
+        with activity.step("choosing what to start from"):
+            return self.method.start()
 
     def _numerics(self, resumed: Checkpoint | None) -> Numerics:
         """Those that it began with."""
@@ -132,9 +137,14 @@ class Distiller:
         if self.state.iteration >= iterations and self.member.rank == 0:  # only the set is still to store
             self._finish(self.state)
         try:  # closed however it ends, or the readers would outlive what they read for
-            with within_memory("distilling"), closing(stream(self.materials.shards, self._requests())) as streamed:
+            with (
+                within_memory("distilling"),
+                activity.step("iteration", iterations, done=self.state.iteration) as going,
+                closing(stream(self.materials.shards, self._requests())) as streamed,
+            ):
                 hooks = LoopHooks(self._rows(streamed), self.mine, self._exchange, self._judge, self._keep)
                 for metrics in loop.run(self.method, self.state, iterations, hooks):
+                    going.done = metrics["iteration"] + 1
                     yield {**metrics, "waited_s": self.waited_s}  # no clock in the history, whose bytes are compared
                     self.waited_s = 0.0
         except WorkError as error:
@@ -165,7 +175,10 @@ class Distiller:
     def _judge(self, learned: Learned) -> list[float | None]:
         """What `distill.validation.seeds` fresh networks reach on validation, as worker 0 finds it."""
         network, dataset = self.config.network, self.dataset
-        return list(self.member.share(lambda: validation_accuracies(learned, network, dataset, self._validation_spec)))
+        with activity.step("judging on validation"):
+            return list(
+                self.member.share(lambda: validation_accuracies(learned, network, dataset, self._validation_spec))
+            )
 
     @cached_property
     def _validation_spec(self) -> ValidationSpec:

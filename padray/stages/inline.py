@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from padray.machine import activity
 from padray.machine.numerics import within_memory
 from padray.methods.method import Metrics
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work, make_unit
@@ -17,18 +18,21 @@ class InlineRunner:
 
     name = "inline"
     startup_s = 0.0
-    at: tuple[str, float] | None = None  # what is made just now, and since when
+    at: tuple[str, float, bool] | None = None  # what is made just now, since when, and whether that is a unit
 
     def remarks(self) -> list[str]:
         return []
 
     def workers(self) -> Workers:
-        at, here = self.at, socket.gethostname()
-        return Workers() if at is None else Workers((Running(at[0], here, time.monotonic() - at[1]),))
+        at, steps = self.at, activity.steps()
+        if at is None:
+            return Workers(driver=steps)
+        unit, since, is_unit = at
+        return Workers((Running(unit, socket.gethostname(), time.monotonic() - since, steps, is_unit),))
 
     @contextmanager
-    def _making(self, what: str) -> Iterator[None]:
-        self.at = what, time.monotonic()
+    def _making(self, what: str, is_unit: bool = True) -> Iterator[None]:
+        self.at = what, time.monotonic(), is_unit
         try:
             yield
         finally:
@@ -47,7 +51,7 @@ class InlineRunner:
                 yield done
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:
-        with self._making("the set"):
+        with self._making("the set", is_unit=False):
             yield from work.run()
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:

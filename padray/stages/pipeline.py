@@ -1,5 +1,6 @@
 """The chain: data -> scores -> experts -> distil -> evaluate -> report. Each stage makes only what is missing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from padray.config import Config
@@ -11,6 +12,7 @@ from padray.report.search import SearchSummary
 from padray.stages import data, distill, evaluate, experts, keeplist, observed, report, scores, stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
+from padray.stages.outlook import Course
 from padray.stages.results import RunResult, SetDigest
 from padray.store.location import check_writable
 
@@ -44,6 +46,7 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     wanted = STAGES[: STAGES.index(until) + 1]
     identities = {"data": data.make(context)}
     outcome = Outcome(identities, [])
+    context.course = _course(context, identities["data"], wanted)
     if "scores" in wanted and (context.config.needs_scores or until == "scores"):
         identities["scores"] = scores.make(context, identities["data"])
     if "experts" in wanted and (keep := keeplist.make(context, identities["data"])) is not None:
@@ -59,6 +62,17 @@ def run(context: Context, until: str = "report", search: SearchSummary | None = 
     if "report" in wanted:
         outcome.report, outcome.observed = report.make(context, identities, outcome.rows, search)
     return outcome
+
+
+def _course(context: Context, stored_data: Identity, wanted: Sequence[str]) -> Course:
+    """The stages that this chain has."""
+    config = context.config
+    left_out = {
+        "scores": not (config.needs_scores or wanted[-1] == "scores"),
+        "experts": not config.distill.needs_experts,
+    }
+    stages = tuple(stage for stage in wanted if not left_out.get(stage))
+    return Course(stages, config, dataset_facts(context.folder(stored_data)))
 
 
 def check(config: Config) -> None:

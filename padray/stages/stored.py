@@ -13,6 +13,7 @@ from padray.config import ScoreSettings
 from padray.data.datasets import Dataset, from_objects, meta, to_objects
 from padray.errors import InputError
 from padray.fingerprint import Identity, set_name
+from padray.machine import activity
 from padray.machine.files import shown
 from padray.stages import facts
 from padray.store.artifacts import Folder, Manifest, StoredObject
@@ -35,6 +36,7 @@ def encode_dataset(dataset: Dataset) -> dict[str, bytes]:
     }
 
 
+@activity.step("loading the dataset")
 def load_dataset(folder: Folder) -> Dataset:
     """The dataset of a finished folder, checked by its digests. Raises InputError if it is none.
 

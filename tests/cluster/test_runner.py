@@ -1,5 +1,6 @@
 """The contract of the two runners: the same bytes, and units that fail by themselves fail once."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from padray.config import Config
 from padray.errors import InputError, WorkError
+from padray.machine import activity
 from padray.stages.base import Done, Lost, Make, Unit
 from padray.store.artifacts import StoredObject
 from padray.store.location import LocalLocation
@@ -117,8 +119,9 @@ def failing_work(notes: Path, fails: str, kind: str) -> object:
                 with (notes / unit.id).open("a") as file:
                     file.write("x")
                 if unit.id == fails or fails == "all":
-                    while kind == "wait" and not (notes / "go").exists():
-                        time.sleep(0.05)
+                    with activity.step("epoch", 50, done=12.5):
+                        while kind == "wait" and not (notes / "go").exists():
+                            time.sleep(0.05)
                     if kind == "refuse":
                         raise WorkError("lower that setting")
                     if kind == "bug":
@@ -139,13 +142,15 @@ def attempts(notes: Path) -> dict[str, int]:
 @pytest.fixture
 def spread(local_ray, tmp_path_factory):
     """Units made on actors, up to `max_losses` losses."""
-    from padray.cluster import pool
+    from padray.cluster import board, pool
     from padray.cluster.probe import probing
 
+    names = itertools.count()
     with probing(LocalLocation(tmp_path_factory.mktemp("probed"))) as probe:
 
         def run(work, units, losses=10, pools=None):
-            return pool.run(work, units, pool.Demand(1, 0, 64, losses, probe), pools)
+            place = board.Place(f"board-{next(names)}", long_s=0.1, every_s=0.1)
+            return pool.run(work, units, pool.Demand(1, 0, 64, losses, probe, board.Board(place)), pools)
 
         yield run
 
@@ -197,6 +202,11 @@ def test_others_are_told_who_works_on_what_and_how_many_wait(spread, tmp_path):
     assert told.summary() == "2 running, 2 pending, 1 node, 0 lost"
     assert {each.unit for each in told.running} == {path.name for path in tmp_path.iterdir()} and len(made) == 0
     assert {each.node for each in told.running} == set(nodes.names().values())
+
+    def told_of_steps() -> list[str]:
+        return [each.unit for each in pools[0].workers().running if list(map(str, each.steps)) == ["epoch 13 of 50"]]
+
+    wait_for("how far they are", lambda: sorted(told_of_steps()) == sorted(each.unit for each in told.running))
     (tmp_path / "go").touch()
     thread.join(60)
     assert len(made) == 4 and pools == []
