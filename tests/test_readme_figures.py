@@ -204,7 +204,12 @@ def test_what_the_changelog_says_of_the_labels_at_the_start():
     rules = result("start_labels")["tasks"]["narrow CIFAR-10, IPC 10, init real"]
     means = [[made["mean"] for made in rules[rule]["distillations"]] for rule in ("right", "right or all")]
     gains = [f"{100 * (after - before):.1f}" for before, after in zip(*means, strict=True)]
-    assert "gains {}, {} and {} points on three seeds (`start_labels.json`".format(*gains) in CHANGELOG
+    assert "gains {}, {} and {} points on three seeds (`start_labels.json`)".format(*gains) in CHANGELOG
+    one = result("start_labels")["tasks"]["narrow CIFAR-10, IPC 1, init real"]
+    before, after = (one[rule] for rule in ("right", "right or all"))
+    texts = (f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}" for each in (after, before))
+    gain = 100 * (after["mean"] - before["mean"])
+    assert f"at IPC 1 {gain:.1f} (" + " against ".join(texts) + " %, 60 iterations)" in CHANGELOG
 
 
 def test_what_the_changelog_calls_found_is_marked_as_seen_once():
