@@ -14,9 +14,9 @@ from typing import Any
 import ray
 
 from padray.cluster import gpus, nodes, shares
-from padray.cluster.board import Board, Key, Place, pinning
 from padray.cluster.lost import LOST, WAITING, Losses, Refused, attempt, finish
 from padray.cluster.probe import Probe
+from padray.cluster.unit_progress import Key, Reporting, UnitProgress, reporting_of
 from padray.errors import Failure, GpuFullError, InfrastructureError, InputError
 from padray.machine import interruption
 from padray.stages.base import Done, Lost, Make, Unit, Work
@@ -39,9 +39,9 @@ def place(device: str, probe: Probe) -> str | Failure:
 class Worker:
     """Holds what all units of a stage need, and makes one at a time."""
 
-    def __init__(self, work: Work, probe: Probe, board: Place) -> None:
-        """`board`: where it says how far units are."""
-        self.work, self.probe, self.board = work, probe, board
+    def __init__(self, work: Work, probe: Probe, reporting: Reporting) -> None:
+        """`reporting`: where it says how far units are."""
+        self.work, self.probe, self.reporting = work, probe, reporting
         self.prepared: Make | None = None
 
     def ready(self) -> str | Failure:
@@ -49,7 +49,7 @@ class Worker:
         return place(self.work.config.compute.device, self.probe)
 
     def make(self, unit: Unit) -> Done | Refused:
-        with pinning(self.board, _key(unit)):
+        with reporting_of(self.reporting, _key(unit)):
             return attempt(self.work, self._prepare, unit)
 
     def _prepare(self) -> Make:
@@ -71,7 +71,7 @@ class Demand:
         most: actors at a time.
         max_losses: see `Losses`.
         probe: by which actors find out whether they see the storage.
-        board: where they say how far they are.
+        progress: where they say how far they are.
     """
 
     cpus: float
@@ -79,7 +79,7 @@ class Demand:
     most: int
     max_losses: int
     probe: Probe
-    board: Board = field(default_factory=Board)
+    progress: UnitProgress = field(default_factory=UnitProgress)
 
 
 @dataclass(eq=False)
@@ -144,8 +144,8 @@ class Pool:
         """Who works on what; asked from any thread, while this one changes it."""
         now, busy, placed = time.monotonic(), list(self.busy.values()), dict(self.nodes)
         at = [(unit, placed[actor], self.since.get(actor, now)) for actor, unit in busy if unit and actor in placed]
-        board = self.demand.board
-        steps = board.look([_key(unit) for unit, _, since in at if now - since > board.place.long_s])
+        progress = self.demand.progress
+        steps = progress.latest([_key(unit) for unit, _, since in at if now - since > progress.reporting.long_s])
         running = [
             Running(unit.id, self.names.get(node, ""), now - since, steps.get(_key(unit), ()))
             for unit, node, since in at
@@ -169,7 +169,7 @@ class Pool:
 
     def _start(self) -> None:
         takes = {"num_cpus": self.demand.cpus, "num_gpus": self.demand.gpus}
-        actor = Worker.options(**takes).remote(self.work, self.demand.probe, self.demand.board.place)  # type: ignore[attr-defined]
+        actor = Worker.options(**takes).remote(self.work, self.demand.probe, self.demand.progress.reporting)  # type: ignore[attr-defined]
         self.busy[actor.ready.remote()] = (actor, None)
 
     def _assign(self, actor: Any, unit: Unit) -> None:

@@ -64,7 +64,7 @@ class RayRunner:
         self.guard = threading.Lock()
         self.pools: list[Any] = []  # of actors, at work
         self.distilling: list[_Distilling] = []
-        self.board: Any = None  # where workers say how far they are
+        self.unit_progress: Any = None  # where workers say how far they are
 
     def open(self) -> None:
         with self.guard:  # several sets are evaluated from several threads
@@ -114,13 +114,13 @@ class RayRunner:
         return self._map(work, units)
 
     def _map(self, work: Work, units: Sequence[Unit]) -> Iterator[Done | Lost]:
-        from padray.cluster import board, metrics, pool
+        from padray.cluster import metrics, pool, unit_progress
 
         settings, cpus = self.config.cluster, self.config.compute.threads
         share = self._share_of_cell(work) if isinstance(work, EvaluationWork) else self._share(work.config)
         with probing(self.location) as probe:
-            self.board = self.board or board.Board()
-            demand = pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe, self.board)
+            self.unit_progress = self.unit_progress or unit_progress.UnitProgress()
+            demand = pool.Demand(cpus, share, settings.max_actors, settings.max_losses, probe, self.unit_progress)
             yield from metrics.of_units(pool.run(work, units, demand, self.pools), self.run)
 
     def distill(self, work: Distilling) -> Generator[Metrics, None, None]:

@@ -70,8 +70,8 @@ def test_every_command_from_zero_nodes_brings_some_up_and_leaves_the_bytes_of_on
         assert run.returncode == 0 and json.loads(out), err
         after = cluster.seen()
         assert after["ever"] > before["ever"], f"{name} brought a node up"
-        boards = {node for kind, node, _ in after["actors"] if kind.endswith("Board")}
-        assert boards <= {after["head"]} and (boards or name in ("scores", "experts"))
+        buffers = {node for kind, node, _ in after["actors"] if kind.endswith("MetricsBuffer")}
+        assert buffers <= {after["head"]} and (buffers or name != "distill")
     alone = command("evaluate", settings, "--storage", straight, "--runner", "inline")
     assert alone.wait(300) == 0, alone.communicate()[1]
     alone.communicate()

@@ -142,15 +142,16 @@ def attempts(notes: Path) -> dict[str, int]:
 @pytest.fixture
 def spread(local_ray, tmp_path_factory):
     """Units made on actors, up to `max_losses` losses."""
-    from padray.cluster import board, pool
+    from padray.cluster import pool, unit_progress
     from padray.cluster.probe import probing
 
     names = itertools.count()
     with probing(LocalLocation(tmp_path_factory.mktemp("probed"))) as probe:
 
         def run(work, units, losses=10, pools=None):
-            place = board.Place(f"board-{next(names)}", long_s=0.1, every_s=0.1)
-            return pool.run(work, units, pool.Demand(1, 0, 64, losses, probe, board.Board(place)), pools)
+            reporting = unit_progress.Reporting(f"progress-{next(names)}", long_s=0.1, every_s=0.1)
+            demand = pool.Demand(1, 0, 64, losses, probe, unit_progress.UnitProgress(reporting))
+            return pool.run(work, units, demand, pools)
 
         yield run
 

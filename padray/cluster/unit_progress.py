@@ -1,4 +1,4 @@
-"""How far workers are within their units: they pin it up in an actor beside the driver, which looks there.
+"""How far workers are within their units: they report it to an actor beside the driver, which asks there.
 
 That actor is started once a unit takes long, and workers then find it by its name: what is over soon needs neither.
 """
@@ -20,7 +20,7 @@ Key = tuple[str, str]  # a unit's fingerprint and id
 Steps = dict[Key, tuple[Step, ...]]
 
 
-class Place(NamedTuple):
+class Reporting(NamedTuple):
     """Where workers find it, after how many seconds a unit is told of, and how often from then on."""
 
     name: str
@@ -29,32 +29,32 @@ class Place(NamedTuple):
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Pinned:
+class StepsActor:
     """Units and how far they are."""
 
     def __init__(self) -> None:
         self.units: Steps = {}
 
-    def pin(self, key: Key, steps: tuple[Step, ...]) -> None:
+    def report(self, key: Key, steps: tuple[Step, ...]) -> None:
         self.units[key] = steps
 
-    def look(self, keys: list[Key]) -> Steps:
+    def latest(self, keys: list[Key]) -> Steps:
         """Of these units; the others are over."""
         self.units = {key: steps for key, steps in self.units.items() if key in keys}
         return self.units
 
 
-class Board:
-    """The driver's look at it, which never waits."""
+class UnitProgress:
+    """The driver's view of it, which never waits."""
 
-    def __init__(self, place: Place | None = None) -> None:
-        self.place = place or Place(f"padray-{secrets.token_hex(8)}")
+    def __init__(self, reporting: Reporting | None = None) -> None:
+        self.reporting = reporting or Reporting(f"padray-{secrets.token_hex(8)}")
         self.actor: Any = None
         self.asked: Any = None
         self.seen: Steps = {}
         self.guard = threading.Lock()
 
-    def look(self, keys: list[Key]) -> Steps:
+    def latest(self, keys: list[Key]) -> Steps:
         """How far these units were when it was last asked. From any thread. `keys`: those that have taken long."""
         if self.guard.acquire(blocking=False):  # whoever comes meanwhile sees what was seen
             try:
@@ -65,7 +65,7 @@ class Board:
 
     def _ask(self, keys: list[Key]) -> None:
         if self.actor is None and keys:
-            self.actor = Pinned.options(name=self.place.name, scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
+            self.actor = StepsActor.options(name=self.reporting.name, scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
         if self.asked is not None and ray.wait([self.asked], timeout=0)[0]:
             try:
                 self.seen = ray.get(self.asked)
@@ -73,14 +73,14 @@ class Board:
                 self.seen = {}
             self.asked = None
         if self.asked is None and keys:
-            self.asked = self.actor.look.remote(keys)
+            self.asked = self.actor.latest.remote(keys)
 
 
 @contextmanager
-def pinning(place: Place, key: Key) -> Iterator[None]:
+def reporting_of(reporting: Reporting, key: Key) -> Iterator[None]:
     """In here a worker makes a unit, and tells how far it is."""
     over = threading.Event()
-    thread = threading.Thread(target=_pin, args=(place, key, over), name="padray-board", daemon=True)
+    thread = threading.Thread(target=_report, args=(reporting, key, over), name="padray-progress", daemon=True)
     thread.start()
     try:
         yield
@@ -89,11 +89,11 @@ def pinning(place: Place, key: Key) -> Iterator[None]:
         thread.join()
 
 
-def _pin(place: Place, key: Key, over: threading.Event) -> None:
+def _report(reporting: Reporting, key: Key, over: threading.Event) -> None:
     actor: Any = None
-    while not over.wait(place.long_s if actor is None else place.every_s):
+    while not over.wait(reporting.long_s if actor is None else reporting.every_s):
         try:
-            actor = actor or ray.get_actor(place.name)
-            actor.pin.remote(key, activity.steps())
+            actor = actor or ray.get_actor(reporting.name)
+            actor.report.remote(key, activity.steps())
         except ValueError:  # it is not there yet
             actor = None
