@@ -16,7 +16,8 @@ from padray.exchange.layouts import LAYOUTS
 from tests.docs.pages import PAGES, ROOT, blocks, name, text
 
 COMMANDS = typer.main.get_command(cli.app)
-CONFIGS = {"CONFIG", "NAME", "FOLDER.yaml", "mine.yaml"}  # for the reader to fill in
+CONFIGS = {"CONFIG", "NAME", "FOLDER.yaml", "mine.yaml"}  # for the reader to fill in, or written by the line before
+SPACES = {"FILE", "mine-space.yaml"}
 OTHERS = {"ray": {"up", "down", "job", "dashboard"}, "kubectl": {"create"}, "export": None, ".": None}
 
 
@@ -67,7 +68,7 @@ def check_padray(words: list[str]) -> None:
 
 def check_settings(given: dict) -> None:
     """What the words mean: presets, overrides, files, layouts, runners."""
-    if "space" in given and given["space"] not in (None, "FILE"):
+    if "space" in given and given["space"] not in {None, *SPACES}:
         loading.load_space(str(ROOT / given["space"]))
     if given.get("path", "").startswith("search_spaces/"):
         assert (ROOT / given["path"]).is_file()
