@@ -8,6 +8,7 @@ import pytest
 from padray.config import DataSettings
 from padray.configuration import loading
 from padray.data import sources
+from padray.networks import factory
 from tests.docs.pages import PAGES, README, ROOT, name, on_one_line, text
 
 HOUSE, CHOOSING = ROOT / "docs/house.md", ROOT / "docs/choosing.md"
@@ -75,6 +76,24 @@ def test_which_iterate_a_set_is_is_said_where_presets_and_differences_are_listed
 def test_digits_has_as_many_test_samples_as_it_is_said():
     count = sources.outline(DataSettings()).test
     assert f"digits' test split has {count} samples, so one of them is {100 / count:.1f} points" in LINE
+
+
+def test_the_disk_that_a_papers_experts_take():
+    sizes = []
+    for preset, shape, classes in (
+        ("pad-cifar10-ipc10", (3, 32, 32), 10),
+        ("pad-cifar100-ipc10", (3, 32, 32), 100),
+        ("pad-tiny-ipc10", (3, 64, 64), 200),
+    ):
+        config = loading.settings_of(preset).config
+        parameters = sum(one.numel() for one in factory.build(config.network, shape, classes, 0).parameters())
+        sizes.append(4 * parameters * (config.experts.epochs + 1) * config.experts.count / 1e9)
+    said = "keep {:.1f} GB of snapshots for CIFAR-10, {:.1f} GB for CIFAR-100 and {:.1f} GB for Tiny ImageNet"
+    assert said.format(*sizes) in LINE
+
+
+def test_the_size_of_a_whitening_matrix():
+    assert f"{4 * (3 * 64 * 64) ** 2 / 1e6:.0f} MB at 64x64 in colour" in LINE
 
 
 @each_page
