@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from padray.config import Config, ControlSettings
+from padray.config import Config, ControlSettings, EvaluationSettings
 from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import Row
 from padray.methods.figures import History
@@ -113,9 +113,9 @@ def part_of_training(train: int, validation: int, found: int | None, config: Con
     return f"{train:,} of {found:,} training {noun}s were used{held}: {why}"
 
 
-def no_ceiling(ceiling: Ceiling | None) -> str | None:
-    """Nothing says what the full training split would have taught."""
-    if ceiling is not None:
+def no_ceiling(ceiling: Ceiling | None, evaluation: EvaluationSettings) -> str | None:
+    """Nothing says what the full training split would have taught, though by this protocol it could be known."""
+    if ceiling is not None or evaluation.taught:
         return None
     return (
         "no ceiling stands beside the set: evaluation.controls.full=true trains networks on all training samples, and "

@@ -46,7 +46,10 @@ def of_run(context: Context, identities: Mapping[str, Identity], rows: Sequence[
         said.append(remarks.still_improving(history, iterations))
     said.append(remarks.few_validation(facts.splits.validation, config.data.validation))
     if rows:
-        said += [remarks.control_at_edge(rows, config.evaluation.controls), remarks.no_ceiling(ceiling)]
+        said += [
+            remarks.control_at_edge(rows, config.evaluation.controls),
+            remarks.no_ceiling(ceiling, config.evaluation),
+        ]
     return Observed(ceiling, tuple(sentence for sentence in said if sentence))
 
 

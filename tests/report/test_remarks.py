@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from padray.config import Config, ControlSettings
+from padray.config import Config, ControlSettings, EvaluationSettings
 from padray.configuration import loading
 from padray.evaluation.ceiling import ceiling_of
 from padray.report import remarks
@@ -90,4 +90,7 @@ def test_the_ceiling_is_the_full_data_on_test_or_else_the_experts_on_validation(
     full = ceiling_of([*rows, row("mlp", "full", 0.1), row("convnet2w32", "full", 0.95)], "convnet2w32", [0.9, 0.8])
     assert full and full.text == "convnet2w32 (n=4) on all training samples: 95.0 ± 1.0 % on the test split"
     assert ceiling_of(rows, "convnet2w32", []) is None
-    assert "evaluation.controls.full=true" in (remarks.no_ceiling(None) or "") and remarks.no_ceiling(full) is None
+    plain, taught = EvaluationSettings(), EvaluationSettings(protocol="rded-kd")
+    assert "evaluation.controls.full=true" in (remarks.no_ceiling(None, plain) or "")
+    assert remarks.no_ceiling(full, plain) is None
+    assert remarks.no_ceiling(None, taught) is None, "where such a control is refused, nobody is told to ask for it"
