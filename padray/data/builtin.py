@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from padray.data.listing import Content, Listings, of_arrays
+from padray.data.listing import Content, Feature, Listings, of_arrays
 from padray.data.settings import DataSettings
 from padray.draws import generator
 
@@ -76,8 +76,9 @@ def _divided(name: str, samples: np.ndarray, bunch: Any, content: Content) -> Li
         rows = np.flatnonzero(labels == label)
         order = torch.randperm(len(rows), generator=generator(0, f"{name}-test-split", label)).numpy()
         is_test[rows[order[: round(TEST_SHARE * len(rows))]]] = True
+    features = tuple(Feature(str(column)) for column in bunch.feature_names) if content == "table" else ()
     train, test = (
-        of_arrays(samples[chosen], labels[chosen], f"{name} ({part})", content)
+        of_arrays(samples[chosen], labels[chosen], f"{name} ({part})", content, features)
         for part, chosen in (("train", ~is_test), ("test", is_test))
     )
     return train, test, tuple(str(target) for target in bunch.target_names)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from padray.data.listing import Content, some
+from padray.data.csvfiles import parted
+from padray.data.listing import Content, Feature, some
 from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.machine.files import quoted, shown
@@ -103,6 +104,16 @@ def _pick(schema: pa.Schema, name: str, wanted: str | None, usual: tuple[str, ..
 
 def _two(name: str, column: str) -> InputError:
     return InputError(f"{name} has two columns {quoted(column)}; name every column differently")
+
+
+def features(schema: pa.Schema, samples: tuple[str, ...]) -> tuple[Feature, ...]:
+    """A table's features with their units: those of the fields' metadata `unit`, or in brackets behind their names."""
+    found = []
+    for column in samples:
+        name, unit = parted(column)
+        told = (schema.field(column).metadata or {}).get(b"unit", b"").decode(errors="replace")
+        found.append(Feature(column, told) if told else Feature(name, unit))
+    return tuple(found)
 
 
 # -- types

@@ -6,7 +6,7 @@ where they are needed.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from padray.data import whitening
-from padray.data.listing import Content
+from padray.data.listing import Content, Feature
 from padray.data.settings import DataSettings
 from padray.data.sources import RawDataset
 from padray.data.whitening import Preprocessing
@@ -41,6 +41,7 @@ class Dataset:
         labels: (N,) int64.
         splits: indices into the samples, by name.
         shelf: where preprocessed splits are shared with other processes.
+        features: of a table's columns what they are called and measured in, where that is known.
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +51,7 @@ class Dataset:
     splits: dict[str, Tensor]
     preprocessing: Preprocessing
     shelf: Shelf = field(default_factory=Shelf)
+    features: tuple[Feature, ...] = ()
 
     @classmethod
     def of(
@@ -59,10 +61,12 @@ class Dataset:
         class_names: tuple[str, ...],
         splits: dict[str, Tensor],
         preprocessing: Preprocessing,
+        features: tuple[Feature, ...] = (),
     ) -> "Dataset":
         """A dataset whose samples are in memory."""
         channels, height, width = images.shape[1:]
-        return cls((channels, height, width), lambda: images, labels, class_names, splits, preprocessing)
+        shape = (channels, height, width)
+        return cls(shape, lambda: images, labels, class_names, splits, preprocessing, features=features)
 
     @cached_property
     def images(self) -> Tensor:
@@ -133,7 +137,7 @@ def make(settings: DataSettings, raw: RawDataset) -> Dataset:
     splits = {"train": train, "validation": validation, "test": torch.arange(known, len(labels))}
     _check_zca(settings, math.prod(images.shape[1:]))
     preprocessing = whitening.fit(settings, images, raw.content, train)
-    return Dataset.of(images, labels, raw.class_names, splits, preprocessing)
+    return Dataset.of(images, labels, raw.class_names, splits, preprocessing, raw.features)
 
 
 def _check_zca(settings: DataSettings, numbers: int) -> None:
@@ -201,7 +205,23 @@ def meta(dataset: Dataset) -> dict[str, Any]:
     header = {"class_names": list(dataset.class_names), "preprocessing": dataset.preprocessing.meta()}
     if dataset.preprocessing.is_large:
         header["preprocessing_sha256"] = dataset.preprocessing.digest
+    header |= about_features(dataset.features)
     return header | {"shape": list(dataset.shape)} if dataset.images.nbytes >= whitening.LARGE else header
+
+
+def about_features(features: Sequence[Feature]) -> dict[str, Any]:
+    """Features as headers hold them; nothing where nothing is known."""
+    known = {"features": [one.name for one in features], "units": [one.unit for one in features]}
+    return {key: values for key, values in known.items() if any(values)}
+
+
+def features_in(header: Mapping[str, Any]) -> tuple[Feature, ...]:
+    """The inverse of `about_features`. Raises ValueError for what is none."""
+    names, units = header.get("features", []), header.get("units")
+    units = [""] * len(names) if units is None else units
+    if not all(isinstance(text, str) for text in (*names, *units)):
+        raise ValueError("features")
+    return tuple(Feature(name, unit) for name, unit in zip(names, units, strict=True))
 
 
 def from_objects(
@@ -235,6 +255,7 @@ def from_objects(
         _under("splits.", tensors),
         preprocessing,
         shelf or Shelf(),
+        features_in(meta),
     )
 
 

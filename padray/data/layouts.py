@@ -21,9 +21,14 @@ def locate(settings: DataSettings) -> Source:
             f"data.dataset {settings.dataset!r} is not built in: data.path must name its folder; {_LAYOUTS}"
         )
     root = expanded(settings.path, "data.path")
+    if os.path.isfile(root) and _is_table(root.name):
+        return Source("parquet", root.parent, (root,), ())
     if not os.path.isdir(root):
         state = "is a file" if os.path.exists(root) else "does not exist"
-        raise InputError(f"data.path {quoted(settings.path)} {state}; it must be the dataset's folder")
+        raise InputError(
+            f"data.path {quoted(settings.path)} {state}; it must be the dataset's folder, or a CSV or "
+            f"Parquet file that holds all of it"
+        )
     inner = root / settings.dataset  # one folder for several datasets, each under its name: studies need that
     for folder in (root, inner) if os.path.isdir(inner) else (root,):
         if source := _at(folder, settings.dataset):
@@ -34,7 +39,8 @@ def locate(settings: DataSettings) -> Source:
 
 
 _LAYOUTS = (
-    "it reads train*.parquet with test*.parquet (images, tables, series), train/<class>/ with test/<class>/ (images), "
+    "it reads train*.parquet with test*.parquet (images, tables, series; tables also as train*.csv with test*.csv), "
+    "one Parquet or CSV file, of which a part becomes the test split, train/<class>/ with test/<class>/ (images), "
     "or what torchvision.datasets.CIFAR10(root, download=True) and its like fetch (where data.dataset is cifar10, "
     "cifar100, mnist, fashionmnist or svhn)"
 )
@@ -43,22 +49,33 @@ _LAYOUTS = (
 def _at(root: Path, dataset: str) -> Source | None:
     """What lies in just this folder."""
     for folder in (root, root / "data"):  # clones of Hugging Face repositories keep their files in data/
-        if files := _parquet_files(folder, "train"):
-            test = _parquet_files(folder, "test") or _parquet_files(folder, "val")
+        if files := _tables(folder, "train"):
+            test = _tables(folder, "test") or _tables(folder, "val")
             if not test:
+                suffix = files[0].suffix
                 raise InputError(
-                    f"{shown(folder)} holds train*.parquet but no test*.parquet (or validation, val): add the samples "
-                    f"to test on"
+                    f"{shown(folder)} holds train*{suffix} but no test*{suffix} (or validation, val): add the samples "
+                    f"to test on, or name one file as data.path, of which a part becomes the test split then"
                 )
             return Source("parquet", root, files, test)
     if os.path.isdir(root / "train"):
         return folders.find(root, dataset)
-    return fetched.find(root, dataset)
+    if source := fetched.find(root, dataset):
+        return source
+    alone = _tables(root)
+    return Source("parquet", root, alone, ()) if len(alone) == 1 else None
 
 
-def _parquet_files(folder: Path, prefix: str) -> tuple[Path, ...]:
+def _tables(folder: Path, prefix: str = "") -> tuple[Path, ...]:
+    """The Parquet files of a folder whose names begin so; where there are none, its CSV files."""
     names = [entry.name for entry in entries(folder)] if os.path.isdir(folder) else []
-    return tuple(folder / name for name in names if name.startswith(prefix) and name.endswith(".parquet"))
+    found = [folder / name for name in names if name.startswith(prefix) and _is_table(name) and name[0] != "."]
+    parquet = [path for path in found if path.suffix == ".parquet"]
+    return tuple(parquet or found)
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith((".parquet", ".csv", ".tsv"))
 
 
 def listings(source: Source, settings: DataSettings) -> Listings:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,13 @@ MOST_NAME = 1000  # characters of a class's name
 Encoded = bytes | Path | np.ndarray | None
 
 
+class Feature(NamedTuple):
+    """A column of a table: its name, and the unit of its numbers where that is known."""
+
+    name: str
+    unit: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
     """One split before decoding. `samples(rows)` yields those of rising `rows`; `where` names a row in errors."""
@@ -27,6 +34,18 @@ class Listing:
     samples: Callable[[np.ndarray], Iterator[Encoded]]
     where: Callable[[int], str]
     content: Content = "image"
+    features: tuple[Feature, ...] = ()
+
+    def part(self, rows: np.ndarray, place: str) -> "Listing":
+        """Some of its samples, by rising rows, as a split of their own."""
+        return Listing(
+            place,
+            self.labels[rows],
+            lambda wanted: self.samples(rows[wanted]),
+            lambda row: self.where(int(rows[row])),
+            self.content,
+            self.features,
+        )
 
 
 Listings = tuple[Listing, Listing, tuple[str, ...]]  # train, test, class names
@@ -36,8 +55,8 @@ Listings = tuple[Listing, Listing, tuple[str, ...]]  # train, test, class names
 class Source:
     """The files of one dataset: `train` and `test` in reading order, `root` the folder that names are relative to.
 
-    `classes` are the class folders in the order of their numbers, where the layout has such; `tables` the files that
-    say what the others are.
+    Without test files, a part of each class is set aside (sources.py). `classes` are the class folders in the order of
+    their numbers, where the layout has such; `tables` the files that say what the others are.
     """
 
     kind: Literal["parquet", "folder", "fetched"]
@@ -48,12 +67,20 @@ class Source:
     tables: tuple[Path, ...] = ()
 
 
-def of_arrays(samples: np.ndarray, labels: np.ndarray, place: str, content: Content = "image") -> Listing:
+def of_arrays(
+    samples: np.ndarray,
+    labels: np.ndarray,
+    place: str,
+    content: Content = "image",
+    features: tuple[Feature, ...] = (),
+) -> Listing:
     """A listing of samples that are in memory already."""
     numbers = labels.astype(np.int64)
-    return Listing(
-        place, numbers, lambda rows: iter(samples[rows]), lambda row: f"row {row} (from 0) of {place}", content
-    )
+
+    def where(row: int) -> str:
+        return f"row {row} (from 0) of {place}"
+
+    return Listing(place, numbers, lambda rows: iter(samples[rows]), where, content, features)
 
 
 def check_names(names: tuple[str, ...], place: str) -> None:

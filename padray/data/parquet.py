@@ -1,22 +1,23 @@
 """Parquet files: coded images as Hugging Face writes them, tables of numbers, and series as columns of lists.
 
-Legend: N samples, F features, C channels, T steps. Labels are whole numbers from 0, or text; the names of text labels
-are those of the training files, sorted. Text and images are read as dictionaries: a value that many rows share, which
-a small file can hold, is in memory once.
+CSV files are read as such (csvfiles.py). Legend: N samples, F features, C channels, T steps. Labels are whole numbers
+from 0, or text; the names of text labels are those of the training files, sorted. Text and images are read as
+dictionaries: a value that many rows share, which a small file can hold, is in memory once.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from padray.data import columns
-from padray.data.listing import Content, Encoded, Listing, Listings, Source, some
+from padray.data import columns, csvfiles
+from padray.data.listing import Content, Encoded, Feature, Listing, Listings, Source, some
 from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.machine.files import open_file, quoted, reason, shown
@@ -40,15 +41,17 @@ class _File:
     labels: np.ndarray  # (N,) int64; places in `texts` where labels are text
     texts: tuple[str, ...] | None
     class_names: tuple[str, ...]  # as the file declares them; mostly it does not
+    features: tuple[Feature, ...] = ()
 
 
 def listings(source: Source, settings: DataSettings) -> Listings:
-    """Train, test and the class names. Raises InputError for columns and labels that do not fit together."""
+    """Train, test (empty without files), class names. Raises InputError for columns and labels that do not fit."""
     first = _open(source.train[0], source, settings)
     train = [first, *(_open(path, source, settings, first) for path in source.train[1:])]
     test = [_open(path, source, settings, first) for path in source.test]
     names = _class_names([*train, *test], train)
-    return _listing(train, names), _listing(test, names), names
+    whole = _listing(train, names)
+    return whole, _listing(test, names) if test else whole.part(np.empty(0, dtype=np.int64), ""), names
 
 
 def _class_names(files: list[_File], train: list[_File]) -> tuple[str, ...]:
@@ -91,7 +94,8 @@ def _listing(files: list[_File], names: tuple[str, ...]) -> Listing:
             yield from _READERS[file.content](file, rows[(rows >= start) & (rows < start + len(file.labels))] - start)
 
     labels = np.concatenate([_numbers(file, names) for file in files])
-    return Listing(some([file.name for file in files]), labels, samples, where, files[0].content)
+    place, first = some([file.name for file in files]), files[0]
+    return Listing(place, labels, samples, where, first.content, first.features)
 
 
 # -- opening a file
@@ -104,7 +108,7 @@ def _opened(path: Path, name: str, dictionaries: tuple[str, ...] = ()) -> Iterat
     What Arrow raises in here becomes an InputError; memory that is not there stays a MemoryError.
     """
     try:
-        with open_file(path) as stream, pq.ParquetFile(stream, read_dictionary=list(dictionaries)) as parquet:
+        with _stream(path, name) as stream, pq.ParquetFile(stream, read_dictionary=list(dictionaries)) as parquet:
             yield parquet
     except MemoryError:
         raise
@@ -112,6 +116,10 @@ def _opened(path: Path, name: str, dictionaries: tuple[str, ...] = ()) -> Iterat
         said = reason(error) if isinstance(error, OSError) else str(error)
         why = shown((said.splitlines() or [type(error).__name__])[0].rstrip("."))
         raise InputError(f"{name} cannot be read as Parquet ({why}); fetch or write the file again") from error
+
+
+def _stream(path: Path, name: str) -> AbstractContextManager[Any]:
+    return pa.BufferReader(csvfiles.as_parquet(path, name)) if csvfiles.is_text(path) else open_file(path)
 
 
 def schema_of(path: Path, name: str) -> pa.Schema:
@@ -140,7 +148,8 @@ def _open(path: Path, source: Source, settings: DataSettings, like: _File | None
     labels, texts = _labels(path, name, label, columns.is_text(schema.field(label).type))
     kind, declared = shown(str(schema.field(label).type)), columns.declared_names(schema, label)
     coded = (columns.bytes_of(schema, samples[0]),) if content == "image" else ()
-    return _File(path, name, content, samples, coded, label, kind, labels, texts, declared)
+    features = columns.features(schema, samples) if content == "table" else ()
+    return _File(path, name, content, samples, coded, label, kind, labels, texts, declared, features)
 
 
 def _labels(path: Path, name: str, label: str, is_text: bool) -> tuple[np.ndarray, tuple[str, ...] | None]:

@@ -61,6 +61,9 @@ class DataSettings(Section):
     imbalance: Annotated[float, Field(ge=1)] = 1.0
     """A long tail: the size of the first class's training samples over the last one's. Each class keeps the first n *
     imbalance^(-c / (K - 1)) of its n samples (Cui et al. 2019); the test split stays as it is. [ours]"""
+    test_share: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """The share of each class, drawn by `split_seed`, that is the test split where `path` names one file, or a folder
+    with one file, that has no test split of its own; 0.2 where it is left out. [ours]"""
     validation: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """The share of the training samples, class by class, that is held out to choose iterates, learning rates and
     trials by; no expert sees it. The papers' presets have 0: then the last iterate is the set. [ours]"""

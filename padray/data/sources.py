@@ -12,12 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from padray.data import builtin
 from padray.data.layouts import listings, locate
-from padray.data.listing import HOLDS, Content, Listing, Listings, Source, check_names
+from padray.data.listing import HOLDS, Content, Feature, Listing, Listings, Source, check_names
 from padray.data.pictures import pixels
 from padray.data.settings import DataSettings
+from padray.draws import generator
 from padray.errors import InputError
 from padray.machine.files import open_file, reason, shown
 from padray.machine.memory import check_memory
@@ -47,6 +49,7 @@ class RawDataset:
     class_names: tuple[str, ...]
     content: Content = "image"
     found: int | None = None
+    features: tuple[Feature, ...] = ()
 
 
 def source_digest(settings: DataSettings) -> str:
@@ -60,6 +63,10 @@ def listed(settings: DataSettings) -> Listings:
     _check_columns(settings, source)
     train, test, names = listings(source, settings) if source else builtin.listings(settings.dataset)
     check_names(names, train.place)
+    if source is not None and not source.test:
+        train, test = _set_aside(train, names, settings)
+    elif settings.test_share is not None:
+        raise InputError(f"data.test_share is for data without a test split, and {test.place} is one; leave it out")
     for listing in (train, test):
         _check_labels(listing, names)
     return train, test, names
@@ -82,7 +89,8 @@ def read(settings: DataSettings) -> RawDataset:
         RawSplit(test_samples, test.labels, test.place),
         names,
         train.content,
-        len(train.labels),
+        found=len(train.labels),
+        features=train.features,
     )
 
 
@@ -143,6 +151,31 @@ def _check_columns(settings: DataSettings, source: Source | None) -> None:
             raise InputError(
                 f"data.{key} names a column of Parquet files, and {settings.dataset} has none; leave it out"
             )
+
+
+# -- a test split for data that have none
+
+_TEST_SHARE = 0.2
+
+
+def _set_aside(whole: Listing, names: tuple[str, ...], settings: DataSettings) -> tuple[Listing, Listing]:
+    """Train and test: of each class the same share, at least one sample, drawn by `data.split_seed`."""
+    _check_labels(whole, names)
+    share, seed = settings.test_share or _TEST_SHARE, settings.split_seed
+    is_test = np.zeros(len(whole.labels), dtype=bool)
+    for label, name in enumerate(names):
+        rows = np.flatnonzero(whole.labels == label)
+        if len(rows) < 2:
+            raise InputError(
+                f"class {name!r} has one sample in {whole.place}; it takes two, one to train on and one to test on"
+            )
+        order = torch.randperm(len(rows), generator=generator(seed, "test-split", label)).numpy()
+        is_test[rows[order[: max(1, round(share * len(rows)))]]] = True
+    drawn = f"drawn by data.split_seed {seed}"
+    return (
+        whole.part(np.flatnonzero(~is_test), f"{whole.place} without its test samples"),
+        whole.part(np.flatnonzero(is_test), f"{100 * share:g} % of each class of {whole.place}, {drawn}"),
+    )
 
 
 # -- labels

@@ -145,7 +145,8 @@ def _look(path: str, known: DataSettings) -> Survey:
 
 def _dataset(root: Path, settings: DataSettings) -> str:
     """A name made of the folder's, or that of the torchvision dataset which lies there."""
-    slug = re.sub(r"[^a-z0-9]+", "_", root.name.lower()).strip("_") or "mine"
+    name = root.stem if root.is_file() else root.name
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "mine"
     try:
         locate(settings.model_copy(update={"dataset": slug}))
     except InputError:

@@ -13,6 +13,7 @@ import torch
 
 from padray import fingerprint
 from padray.config import Config, ValidationSettings
+from padray.data.datasets import about_features
 from padray.errors import InputError
 from padray.exchange import foreign
 from padray.exchange.foreign import SetFiles
@@ -246,6 +247,7 @@ def _store(
         "class_names": list(dataset.class_names),
         "dataset": context.config.data.dataset,
         "shape": list(dataset.shape),
+        **about_features(dataset.features),
         "ipc": ipc,
         "network": context.config.network.model_dump(mode="json"),
         "label_kind": "soft" if learned.soft else "hard",

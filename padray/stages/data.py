@@ -94,8 +94,10 @@ def _read(config: Config) -> tuple[Dataset, _Origin]:
 
 
 def _stand_in(facts: DatasetFacts) -> str:
-    """A remark where samples named validation are those that are tested on."""
+    """A remark where samples named validation are those that are tested on, or where some were set aside for it."""
     place = facts.read_from.get("test", "")
+    if facts.splits_off:
+        return f", the test split is {place}"
     return f", {place} serves as the test split" if place.removeprefix("data/").startswith("val") else ""
 
 

@@ -64,6 +64,11 @@ class DatasetFacts:
         """K."""
         return len(self.class_names)
 
+    @property
+    def splits_off(self) -> bool:
+        """Whether the test samples were set aside from the training file, for want of a test split."""
+        return "data.split_seed" in self.read_from.get("test", "")
+
 
 def facts_of(dataset: Dataset, read_from: dict[str, str], found: int | None = None) -> DatasetFacts:
     """What is true of a dataset, and where of how many training samples it comes from."""
@@ -129,6 +134,7 @@ def check_dataset(dataset: Dataset) -> None:
     _check(set(dataset.splits) == set(SPLITS), "splits")
     for name, rows in dataset.splits.items():
         _check(_are_indices(rows, samples), f"splits.{name}")
+    _check(len(dataset.features) in (0, dataset.shape[0]), "features")
     _check_preprocessing(dataset.preprocessing, dataset.shape)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray import fingerprint
-from padray.data.datasets import Dataset
+from padray.data.datasets import Dataset, about_features
 from padray.fingerprint import Identity
 from padray.stages.materials import Source
 from padray.store.artifacts import StoredObject
@@ -41,6 +41,7 @@ def _facts(source: Source, place: Identity, dataset: Dataset, about: About) -> d
         "class_names": list(dataset.class_names),
         "dataset": config.data.dataset,
         "shape": list(dataset.shape),
+        **about_features(dataset.features),
         "ipc": distill.ipc,
         "network": config.network.model_dump(mode="json"),
         "label_kind": "soft" if distill.soft_labels else "hard",
