@@ -13,7 +13,7 @@ _EVERY_S, _SELDOM_S, _PART = 10.0, 60.0, 0.05  # between two plain lines: at fir
 
 
 class _Lines:
-    """What both have in common: they know since when a stage is told of, and so how long it still takes."""
+    """What both have in common: they know since when a stage is heard of, and so how long it still takes."""
 
     def __init__(self) -> None:
         self.stages = dict[str, Watched]()
@@ -34,13 +34,13 @@ class LiveLines(_Lines):
         self.bars, self.tasks, self.last = bars, dict[str, Any](), ""
 
     def __call__(self, progress: Progress) -> None:
-        told, _ = self.hear(progress)
-        self._show(told.stage, told.done, told.total, _left(told), _said(told))
-        if stages := _stages(told.ahead):
-            if self.last != told.stage and "run" in self.tasks:  # so that it stays the last line
+        heard, _ = self.hear(progress)
+        self._show(heard.stage, heard.done, heard.total, _left(heard), _said(heard))
+        if stages := _stages(heard.ahead):
+            if self.last != heard.stage and "run" in self.tasks:  # so that it stays the last line
                 self.bars.remove_task(self.tasks.pop("run"))
-            self._show("run", len(told.ahead.over), stages, "", str(told.ahead))
-            self.last = told.stage
+            self._show("run", len(heard.ahead.over), stages, "", str(heard.ahead))
+            self.last = heard.stage
 
     def _show(self, name: str, done: int, total: int, left: str, text: str) -> None:
         if name not in self.tasks:
@@ -56,16 +56,18 @@ class PlainLines(_Lines):
         self.console, self.last = console, dict[str, float]()
 
     def __call__(self, progress: Progress) -> None:
-        told, watched = self.hear(progress)
+        heard, watched = self.hear(progress)
         now = time.monotonic()
         every = min(_SELDOM_S, max(_EVERY_S, _PART * (now - watched.began)))
-        if now - self.last.get(told.stage, float("-inf")) < every and told.done < told.total:
+        if now - self.last.get(heard.stage, float("-inf")) < every and heard.done < heard.total:
             return
-        self.last[told.stage] = now
-        left, text = _left(told), _said(told)
-        self.console.print(f"{told.stage} {told.done}/{told.total}{', ' * bool(left)}{left}{': ' * bool(text)}{text}")
-        if (stages := _stages(told.ahead)) and told.done < told.total:
-            self.console.print(f"run {len(told.ahead.over)}/{stages} stages: {told.stage}; {told.ahead}")
+        self.last[heard.stage] = now
+        left, text = _left(heard), _said(heard)
+        self.console.print(
+            f"{heard.stage} {heard.done}/{heard.total}{', ' * bool(left)}{left}{': ' * bool(text)}{text}"
+        )
+        if (stages := _stages(heard.ahead)) and heard.done < heard.total:
+            self.console.print(f"run {len(heard.ahead.over)}/{stages} stages: {heard.stage}; {heard.ahead}")
 
 
 def _stages(ahead: Ahead) -> int:

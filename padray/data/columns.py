@@ -108,12 +108,12 @@ def _two(name: str, column: str) -> InputError:
 
 def features(schema: pa.Schema, samples: tuple[str, ...]) -> tuple[Feature, ...]:
     """A table's features with their units: those of the fields' metadata `unit`, or in brackets behind their names."""
-    found = []
+    features = []
     for column in samples:
         name, unit = parted(column)
-        told = (schema.field(column).metadata or {}).get(b"unit", b"").decode(errors="replace")
-        found.append(Feature(column, told) if told else Feature(name, unit))
-    return tuple(found)
+        written = (schema.field(column).metadata or {}).get(b"unit", b"").decode(errors="replace")
+        features.append(Feature(column, written) if written else Feature(name, unit))
+    return tuple(features)
 
 
 # -- types

@@ -68,9 +68,9 @@ def _at(root: Path, dataset: str) -> Source | None:
 def _tables(folder: Path, prefix: str = "") -> tuple[Path, ...]:
     """The Parquet files of a folder whose names begin so; where there are none, its CSV files."""
     names = [entry.name for entry in entries(folder)] if os.path.isdir(folder) else []
-    found = [folder / name for name in names if name.startswith(prefix) and _is_table(name) and name[0] != "."]
-    parquet = [path for path in found if path.suffix == ".parquet"]
-    return tuple(parquet or found)
+    paths = [folder / name for name in names if name.startswith(prefix) and _is_table(name) and name[0] != "."]
+    parquet = [path for path in paths if path.suffix == ".parquet"]
+    return tuple(parquet or paths)
 
 
 def _is_table(name: str) -> bool:

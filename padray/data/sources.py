@@ -48,7 +48,7 @@ class RawDataset:
     test: RawSplit
     class_names: tuple[str, ...]
     content: Content = "image"
-    found: int | None = None
+    available: int | None = None
     features: tuple[Feature, ...] = ()
 
 
@@ -89,7 +89,7 @@ def read(settings: DataSettings) -> RawDataset:
         RawSplit(test_samples, test.labels, test.place),
         names,
         train.content,
-        found=len(train.labels),
+        available=len(train.labels),
         features=train.features,
     )
 

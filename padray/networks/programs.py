@@ -159,10 +159,10 @@ def require_compiler() -> None:
 def _make(program: Program, path: Path) -> None:
     """Compile it in a process of its own, once on this machine."""
     require_compiler()
-    told = f"compiling the {program.kind} of {program.network.label}, once on this machine"
+    what = f"compiling the {program.kind} of {program.network.label}, once on this machine"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with activity.aside(told), FileLock(path.with_suffix(".lock"), timeout=_AS_LONG_AS_NEEDED):
+        with activity.aside(what), FileLock(path.with_suffix(".lock"), timeout=_AS_LONG_AS_NEEDED):
             if path.exists():
                 return
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

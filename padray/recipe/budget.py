@@ -45,10 +45,10 @@ class Budget:
 
 def budget(asked: str, cores: int | None = None) -> Budget:
     """`10m`, `1h`, `8h`. Raises InputError for what is no time, and for one in which nothing can be done."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", asked.strip())
-    if found is None or not _LEAST_S <= float(found[1]) * _UNITS[found[2]] <= _MOST_S:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", asked.strip())
+    if match is None or not _LEAST_S <= float(match[1]) * _UNITS[match[2]] <= _MOST_S:
         raise InputError(f"--budget {shown(asked)}: say how long a run may take, from 1m to 30d, such as 10m, 1h or 8h")
-    return Budget(asked.strip(), float(found[1]) * _UNITS[found[2]], cores or len(os.sched_getaffinity(0)))
+    return Budget(asked.strip(), float(match[1]) * _UNITS[match[2]], cores or len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True)

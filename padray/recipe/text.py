@@ -45,14 +45,14 @@ def _there(name: str) -> InputError:
     return InputError(f"{shown(name)} is there already, and nothing is overwritten; give another name with --to")
 
 
-def write(found: Fit, name: str) -> None:
+def write(fitted: Fit, name: str) -> None:
     """Write the settings.
 
     Raises:
         InputError: a file that cannot be made.
         InfrastructureError: a disk that is full, or the like; nothing is left then.
     """
-    content = text(found).encode()
+    content = text(fitted).encode()
     try:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
@@ -69,22 +69,22 @@ def write(found: Fit, name: str) -> None:
         raise InfrastructureError(f"cannot write {shown(name)}: {reason(error)}; the same command again") from None
 
 
-def text(found: Fit) -> str:
+def text(fitted: Fit) -> str:
     """The settings file."""
-    plan = found.plan
-    parts = [_head(found), *(_section(name, lines) for name, lines in sections_of(plan).items())]
+    plan = fitted.plan
+    parts = [_head(fitted), *(_section(name, lines) for name, lines in sections_of(plan).items())]
     return "\n".join([*parts, _filters(plan)] if plan.sizes.family == "trajectory" else parts)
 
 
-def _head(found: Fit) -> str:
-    plan = found.plan
+def _head(fitted: Fit) -> str:
+    plan = fitted.plan
     survey, shape = plan.survey, "x".join(map(str, plan.survey.shape))
     paragraphs = [
         f"Settings for {survey.settings.dataset}, written by `padray init-config`. They run as they are: `padray run` "
         f"with the name of this file. `padray config show` with it lists every other setting.",
         f"Found: {sum(survey.counts)} training and {survey.test} test samples of {shape} numbers each, "
         f"{len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
-        f"S{sized(found)[1:]}",
+        f"S{sized(fitted)[1:]}",
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
         "on the validation split tells which is better. Then distill.iterations"
         f"{' and experts.count' * (plan.sizes.family == 'trajectory')}: more of them cost time and do no harm. The "
@@ -93,9 +93,9 @@ def _head(found: Fit) -> str:
     return "#\n".join(_comment(text) for text in paragraphs)
 
 
-def sized(found: Fit) -> str:
+def sized(fitted: Fit) -> str:
     """What the time goes to, by the plan."""
-    sizes, took, cores = found.plan.sizes, found.seconds, found.budget.cores
+    sizes, took, cores = fitted.plan.sizes, fitted.seconds, fitted.budget.cores
     parts = {
         f"{took.experts} experts": took.expert * took.experts / cores,
         f"{took.iterations} iterations": took.iteration * took.iterations,
@@ -103,11 +103,11 @@ def sized(found: Fit) -> str:
         f"the proof with {sizes.seeds} networks": took.cells / cores,
         "the ceiling": took.full / cores,
     }
-    told = ", ".join(f"{what} {_time(seconds)}" for what, seconds in parts.items() if seconds)
+    spent = ", ".join(f"{what} {_time(seconds)}" for what, seconds in parts.items() if seconds)
     core = f"{cores} core{'s' * (cores > 1)}"
     ceiling = "" if took.full or took.experts else " No network on all training samples fits: there is no ceiling."
     return (
-        f"sized for {found.budget.asked} on this machine's {core}, at the pace that its plan measured here: {told}; "
+        f"sized for {fitted.budget.asked} on this machine's {core}, at the pace that its plan measured here: {spent}; "
         f"{100 - 100 * MARGIN:.0f} % are left for reading, starting and the report.{ceiling}"
     )
 

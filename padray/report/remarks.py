@@ -101,16 +101,16 @@ def few_validation(count: int, share: float) -> str | None:
     )
 
 
-def part_of_training(train: int, validation: int, found: int | None, config: Config, noun: str) -> str | None:
-    """Not all training samples that there are were read. `found`: how many those are, where that is known."""
-    if found is None or train + validation >= found:
+def part_of_training(train: int, validation: int, available: int | None, config: Config, noun: str) -> str | None:
+    """Not all training samples that there are were read. `available`: how many those are, where that is known."""
+    if available is None or train + validation >= available:
         return None
     settings: dict[str, Any] = {"data.limit_per_class": config.data.limit_per_class}
     if config.data.imbalance > 1:
         settings["data.imbalance"] = config.data.imbalance
     why = " and ".join(f"{key} is {value:g}" for key, value in settings.items() if value is not None)
     held = f", and {validation:,} held out to validate with" if validation else ""
-    return f"{train:,} of {found:,} training {noun}s were used{held}: {why}"
+    return f"{train:,} of {available:,} training {noun}s were used{held}: {why}"
 
 
 def no_ceiling(ceiling: Ceiling | None, evaluation: EvaluationSettings) -> str | None:

@@ -71,7 +71,7 @@ def check_networks(facts: DatasetFacts, config: Config) -> None:
 def _store(context: Context, identity: Identity) -> DatasetFacts:
     """Read, split, fit, look whether the settings suit it, and store."""
     dataset, origin = _read(context.config)
-    facts, folder = facts_of(dataset, origin.places, origin.found), context.folder(identity)
+    facts, folder = facts_of(dataset, origin.places, origin.available), context.folder(identity)
     check(facts, context.config)
     content = stored.encode_dataset(dataset)
     objects = [folder.put(stem, "safetensors", part) for stem, part in content.items()]
@@ -83,14 +83,14 @@ class _Origin(NamedTuple):
     """What the train and the test samples were read from, and how many training samples lay there."""
 
     places: dict[str, str]
-    found: int | None
+    available: int | None
 
 
 def _read(config: Config) -> tuple[Dataset, _Origin]:
     """The dataset, and where it comes from; the raw arrays are let go."""
     raw = sources.read(config.data)
     places = {"train": raw.train.place, "test": raw.test.place}
-    return datasets.make(config.data, raw), _Origin(places, raw.found)
+    return datasets.make(config.data, raw), _Origin(places, raw.available)
 
 
 def _stand_in(facts: DatasetFacts) -> str:

@@ -44,7 +44,7 @@ class DatasetFacts:
     Attributes:
         train_per_class: training samples of each class (K,), without the validation split's.
         read_from: the file or folder that the train and the test samples came from.
-        found: training samples that lay there, of which settings may have taken a part; older manifests do not say.
+        available: training samples that lay there, of which settings may have taken a part; older manifests do not say.
     """
 
     class_names: _Names
@@ -53,7 +53,7 @@ class DatasetFacts:
     train_per_class: tuple[_Count, ...]
     content: Content = "image"
     read_from: dict[str, str] = field(default_factory=dict)
-    found: _Count | None = None
+    available: _Count | None = None
 
     def __post_init__(self) -> None:
         if len(self.train_per_class) != len(self.class_names) or sum(self.train_per_class) != self.splits.train:
@@ -70,11 +70,11 @@ class DatasetFacts:
         return "data.split_seed" in self.read_from.get("test", "")
 
 
-def facts_of(dataset: Dataset, read_from: dict[str, str], found: int | None = None) -> DatasetFacts:
+def facts_of(dataset: Dataset, read_from: dict[str, str], available: int | None = None) -> DatasetFacts:
     """What is true of a dataset, and where of how many training samples it comes from."""
     splits = Splits(*(len(dataset.splits[name]) for name in SPLITS))
     per_class = tuple(dataset.per_class("train").tolist())
-    return DatasetFacts(dataset.class_names, dataset.shape, splits, per_class, dataset.content, read_from, found)
+    return DatasetFacts(dataset.class_names, dataset.shape, splits, per_class, dataset.content, read_from, available)
 
 
 _DATASET = TypeAdapter(DatasetFacts)

@@ -66,4 +66,4 @@ def expert_accuracies(context: Context, experts: Identity | None) -> tuple[float
 def _of_data(facts: DatasetFacts, context: Context) -> str | None:
     noun = "image" if facts.content == "image" else "sample"
     splits = facts.splits
-    return remarks.part_of_training(splits.train, splits.validation, facts.found, context.config, noun)
+    return remarks.part_of_training(splits.train, splits.validation, facts.available, context.config, noun)

@@ -75,8 +75,8 @@ class Workers:
 
     def steps(self) -> str:
         """What the worker that is furthest within its unit is at, or the driver; empty where nobody knows."""
-        if told := [each for each in self.running if each.steps]:
-            first = max(told, key=lambda each: each.part)
+        if stepping := [each for each in self.running if each.steps]:
+            first = max(stepping, key=lambda each: each.part)
             if first.is_unit:
                 return f"{first.unit}: {said(first.steps)}"
             return said(tuple(step for step in first.steps if step.what != "iteration"))  # the stage counts those

@@ -44,7 +44,7 @@ def report_identity(
     return Identity("report", distilled.name, fingerprint.fingerprint("report", shown, inputs))
 
 
-class Made(NamedTuple):
+class StoredPage(NamedTuple):
     """Where the page is, and what the run says of itself."""
 
     uri: str
@@ -53,7 +53,7 @@ class Made(NamedTuple):
 
 def make(
     context: Context, identities: dict[str, Identity], rows: list[Row], search: SearchSummary | None = None
-) -> Made:
+) -> StoredPage:
     """Write the page if it is not there. `search`: how the settings were found."""
     began = time.monotonic()
     distilled = context.folder(identities["distill"]).require()
@@ -70,7 +70,7 @@ def make(
         context.location.put(key, context.folder(identity).get(manifest.object("report")))
     context.notify(Progress("report", 1, 1, identity.name))
     context.finished(identity, began, reused)
-    return Made(f"{context.location.uri}/{key}", said)
+    return StoredPage(f"{context.location.uri}/{key}", said)
 
 
 def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest:
