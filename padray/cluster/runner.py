@@ -22,6 +22,7 @@ from padray.planning import footprint
 from padray.stages.base import Context, Distilling, Done, Lost, Searching, Unit, Work
 from padray.stages.cells import EvaluationWork
 from padray.stages.distiller import DistillWork
+from padray.stages.limits import Limits
 from padray.stages.progress import Running, Workers
 from padray.store.location import Location
 
@@ -146,15 +147,14 @@ class RayRunner:
         assert isinstance(work, SearchWork)
         self.open()
         share = self._share(work.config)
-        return self._search(work, share, self._concurrency(work.config, share))
+        return self._search(work, work.limits(context), share, self._concurrency(work.config, share))
 
-    def _search(self, work: "SearchWork", share: float, concurrency: int) -> Iterator[Any]:
+    def _search(self, work: "SearchWork", limits: Limits, share: float, concurrency: int) -> Iterator[Any]:
         from padray.cluster import metrics, tuning
 
         with probing(self.location) as probe:
-            yield from metrics.of_trials(
-                tuning.run(work, tuning.Spread(probe, share, concurrency, RayRunner)), self.run
-            )
+            spread = tuning.Spread(probe, share, concurrency, RayRunner)
+            yield from metrics.of_trials(tuning.run(work, spread, limits), self.run)
 
     def _concurrency(self, config: Config, share: float) -> int:
         """Trials at a time: as many as the cluster has room for once it has grown, where the settings say nothing."""

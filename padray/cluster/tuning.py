@@ -29,6 +29,7 @@ from padray.cluster.waiting import InThread
 from padray.errors import Failure, WorkError
 from padray.search.trials import TrialRecord
 from padray.search.work import Queue, SearchWork
+from padray.stages.limits import Limits
 
 ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
@@ -54,7 +55,7 @@ class Spread:
     runner_of: Callable[..., Any]
 
 
-def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
+def run(work: SearchWork, spread: Spread, limits: Limits) -> Generator[TrialRecord, None, None]:
     """Make the missing trials on Tune; yield their records as they change. Lost trials are tried again.
 
     Raises:
@@ -62,18 +63,19 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
     """
     known: dict[str, TrialRecord] = {}  # asked for once a second, each record is read once
     seen = work.all(known)
-    losses, until = Losses(work.config.cluster.max_losses), work.deadline()
-    while Queue(work, until).upcoming() is not None:
+    losses = Losses(work.config.cluster.max_losses)
+    while Queue(work, limits).upcoming() is not None:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
         ).remote(work, spread.probe, spread.share, spread.runner_of)
-        queue = Queue(work, until)
+        queue = Queue(work, limits)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
             tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))
             fitting = InThread(partial(_fit, tuner, asked))
             try:
                 while True:
                     ended = fitting.wait(_POLL_S)  # asked before reading, so that nothing is missed
+                    limits.look()
                     for number, record in work.all(known).items():
                         if seen.get(number) != record:
                             seen[number] = record
@@ -85,7 +87,7 @@ def run(work: SearchWork, spread: Spread) -> Generator[TrialRecord, None, None]:
                 (Path(scratch) / _STOP).touch()
                 fitting.wait(_PATIENCE_S)  # Tune would go on asking Ray while that shuts down, and join it again
                 raise
-        if (left := Queue(work, until).upcoming()) is not None:
+        if (left := Queue(work, limits).upcoming()) is not None:
             _explain(fitting, losses, f"trial {left}")
 
 

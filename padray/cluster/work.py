@@ -74,6 +74,9 @@ def of_line(line: Line, variables: tuple[str, ...]) -> Work:
     label, names = _study(line, files) if line.command == "study" else _configured(line, files, options)
     if line.space is not None:
         names = [*names, "--space", _carried(files, "space", line.space)]
+    if line.price is not None:
+        is_file = line.price.endswith((".yaml", ".yml"))
+        names = [*names, "--price", _carried(files, "prices", line.price) if is_file else line.price]
     work = Work(line.command, label, (*names, *options), files, given)
     if work.size > MOST_BYTES:
         raise InputError(

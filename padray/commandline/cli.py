@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from padray import __version__
-from padray.commandline import examples, stdout
+from padray.commandline import examples, options, stdout
 from padray.commandline.console import Console
 from padray.commandline.options import ConfigName, Env, Fresh, Identifier, Json, Overrides, RunnerName, Storage
 from padray.configuration.paths import check_text
@@ -75,18 +75,22 @@ def evaluate(
 def tune(
     config: ConfigName,
     space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space.")] = None,
+    hours: options.Hours = None,
+    money: options.Money = None,
+    price: options.NodePrice = None,
     overrides: Overrides = None,
     storage: Storage = None,
     runner: RunnerName = "ray",
     fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
-    """Search the settings, write best.yaml, and prove the best beside the defaults."""
+    """Search the settings, write best.yaml, prove it beside the defaults; those stay unless it is clearly better."""
     from padray.commandline import commands
 
     console = Console(as_json)
-    request = commands.Request(tuple(overrides or ()), storage, runner, fresh, space)
-    console.result(commands.tune(commands.context(config, request), console))
+    asked = (*(overrides or ()), *(() if hours is None else (f"search.hours={hours}",)))
+    request = commands.Request(asked, storage, runner, fresh, space)
+    console.result(commands.tune(commands.context(config, request), console, money, price))
 
 
 @app.command("study")

@@ -129,10 +129,20 @@ def evaluate(names: list[str], request: Request, console: Console) -> "RunResult
     return RunResult(", ".join(names), {}, seconds, [], SetDigest(), rows, None)
 
 
-def tune(context: "Context", console: Console) -> "SearchResult":
-    """Search, then prove the best settings beside the defaults."""
+def tune(context: "Context", console: Console, money: float | None = None, price: str | None = None) -> "SearchResult":
+    """Search, then prove the chosen settings beside the defaults.
+
+    Args:
+        money: after which no trial is begun.
+        price: of an hour of each node, or a price table's file.
+
+    Raises:
+        InputError: settings that cannot be searched, or a limit that cannot be one.
+    """
+    from padray.commandline import spending
     from padray.search import study
 
+    context.limits = spending.limits(context, money, price)
     with console.progress() as notify, _beating(context, "tune", notify) as context.notify:
         return study.summary(context, study.tune(context))
 

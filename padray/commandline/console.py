@@ -303,12 +303,13 @@ def _search(result: "SearchResult") -> list[str]:
     ends = [f"{trials.finished} trials finished", *([f"{trials.stopped} stopped"] if trials.stopped else [])]
     ends.append(f"{trials.failed} failed")
     if trials.missing:
-        ends.append(f"{trials.missing} not begun as search.hours were over (the same command goes on)")
+        ends.append(f"{trials.missing} not begun: {trials.limit} (the same command goes on)")
     return [
         f"search: {', '.join(ends)}; chosen: {'the defaults' if not best.trial else f'trial {best.trial}'} with "
         f"{100 * (best.validation or 0):.1f} % on validation: {', '.join(chosen)}",
         f"verdict: {result.verdict}",
         *(f"warning: {warning}" for warning in result.warnings),
+        *([f"front: {', '.join(one.file for one in result.front.members)}"] if result.front else []),
         f"settings: {best.file}",
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 from padray.errors import InputError
 
 COMMANDS = ("run", "data", "scores", "experts", "distill", "evaluate", "report", "tune", "study")
-_APART = frozenset({"storage", "overrides", "space", "as_json"})  # a job's end is told here
+_APART = frozenset({"storage", "overrides", "space", "price", "as_json"})  # a job's end is told here
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class Line:
         """The search space's file."""
         space: str | None = self.options.get("space")
         return space
+
+    @property
+    def price(self) -> str | None:
+        """A price, or a price table's file."""
+        price: str | None = self.options.get("price")
+        return price
 
 
 def parse(commands: Any, words: tuple[str, ...]) -> Line:

@@ -91,6 +91,18 @@ def table(path: str) -> PriceTable:
         raise InputError(f"{shown(path)}: {where}: {message[0].lower()}{shown(message[1:])}") from None
 
 
+def of_one_machine(price: Price) -> float:
+    """What an hour on this machine costs. Raises InputError for a table of several types of nodes."""
+    if isinstance(price, float):
+        return price
+    if len(price.nodes) > 1:
+        raise InputError(
+            f"--price: there is one node here, and the table has {len(price.nodes)} types ({', '.join(price.nodes)}): "
+            f"give the price of an hour as a number, or a table with one type"
+        )
+    return next(iter(price.nodes.values())).per_hour
+
+
 def one_device(config: Config, per_hour: float) -> PriceTable:
     """The table where one price is all that is known, or none: a node is one device with one worker, always up."""
     node = NodeType(cpus=config.compute.threads, gpus=int(config.compute.device == "cuda"), per_hour=per_hour)

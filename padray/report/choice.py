@@ -47,6 +47,7 @@ class Choice:
         split_error: the standard error of an accuracy on so many samples, in points, at the mean of all trials.
         spread: the standard deviation of the trials' values, in points; None of fewer than two.
         default_reason: why the defaults did not finish; empty where they did.
+        cost: what no finalist has more of than the defaults; empty where accuracy is all that counts.
     """
 
     trial: int
@@ -56,6 +57,7 @@ class Choice:
     split_error: float
     spread: float | None
     default_reason: str = ""
+    cost: str = ""
 
     @property
     def best(self) -> Finalist | None:
@@ -79,12 +81,12 @@ def sentence(choice: Choice) -> str:
     if choice.default_reason:
         return f"The defaults came to no result ({choice.default_reason}); trial {choice.trial} is the best that did."
     if best is None or best.gain is None:
-        return "The defaults stay: no other trial came to its end with another set."
+        return f"The defaults stay: no other trial came to its end with another set{_at(choice)}."
     gain, judged = best.gain, f"{choice.networks} networks each, {choice.samples:,} validation samples"
     if choice.trial:
         return (
-            f"Trial {best.trial} is {gain.points:.1f} ± {gain.error:.1f} points better than the defaults on validation "
-            f"({gain.interval}; {judged})."
+            f"Trial {best.trial} is {gain.points:.1f} ± {gain.error:.1f} points better than the defaults on validation"
+            f"{_at(choice)} ({gain.interval}; {judged})."
         )
     if gain.high < 0:
         return (
@@ -96,6 +98,10 @@ def sentence(choice: Choice) -> str:
         f"show; the best other trial, {best.trial}, is at {signed(gain.points)} ± {gain.error:.1f} points "
         f"({gain.interval})."
     )
+
+
+def _at(choice: Choice) -> str:
+    return f", at no more {choice.cost}" if choice.cost else ""
 
 
 def warnings(choice: Choice) -> list[str]:

@@ -132,6 +132,10 @@ def pictures(subject: Subject) -> dict[str, Picture]:
         trials, shares = search.history_info(subject.search), search.importance_info(subject.search)
         draw = partial(search_figures.draw_history, trials)
         drawn.append(both("trials", "Validation accuracy of every trial", trials.caption, draw))
+        if subject.search.front is not None:
+            draw = partial(search_figures.draw_front, subject.search.front)
+            caption = "Every finished trial; the line is the Pareto front, which no trial beats in both."
+            drawn.append(both("front", "What accuracy costs", caption, draw))
         if shares is not None:
             draw = partial(search_figures.draw_importances, shares)
             drawn.append(both("importances", "How much each parameter matters", shares.caption, draw))

@@ -16,6 +16,8 @@ from padray.evaluation.table import Row
 from padray.fingerprint import Identity
 from padray.report import choice, words
 from padray.report.choice import Choice
+from padray.report.front import Front
+from padray.report.front import sentence as in_words
 from padray.report.words import Difference
 
 MOST_SHOWN = 12  # trials in the open table; the others are folded away
@@ -55,6 +57,7 @@ class SearchSummary:
         choice: which of them was chosen, and why.
         importances: how much of the value's variance each parameter explains; empty where that cannot be said.
         default: the evaluation's table of the defaults.
+        front: what accuracy costs, where there were two objectives.
     """
 
     identity: Identity
@@ -64,6 +67,7 @@ class SearchSummary:
     choice: Choice
     importances: dict[str, float]
     default: Sequence[Row]
+    front: Front | None = None
 
     @property
     def best(self) -> int:
@@ -90,7 +94,14 @@ class SearchSummary:
             "choice": asdict(self.choice),
             "importances": list(self.importances.items()),
             "default": [asdict(row) for row in self.default],
+            **({"front": _without_files(self.front)} if self.front else {}),
         }
+
+
+def _without_files(front: Front) -> dict[str, Any]:
+    """A front as it is told: the page names no place."""
+    members = [{**asdict(member), "file": member.file.rpartition("/")[2]} for member in front.members]
+    return {**asdict(front), "members": members}
 
 
 class HistoryInfo(NamedTuple):
@@ -212,6 +223,8 @@ def _finals(summary: SearchSummary, n: dict[str, int]) -> str:
     text = f"Trial {highest.number} was highest with {value_text(highest)}; being the highest of {n['finished']}, that "
     if not others:
         return f"{text}number flatters, those on test above do not."
+    if summary.choice.default_reason:
+        return f"{text}number flatters. {choice.sentence(summary.choice)}"
     which = "best other trial was" if others == 1 else f"{others} best other trials were"
     return (
         f"{text}number flatters. So the defaults and the {which} judged again by {summary.choice.networks} other "
@@ -252,7 +265,9 @@ def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]
 
 def verdict(pairs: Sequence[Comparison], summary: SearchSummary) -> str:
     """Whether the search was worth it, plainly: on validation, then on test, by network."""
-    decided = " ".join([choice.sentence(summary.choice), *map(_as_sentence, choice.warnings(summary.choice))])
+    more = [in_words(summary.front)] if summary.front else []
+    warned = map(_as_sentence, choice.warnings(summary.choice))
+    decided = " ".join([choice.sentence(summary.choice), *more, *warned])
     if not pairs or not summary.best:
         return decided
     first, *others = pairs

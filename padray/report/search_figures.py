@@ -4,9 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from padray.report.front import Front
 from padray.report.search import HistoryInfo, ImportanceInfo
 from padray.report.style import LIGHT, Theme, percent, png, sheet, shorten_start
 
+_WIDE = 5  # times the smallest cost, from which on costs are drawn by their logarithm
 _MANY = 60  # trials beyond which dots get smaller
 
 
@@ -72,6 +74,30 @@ def _mark_best(axes: Axes, info: HistoryInfo, theme: Theme) -> None:
         textcoords="offset points",
         ha="right" if late else "left",
     )
+
+
+def draw_front(front: Front, theme: Theme = LIGHT) -> bytes:
+    """Every trial's accuracy by its cost, the front as steps through its members, the defaults marked."""
+    blue = theme.sources["distilled"]
+    with sheet(2.9, theme) as figure:
+        axes = figure.subplots()
+        others = [point for point in front.points if not point.on_front]
+        axes.plot([one.cost for one in others], [one.value for one in others], "o", color=theme.quiet, markersize=4)
+        costs, values = [one.cost for one in front.members], [one.value for one in front.members]
+        axes.step(costs, values, where="post", color=blue, linewidth=1.2, zorder=1)
+        axes.plot(costs, values, "o", color=blue, markersize=6)
+        for one in front.members:
+            axes.annotate(str(one.trial), (one.cost, one.value), xytext=(4, 5), textcoords="offset points")
+        if front.default is not None:
+            own = front.default
+            axes.plot([own.cost], [own.value], "D", markersize=8, markerfacecolor="none", color=theme.sources["random"])
+            axes.annotate("defaults", (own.cost, own.value), xytext=(8, -12), textcoords="offset points")
+        axes.margins(0.08, 0.16)
+        axes.set(xlabel=front.unit, ylabel="validation accuracy")
+        if min(costs) > 0 and max(one.cost for one in front.points) > _WIDE * min(costs):
+            axes.set_xscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(percent))
+        return png(figure)
 
 
 def draw_importances(info: ImportanceInfo, theme: Theme = LIGHT) -> bytes:

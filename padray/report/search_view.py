@@ -11,6 +11,8 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.evaluation.table import Row
 from padray.report import search, words
+from padray.report.front import amount
+from padray.report.front import sentence as in_words
 from padray.report.search import SearchSummary, TrialLine
 from padray.settings.space import ParameterSpec
 
@@ -41,6 +43,25 @@ class TrialRow:
 
 
 @dataclass(frozen=True)
+class FrontRow:
+    """A trial on the Pareto front, its parameters in the order of the space, and the name of its file."""
+
+    number: int
+    value: str
+    cost: str
+    parameters: list[str]
+    file: str
+
+
+@dataclass(frozen=True)
+class FrontPart:
+    """What accuracy costs: a sentence, and the trials that nothing beats in both."""
+
+    sentence: str
+    rows: list[FrontRow]
+
+
+@dataclass(frozen=True)
 class SearchPart:
     """What the template shows of a search, in its order.
 
@@ -62,6 +83,7 @@ class SearchPart:
     space: str
     best_file: str
     chosen: set[str]
+    front: FrontPart | None
 
 
 def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequence[str]) -> SearchPart:
@@ -87,7 +109,20 @@ def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequ
         space=space_yaml(summary.config) if needs_space else "",
         best_file=f"{summary.identity.folder}/best.yaml",
         chosen=set(best),
+        front=_front(summary),
     )
+
+
+def _front(summary: SearchSummary) -> FrontPart | None:
+    if summary.front is None:
+        return None
+    front, space = summary.front, summary.config.search.space
+    rows = []
+    for one in front.members:
+        values = [shown(one.settings[key]) if key in one.settings else "–" for key in space]
+        cost = amount(one.cost, front.objective)
+        rows.append(FrontRow(one.trial, f"{100 * one.value:.1f}", cost, values, one.file.rpartition("/")[2]))
+    return FrontPart(in_words(front), rows)
 
 
 def _compared(pair: search.Comparison) -> Compared:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from padray.config import Config
 from padray.report.choice import Choice, Finalist, Gain
+from padray.report.front import UNITS
 from padray.search.finals import FinalRecord, Judged
 from padray.search.trials import TrialRecord
 from padray.search.trials import best as highest
@@ -40,7 +41,8 @@ def choose(config: Config, records: Sequence[TrialRecord], judged: Judged, sampl
         number = best.trial if best.gain is None or best.gain.low > 0 else 0
     else:
         number = 0 if default is not None and default.state == "finished" else chosen.number
-    return Choice(number, tuple(compared), config.search.final_seeds, samples, error, spread, reason)
+    networks, cost = config.search.final_seeds, config.search.cost
+    return Choice(number, tuple(compared), networks, samples, error, spread, reason, UNITS[cost] if cost else "")
 
 
 def _compared(judged: Judged) -> list[Finalist]:

@@ -6,6 +6,7 @@ sample adds, so that the choice can tell what the size of the split leaves open 
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -50,11 +51,13 @@ Judged = dict[int, list[FinalRecord]]
 
 
 def finalists(config: Config, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The defaults, if they finished, and the best other trials that have sets of their own."""
+    """The defaults, if they finished, and the best other trials that have sets of their own and cost no more."""
     finished = [record for record in records if record.state == "finished"]
     chosen = [record for record in finished if record.number == 0]
     most = len(chosen) + config.search.finalists
-    for record in sorted(finished, key=lambda record: (-(record.value or 0.0), record.number)):
+    dearest = max((record.cost or 0.0 for record in chosen), default=math.inf)
+    others = [record for record in finished if (record.cost or 0.0) <= dearest]
+    for record in sorted(others, key=lambda record: (-(record.value or 0.0), record.number)):
         if len(chosen) < most and record.set_sha256 not in {other.set_sha256 for other in chosen}:
             chosen.append(record)
     return chosen

@@ -13,8 +13,10 @@ from padray.networks.derivatives import execution_of
 from padray.search.trials import Rung, TrialRecord
 from padray.stages import stored
 from padray.stages.base import Inputs
+from padray.stages.effort import effort_of
+from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder
-from padray.synthetic.set import Learned
+from padray.synthetic.set import Learned, SyntheticSet
 
 
 def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecord, until: int) -> TrialRecord:
@@ -28,8 +30,8 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
     """
     folder = Folder(inputs.location, distilled.folder, distilled.fingerprint)
     iterations = config.distill.iterations
-    learned = stored.load_set(folder, iterations).learned
-    dataset = inputs.dataset()
+    synthetic = stored.load_set(folder, iterations)
+    learned, dataset = synthetic.learned, inputs.dataset()
     judging = judging_of(config, dataset, learned, "objective")
     accuracies = validation_accuracies(learned, config.network, dataset, judging)
     values = tuple(accuracy or 0.0 for accuracy in accuracies)  # no set is worse than one on which networks diverge
@@ -47,7 +49,19 @@ def judge(config: Config, inputs: Inputs, distilled: Identity, trial: TrialRecor
         set_sha256=sha256,
         iterations=iterations,
         rungs=rungs,
+        cost=_cost(config, synthetic, inputs),
     )
+
+
+def _cost(config: Config, synthetic: SyntheticSet, inputs: Inputs) -> float | None:
+    """What the second objective says of a set: the same on every machine, so that a trial means the same anywhere."""
+    kind = config.search.cost
+    if kind is None:
+        return None
+    if kind == "bytes":
+        return float(synthetic.size_bytes)
+    facts = dataset_facts(Folder(inputs.location, inputs.data.folder, inputs.data.fingerprint))
+    return effort_of(config, facts).total
 
 
 def judging_of(config: Config, dataset: Dataset, learned: Learned, unit: str) -> ValidationSpec:

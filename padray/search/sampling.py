@@ -4,11 +4,13 @@ A study is only ever made from what is stored, in memory and for one question, s
 answer in one process, on a cluster and after any kill.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from padray.config import Config
@@ -44,15 +46,30 @@ def frozen(record: TrialRecord, space: dict[str, ParameterSpec], **attributes: A
         state=STATES[record.state],
         params={name: record.parameters[name] for name in names},
         distributions={name: distribution(space[name]) for name in names},
-        value=record.value if record.state in ("finished", "stopped") else None,
+        values=values_of(record),
         intermediate_values={rung.iterations: rung.value for rung in record.rungs},
         **attributes,
     )
 
 
-def check(record: TrialRecord, space: dict[str, ParameterSpec]) -> None:
-    """Raises ValueError or TypeError if a record is no trial of this space."""
+def values_of(record: TrialRecord) -> list[float] | None:
+    """What the objectives say of a trial that came to an end with something."""
+    if record.value is None or record.state not in ("finished", "stopped"):
+        return None
+    return [record.value] if record.cost is None else [record.value, record.cost]
+
+
+def directions(settings: SearchSettings) -> list[StudyDirection]:
+    """Which way each objective goes."""
+    return [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(settings.objectives)]
+
+
+def check(record: TrialRecord, settings: SearchSettings) -> None:
+    """Raises ValueError or TypeError if a record is no trial of this search."""
+    space = settings.space
     frozen(record, space)
+    if not math.isfinite(record.cost or 0.0) or (record.value is not None and bool(record.cost) != bool(settings.cost)):
+        raise ValueError(f"not what this search minimises: {record}")
     if record.parameters.keys() - space.keys() or (record.state == "stopped" and not record.rungs):
         raise ValueError(f"no trial of this space: {record}")
 
@@ -68,7 +85,8 @@ def sampler(settings: SearchSettings, seed: int, so_far: int) -> optuna.samplers
 
 def study(settings: SearchSettings, records: Sequence[TrialRecord], seed: int) -> optuna.Study:
     """The study of these trials, in memory."""
-    optuna_study = optuna.create_study(direction="maximize", sampler=sampler(settings, seed, len(records)))
+    chosen = sampler(settings, seed, len(records))
+    optuna_study = optuna.create_study(directions=directions(settings), sampler=chosen)
     for record in sorted(records, key=lambda record: record.number):
         optuna_study.add_trial(frozen(record, settings.space))
     return optuna_study
@@ -91,11 +109,15 @@ def starts(config: Config) -> list[Parameters]:
 
 def parameters_of(config: Config, number: int, records: Sequence[TrialRecord]) -> Parameters:
     """What trial `number` tries, where `records` are all those before it."""
-    settings, first = config.search, starts(config)
-    asked = study(settings, records, config.seed_of("search"))
+    return ask(study(config.search, records, config.seed_of("search")), config, number)
+
+
+def ask(asked: optuna.Study, config: Config, number: int) -> Parameters:
+    """What trial `number` tries, by a study of those before it."""
+    first = starts(config)
     if number < len(first):
         asked.enqueue_trial(first[number], user_attrs={_GIVEN: list(first[number])})
-    return suggest(asked.ask(), settings.space)
+    return suggest(asked.ask(), config.search.space)
 
 
 def suggest(trial: optuna.Trial, space: dict[str, ParameterSpec]) -> Parameters:
@@ -125,4 +147,5 @@ def importances(settings: SearchSettings, records: Sequence[TrialRecord], seed: 
     if len(finished) < 3 or len({record.value for record in finished}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed_for(seed, "search", "importance") % 2**32)
-    return optuna.importance.get_param_importances(study(settings, finished, seed), evaluator=evaluator)
+    asked = study(settings, finished, seed)
+    return optuna.importance.get_param_importances(asked, evaluator=evaluator, target=lambda trial: trial.values[0])

@@ -11,8 +11,10 @@ from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.report import choice as words
 from padray.report.choice import Choice
+from padray.report.front import Front
+from padray.report.front import sentence as in_words
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import choosing, finals, fit, sampling, stopping, trials, view
+from padray.search import choosing, finals, fit, fronts, sampling, stopping, trials, view
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
 from padray.stages import data, pipeline
@@ -24,7 +26,8 @@ from padray.store.artifacts import StoredObject
 
 BEST = "best.yaml"
 SEARCHABLE = ("scores", "schedule", "experts", "distill")
-_FIXED = ("distill.ipc", "distill.iterations", "scores.seed", "experts.seed", "distill.seed")
+_SIZE = "distill.ipc"  # of the set: searched only where what it costs counts too
+_FIXED = (_SIZE, "distill.iterations", "scores.seed", "experts.seed", "distill.seed")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class SearchOutcome:
     best_config: Config
     tested: Outcome
     default: Outcome | None
+    front: Front | None = None
 
 
 def tune(context: Context, until: str = "report") -> SearchOutcome:
@@ -65,18 +69,23 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     choice = choosing.choose(config, records, judged, samples)
     best = next(record for record in records if record.number == choice.trial)
     best_config = work.config_of(best.parameters)
-    _commit(context, work, records, Chosen(choice, best, best_config, objects))
+    front, files = fronts.make(work, records)
+    _commit(context, work, records, Chosen(choice, best, best_config, [*objects, *files]))
     context.finished(identity, began, reused=len(before) >= config.search.trials)
     default = None
     if not choice.default_reason:
         default = pipeline.run(replace(context, name=f"{context.name} (defaults)", artifacts={}), "evaluate")
-    summarised = _for_report(config, identity, records, choice, default) if until == "report" else None
+    summarised = _for_report(config, identity, records, (choice, front), default) if until == "report" else None
     tested = pipeline.run(replace(context, config=best_config), until, summarised)
-    return SearchOutcome(identity, records, choice, best, best_config, tested, default)
+    return SearchOutcome(identity, records, choice, best, best_config, tested, default, front)
 
 
 def _for_report(
-    config: Config, identity: Identity, records: list[TrialRecord], choice: Choice, default: Outcome | None
+    config: Config,
+    identity: Identity,
+    records: list[TrialRecord],
+    decided: tuple[Choice, Front | None],
+    default: Outcome | None,
 ) -> SearchSummary:
     """The search as the report tells it; shares are rounded, for they come from a forest of floats."""
     lines = tuple(
@@ -87,7 +96,7 @@ def _for_report(
     shares = sampling.importances(config.search, records, config.seed_of("search"))
     rounded = {name: round(float(share), 4) for name, share in shares.items()}
     default_set, rows = (default.identities["distill"], default.rows) if default else (None, [])
-    return SearchSummary(identity, default_set, config, lines, choice, rounded, rows)
+    return SearchSummary(identity, default_set, config, lines, decided[0], rounded, rows, decided[1])
 
 
 def check(config: Config) -> None:
@@ -100,10 +109,13 @@ def check(config: Config) -> None:
     for name in config.search.space:
         if name not in known:
             raise InputError(f"search.space: {name} is not a setting{loading.nearest(name, sorted(known))}")
+        if name == _SIZE and config.search.cost:
+            continue
         if name.split(".")[0] not in SEARCHABLE or name in _FIXED:
+            more = "; search.objectives=[accuracy, bytes] weighs accuracy against size" if name == _SIZE else ""
             raise InputError(
                 f"search.space: {name} cannot be searched, or trials would not be judged alike; the settings of "
-                f"{', '.join(SEARCHABLE)} can, but for sizes, lengths and seeds ({', '.join(_FIXED)})"
+                f"{', '.join(SEARCHABLE)} can, but for sizes, lengths and seeds ({', '.join(_FIXED)}){more}"
             )
     stopping.rungs(config)
     fit.check(config)
@@ -113,6 +125,7 @@ def _search(context: Context, work: SearchWork) -> None:
     """Make the missing trials, telling how the best one stands."""
     records, settings = work.all(), work.config.search
     total, shown = settings.trials, view.View(settings, work.identity.folder)
+    context.limits = work.limits(context)
     context.notify(Progress("search", _done(records, total), total))
     shown.show(records.values())  # also: a bad address is told before any work
     changed = context.runner.search(work, context)
@@ -123,7 +136,7 @@ def _search(context: Context, work: SearchWork) -> None:
         context.notify(Progress("search", _done(records, total), total, _outcome_of(record, records)))
     shown.show(records.values(), over=True)
     if (done := _done(records, total)) < total:
-        text = f"search.hours={settings.hours:g} are over after {done} of {total} trials; the same command goes on"
+        text = f"{context.limits.over()} after {done} of {total} trials; the same command goes on"
         context.notify(Progress("search", done, done, text))  # the stage is over, and its last line is shown
 
 
@@ -160,7 +173,8 @@ def _commit(context: Context, work: SearchWork, records: list[TrialRecord], chos
     objects = [item for item in folder.loose("trial-") if item.sha256 in written]
     objects += [*chosen.objects, folder.put("best", "yaml", content)]
     facts = {"best": chosen.trial.number, "value": chosen.trial.value}
-    facts |= {**counts(records), **cost(work.config, records), "finals": len(chosen.objects)}
+    judged = sum(item.stem.startswith(finals.PREFIX) for item in chosen.objects)
+    facts |= {**counts(records), **cost(work.config, records), "finals": judged}
     folder.commit(context.manifest(identity, objects, inputs=inputs, facts=facts))
     context.location.put(f"{identity.folder}/{BEST}", content)  # a name to use as CONFIG
 
@@ -183,13 +197,15 @@ def summary(context: Context, outcome: SearchOutcome) -> SearchResult:
     trials_made = TrialCounts(
         **counts(records),
         **cost(context.config, records),
-        missing=context.config.search.trials - len(records),
+        missing=(missing := context.config.search.trials - len(records)),
+        limit=context.limits.over() if missing and context.limits else "",
         reasons=[record.reason for record in records if record.reason],
     )
     return SearchResult(
         **vars(pipeline.summary(context, outcome.tested)),
         best=BestTrial(best.parameters, best.value, best.number, f"{context.folder(outcome.identity).uri}/{BEST}"),
-        verdict=words.sentence(outcome.choice),
+        verdict=" ".join([words.sentence(outcome.choice), *([in_words(outcome.front)] if outcome.front else [])]),
+        front=outcome.front,
         warnings=words.warnings(outcome.choice),
         choice=outcome.choice,
         trials=trials_made,

@@ -36,6 +36,7 @@ class TrialRecord:
         iterations: those that it was judged after, the last time; 0 for a trial that never was.
         rungs: what it was worth on the way to its end.
         set_sha256: the set that was judged.
+        cost: what the second objective says of it, where there is one.
     """
 
     number: int
@@ -47,9 +48,13 @@ class TrialRecord:
     set_sha256: str = ""
     iterations: int = 0
     rungs: tuple[Rung, ...] = ()
+    cost: float | None = None
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        content = asdict(self)
+        if self.cost is None:  # as before there was one
+            del content["cost"]
+        return json.dumps(content, sort_keys=True).encode()
 
     @property
     def ended(self) -> bool:
@@ -71,6 +76,7 @@ class BegunTrial:
 
 
 Check = Callable[[TrialRecord], object]  # raises ValueError or TypeError if a record is no trial of the search
+_DIGITS = 4  # of a trial's number, as its objects are called
 _RECORD, _BEGUN = TypeAdapter(TrialRecord), TypeAdapter(BegunTrial)
 
 
@@ -86,10 +92,11 @@ def read(folder: Folder, check: Check, known: dict[str, TrialRecord] | None = No
     """
     known = {} if known is None else known
     for _ in range(2):  # a record may be replaced after it was listed: then the other one is there
-        keys = folder.keys("trial-")
+        stems = {key: split_key(key)[0] for key in folder.keys("")}  # one look: a begun trial is never removed
+        keys = [key for key, stem in stems.items() if stem.startswith("trial-")]
         _learn(folder, keys, check, known)
-        ended = {_digits(key) for key in keys if key in known}
-        keys += [key for key in folder.keys("begun-") if _digits(key) not in ended]
+        ended = {stems[key][-_DIGITS:] for key in keys if key in known}
+        keys += [key for key, stem in stems.items() if stem.startswith("begun-") and stem[-_DIGITS:] not in ended]
         _learn(folder, keys, check, known)
         if all(key in known for key in keys):
             break
@@ -98,11 +105,6 @@ def read(folder: Folder, check: Check, known: dict[str, TrialRecord] | None = No
         if record.number not in trials or trials[record.number].rank < record.rank:
             trials[record.number] = record
     return dict(sorted(trials.items()))
-
-
-def _digits(key: str) -> str:
-    """A trial's number as a key of its own writes it."""
-    return split_key(key)[0].rpartition("-")[2]
 
 
 def _learn(folder: Folder, keys: Sequence[str], check: Check, known: dict[str, TrialRecord]) -> None:
@@ -149,6 +151,19 @@ def begin(folder: Folder, number: int, parameters: Parameters) -> None:
 def missing(records: dict[int, TrialRecord], trials: int) -> list[int]:
     """The numbers of which no trial came to an end yet."""
     return [number for number in range(trials) if number not in records or not records[number].ended]
+
+
+def front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The finished trials that no other one beats in value without costing more: the cheapest first, the best last."""
+    ranked = sorted(
+        (record for record in records if record.state == "finished" and record.cost is not None),
+        key=lambda record: (record.cost, -(record.value or 0.0), record.number),
+    )
+    members: list[TrialRecord] = []
+    for record in ranked:
+        if not members or (record.value or 0.0) > (members[-1].value or 0.0):
+            members.append(record)
+    return members
 
 
 def best(records: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from padray.errors import InputError
-from padray.search.sampling import STATES, frozen
+from padray.search.sampling import STATES, directions, frozen, values_of
 from padray.search.trials import TrialRecord
 from padray.settings.space import SearchSettings
 
@@ -50,12 +50,13 @@ class View:
             self._show(self.storage, {record.number: record for record in records}, over)
 
     def _show(self, storage: BaseStorage, records: dict[int, TrialRecord], over: bool) -> None:
-        optuna.create_study(study_name=self.name, storage=storage, direction="maximize", load_if_exists=True)
+        ways = directions(self.settings)
+        optuna.create_study(study_name=self.name, storage=storage, directions=ways, load_if_exists=True)
         study = storage.get_study_id_from_name(self.name)
         shown = {trial.user_attrs.get(_NUMBER): trial for trial in storage.get_all_trials(study, deepcopy=False)}
         if not all(number in records and _may_become(trial, records[number]) for number, trial in shown.items()):
             optuna.delete_study(study_name=self.name, storage=storage)
-            optuna.create_study(study_name=self.name, storage=storage, direction="maximize")
+            optuna.create_study(study_name=self.name, storage=storage, directions=ways)
             study, shown = storage.get_study_id_from_name(self.name), {}
             self.written.clear()
         for number, record in sorted(records.items()):
@@ -81,8 +82,7 @@ class View:
         if record.reason:
             storage.set_trial_user_attr(place, _REASON, record.reason)
         if record.ended and (over or record.state != "stopped" or self.settings.stopping != "asha"):
-            values = None if record.value is None else [record.value]
-            storage.set_trial_state_values(place, STATES[record.state], values)
+            storage.set_trial_state_values(place, STATES[record.state], values_of(record))
 
 
 def _may_become(shown: FrozenTrial, record: TrialRecord) -> bool:
@@ -90,7 +90,7 @@ def _may_become(shown: FrozenTrial, record: TrialRecord) -> bool:
     rungs = {rung.iterations: rung.value for rung in record.rungs}
     if shown.params != record.parameters or shown.intermediate_values.items() - rungs.items():
         return False
-    return not shown.state.is_finished() or (shown.state == STATES[record.state] and shown.value == record.value)
+    return not shown.state.is_finished() or (shown.state == STATES[record.state] and shown.values == values_of(record))
 
 
 @contextmanager

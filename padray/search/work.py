@@ -1,7 +1,5 @@
 """What a trial is: its settings, distillation, judgement and record; and which one is next, wherever it is made."""
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -15,6 +13,7 @@ from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Runner
 from padray.stages.facts import dataset_facts
 from padray.stages.inline import InlineRunner
+from padray.stages.limits import Limits
 from padray.store.artifacts import Folder
 
 
@@ -32,7 +31,7 @@ class SearchWork:
 
     def all(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
         """The trials that were ever begun, by number; see `trials.read` for what is known of them."""
-        return trials.read(self.folder(), lambda record: sampling.check(record, self.config.search.space), known)
+        return trials.read(self.folder(), lambda record: sampling.check(record, self.config.search), known)
 
     def records(self, known: dict[str, TrialRecord] | None = None) -> dict[int, TrialRecord]:
         """Those of them that came to an end."""
@@ -89,10 +88,9 @@ class SearchWork:
         trials.write(self.folder(), trial)
         return trial
 
-    def deadline(self) -> float:
-        """The moment after which no trial is begun, by the monotonic clock, if the search begins now."""
-        hours = self.config.search.hours
-        return math.inf if hours is None else time.monotonic() + 3600 * hours
+    def limits(self, context: Context) -> Limits:
+        """When no more trials are begun: the command's limits, or else the hours of the settings, from now on."""
+        return context.limits or Limits(self.config.search.hours)
 
     def run_inline(self, context: Context) -> Iterator[TrialRecord]:
         """The missing trials one after the other."""
@@ -100,7 +98,7 @@ class SearchWork:
         def experts(config: Config) -> None:
             pipeline.run(self.context(config, context.runner), "experts")
 
-        queue = Queue(self, self.deadline())
+        queue = Queue(self, self.limits(context))
         while trial := queue.next():
             yield trial
             while not trial.ended:
@@ -118,13 +116,13 @@ class Queue:
     """Hands out trials, each to one who carries it to its end.
 
     Attributes:
-        until: the moment after which none is begun, but for trial 0, without which there would be no result.
+        limits: after which none is begun, but for trial 0, without which there would be no result.
         running: the numbers of those that were handed out.
         given_up: the numbers of those that were handed back without an end; this queue hands them out no more.
     """
 
-    def __init__(self, work: SearchWork, until: float) -> None:
-        self.work, self.until = work, until
+    def __init__(self, work: SearchWork, limits: Limits) -> None:
+        self.work, self.limits = work, limits
         self.known: dict[str, TrialRecord] = {}
         self.running: set[int] = set()
         self.given_up: set[int] = set()
@@ -154,7 +152,7 @@ class Queue:
         wanted = [n for n in trials.missing(records, config.search.trials) if n not in held]
         if lost := [number for number in wanted if number in records]:
             return lost[0]
-        over = time.monotonic() >= self.until
+        over = bool(self.limits.over())
         if over and any(record.state == "finished" for record in records.values()):
             return None
         running = [replace(one, state="running") if one.number in held else one for one in records.values()]

@@ -94,6 +94,10 @@ class SearchSettings(Section):
     Trial 0 is never stopped, and a stopped trial is never the best. hours: after so long a command begins no more
     trials; those that run come to their end.
 
+    objectives: `[accuracy, bytes]` also minimises what the set learned in bytes, `[accuracy, effort]` what it takes to
+    make it, in forward passes of a sample; trials that nothing beats in both are the Pareto front. distill.ipc can be
+    searched then, and nothing is stopped early.
+
     The `finalists` best trials and trial 0 are judged again by `final_seeds` other networks each. Trial 0 is chosen
     unless one of them is better beyond noise (search/choosing.py).
     """
@@ -115,6 +119,8 @@ class SearchSettings(Section):
     """After how many parts. [ours]"""
     reduction: Annotated[int, Field(ge=2, le=10)] = 3
     """The last rung is after 1 / reduction of the iterations, the one before after 1 / reduction of those. [ours]"""
+    objectives: tuple[Literal["accuracy", "bytes", "effort"], ...] = ("accuracy",)
+    """What counts: the accuracy alone, or also what the set learned in bytes, or what it takes to make it. [ours]"""
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
     """Fresh networks whose mean validation accuracy is a trial's value. [ours]"""
     epochs: Epochs | None = None
@@ -136,6 +142,22 @@ class SearchSettings(Section):
             if late:
                 raise ValueError(f"{name} is searched when {late[0]} is chosen, so {late[0]} must come before it")
         return self
+
+    @model_validator(mode="after")
+    def _accuracy_first(self) -> "SearchSettings":
+        if self.objectives[:1] != ("accuracy",) or len(self.objectives) > 2 or self.objectives[1:] == ("accuracy",):
+            raise ValueError(
+                f"objectives is [accuracy], [accuracy, bytes] or [accuracy, effort] (got {list(self.objectives)})"
+            )
+        if self.cost is not None and self.stopping != "none":
+            raise ValueError(f"stopping={self.stopping} compares accuracies alone, and there are two objectives")
+        return self
+
+    @property
+    def cost(self) -> Literal["bytes", "effort"] | None:
+        """The second objective, which is minimised."""
+        second = self.objectives[1:]
+        return None if not second or second[0] == "accuracy" else second[0]
 
     @model_validator(mode="after")
     def _starts_within_space(self) -> "SearchSettings":

@@ -14,6 +14,7 @@ from padray.machine.numerics import decide, within_memory
 from padray.methods.method import Metrics
 from padray.stages import stored
 from padray.stages.events import Recorder
+from padray.stages.limits import Limits
 from padray.stages.outlook import Course
 from padray.stages.progress import Notify as Notify  # where they are looked for
 from padray.stages.progress import Progress as Progress
@@ -130,6 +131,7 @@ class Context:
     notify: Notify = _ignore
     fresh: bool = False
     overrides: tuple[str, ...] = ()
+    limits: Limits | None = None  # of a search; None: what its settings say
     stored_data: Identity | None = None  # where the dataset is known, its source files are not asked for
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ from typing import Any
 from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import Row
 from padray.report.choice import Choice
+from padray.report.front import Front
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """How many trials came to which end, and what they took; `missing` were not begun as the hours were over."""
+    """How many trials came to which end, and what they took; `missing` were not begun, as `limit` says why."""
 
     finished: int
     stopped: int
@@ -62,6 +63,7 @@ class TrialCounts:
     iterations: int
     judges: int
     missing: int
+    limit: str
     reasons: list[str]
 
 
@@ -71,6 +73,7 @@ class SearchResult(RunResult):
 
     Attributes:
         verdict: what was chosen, and how sure that is; `choice`: the numbers behind it.
+        front: what accuracy costs, where the search had two objectives.
         warnings: what keeps the choice from meaning much.
         default: the table of the defaults; empty where they came to no result.
     """
@@ -79,5 +82,6 @@ class SearchResult(RunResult):
     verdict: str
     warnings: list[str]
     choice: Choice
+    front: Front | None
     trials: TrialCounts
     default: Sequence[Row]

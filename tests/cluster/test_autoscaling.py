@@ -15,7 +15,7 @@ SPACE = """
 schedule.initial_ratio: {type: choice, choices: [0.5, 1.0]}
 distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}
 """
-FEW = ("search.trials=2", "search.epochs=10", "evaluation.seeds=1")
+FEW = ("search.trials=2", "search.epochs=10", "evaluation.seeds=1", "search.final_seeds=3")
 
 
 @pytest.fixture(scope="module")

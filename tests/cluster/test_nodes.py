@@ -81,7 +81,7 @@ def test_a_node_is_killed_in_every_stage_and_the_bytes_are_those_of_one_process(
 def test_a_node_killed_in_a_search_costs_its_trial_alone(nodes, settings, tmp_path):
     root, space = tmp_path / "runs", tmp_path / "space.yaml"
     space.write_text(SPACE)
-    few = ("search.trials=4", "search.epochs=10", "distill.iterations=300")
+    few = ("search.trials=4", "search.epochs=10", "distill.iterations=300", "search.final_seeds=3")
     meanwhile = replace_one(nodes, partial(reached, root, "trial-*.json"), "ray::TrialWorker.")
     more = ("--space", space)
     done = carry_out("tune", settings, root, *more, set_=few, environment=nodes.environment, meanwhile=meanwhile)

@@ -10,17 +10,25 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import DivergedError
-from padray.search import sampling, study
+from padray.search import finals, sampling, study
 from padray.search.trials import TrialRecord
 from padray.search.work import SearchWork
 from padray.stages import data
-from padray.stages.base import Context, Inputs
+from padray.stages.base import Context, Inputs, Unit
 from padray.store.artifacts import Folder
 from tests.cluster.conftest import finished_units, make_context
 from tests.scan import files_with
 from tests.search.conftest import settings_text
 
-FEW = ("search.trials=6", "search.epochs=10", "search.concurrency=2", "evaluation.seeds=1", "distill.iterations=14")
+FINALS = ("search.finalists=1", "search.final_seeds=3")
+FEW = (
+    "search.trials=6",
+    "search.epochs=10",
+    "search.concurrency=2",
+    "evaluation.seeds=1",
+    "distill.iterations=14",
+    *FINALS,
+)
 SPACE = """
 search:
   space:
@@ -81,6 +89,11 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     units = finished_units(root, "experts")
     assert len(units) == len(set(units)) == 3 * len(ratios), "each set of experts was made once"
     assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
+    judged, objects = finals.make(context, work, sorted(records, key=lambda record: record.number))
+    here = finals.FinalWork(work, {record.number: record for record in records}).prepare()
+    again = [here(Unit("finals", item.stem, "")) for item in objects]
+    assert [len(side) for side in judged.values()] == [3, 3], "the defaults and the best of the others"
+    assert [item.key for item in again] == [item.key for item in objects], "on actors as in one process"
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert files_with("PL_DISABLE_FORK", session), "the scan sees what Tune gives its trials"
     assert files_with(secret, session) == files_with(secret, root) == []

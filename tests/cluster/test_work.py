@@ -34,6 +34,17 @@ def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
     assert work.variables == {"AWS_ENDPOINT_URL_S3": "http://store:9000", "A": "b=c"}
 
 
+def test_a_price_table_travels_with_its_search_and_a_price_as_it_is(mine, tmp_path):
+    space, prices = tmp_path / "space.yaml", tmp_path / "prices.yaml"
+    space.write_text(SPACE)
+    prices.write_text("nodes: {}")
+    line = ("tune", mine, f"--space={space}", "--storage=/s", "--money", 5, "--hours", 2)
+    table = sent(*line, "--price", prices)
+    assert table.files["prices/prices.yaml"] == prices
+    assert table.entrypoint.endswith("--price prices/prices.yaml --storage=/s --hours=2.0 --money=5.0")
+    assert "--price 0.4 " in sent(*line, "--price", 0.4).entrypoint
+
+
 @pytest.mark.parametrize(
     "words, entrypoint",
     [

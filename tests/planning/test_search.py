@@ -15,6 +15,7 @@ search:
   trials: 2
   seeds: 3
   epochs: 3
+  final_seeds: 3
   startup_trials: 2
   space:
     schedule.initial_ratio: {type: choice, choices: [0.5, 0.75]}
@@ -44,6 +45,7 @@ def test_a_search_is_planned_made_and_then_there(searching, tmp_path):
     assert found["experts"] <= most["experts"] == 6 and found["scores"] == most["scores"] == 2
     assert found["distill"] == most["search"] == 2 and not most["distill"], "trial 0 makes the set of the defaults"
     assert found["evaluate"] <= most["evaluate"]
+    assert found["finals"] == most["finals"] == 2 * 3, "the defaults and the other trial, three networks each"
     again = plan(searching, root, *QUICK)
     assert counted(again) == {} and again["total"]["units"] > 3
     more = plan(searching, root, *QUICK, "search.trials=4")

@@ -1,7 +1,6 @@
 """Early stopping: Optuna's own decisions from what is stored, what is taken up again, and the same bytes either way."""
 
 import io
-import math
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from padray.search import objective, stopping, study, trials
 from padray.search.trials import Rung, TrialRecord
 from padray.search.work import Queue, SearchWork
 from padray.stages import distiller
+from padray.stages.limits import Limits
 from tests.search.conftest import Make, ended, work_of
 from tests.search.test_trials import loaded
 
@@ -214,7 +214,7 @@ def test_a_search_stops_takes_up_and_ends_with_a_full_trial(search: Make, monkey
     assert best is not None and best.number == 2 and best.value == 0.7
     facts = made.folder(outcome).require().facts
     assert facts["iterations"] == 3 * 12 + 6 + 2 * 3 and facts["judges"] == 3 * (3 * 3 + 2 + 2 * 1)
-    assert Queue(work, math.inf).upcoming() is None and ended(work.run_inline(made.context())) == []
+    assert Queue(work, Limits()).upcoming() is None and ended(work.run_inline(made.context())) == []
 
 
 def test_where_the_first_ones_diverge_late_the_next_best_is_finished(search: Make, monkeypatch) -> None:
@@ -247,12 +247,12 @@ def test_after_its_hours_a_search_begins_nothing_new_and_says_so(search: Make, m
     outcome = study.tune(context, "evaluate")
     assert [record.number for record in outcome.records] == [0], "without the configuration itself there is no result"
     assert (told[-1].done, told[-1].total) == (1, 1)
-    assert told[-1].text.startswith("search.hours=1e-09 are over after 1 of 4 trials; the same command goes on")
+    assert told[-1].text.startswith("1e-09 hours are over after 1 of 4 trials; the same command goes on")
     printed = Console(False)
     printed.out.file = io.StringIO()
     printed.result(study.summary(context, outcome))
     said = " ".join(printed.out.file.getvalue().split())
-    assert "1 trials finished, 0 failed, 3 not begun as search.hours were over (the same command goes on)" in said
+    assert "1 trials finished, 0 failed, 3 not begun: 1e-09 hours are over (the same command goes on)" in said
     work = work_of(made)
     trials.begin(work.folder(), 1, {"distill.importance.enabled": False, "distill.lr_images": 1.5})
     assert [record.number for record in ended(work.run_inline(context))] == [1], "what was begun comes to its end"
@@ -268,7 +268,7 @@ def test_after_its_hours_a_search_without_a_result_still_ends_one(search: Make, 
         trials.begin(work.folder(), number, {"distill.importance.enabled": False, "distill.lr_images": 1.5 + number})
         stopped = replace(work.advance(work.all()[number], lambda config: None), state="stopped")
         trials.write(work.folder(), stopped)
-    queue = Queue(work, until=-math.inf)
+    queue = Queue(work, Limits(hours=-1))
     assert queue.upcoming() == 1, "the best of what was stopped"
     trials.write(work.folder(), replace(stopped, state="finished"))
-    assert Queue(work, until=-math.inf).upcoming() is None
+    assert Queue(work, Limits(hours=-1)).upcoming() is None

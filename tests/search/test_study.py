@@ -213,6 +213,7 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
         "stopped": 0,
         "failed": 1,
         "missing": 0,
+        "limit": "",
         "iterations": 24,
         "judges": 6,
         "reasons": [f"trial {best} had no luck"],

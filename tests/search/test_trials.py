@@ -120,7 +120,7 @@ def test_conditional_parameters_are_chosen_only_where_they_apply() -> None:
 
 
 def stored(folder: Folder) -> dict[int, TrialRecord]:
-    return trials.read(folder, lambda record: sampling.check(record, settings().space))
+    return trials.read(folder, lambda record: sampling.check(record, settings()))
 
 
 def test_records_come_back_as_they_were(folder: Folder) -> None:

@@ -163,23 +163,19 @@ class CoresetSelection(Selective[CoresetSettings]):
     def costs(cls, settings: CoresetSettings, sizes: Sizes) -> Costs:
         """The scoring network's training, and the inner products of a class's gradients."""
         if not settings.looks:
-            return Costs(0, 0, 0, lambda: 0, own_numbers=0, contribution_numbers=2 * settings.ipc)
+            return Costs(looks=0, passes=0, steps=0, peak_bytes=0, own_numbers=0, contribution_numbers=2 * settings.ipc)
         scoring, dtype = settings.scoring, next(sizes.network.module.parameters()).dtype
         flat = peak.shaped(scoring.network, sizes.shape, sizes.classes, dtype)
         assert isinstance(flat.module, Network)
         largest = math.ceil(sizes.train / sizes.classes)
         pairs = 3 * largest**2 if settings.method in ("craig", "gradmatch") else 0
         seen = 3 * largest * (flat.module.classifier.in_features + sizes.classes)
-
-        def most() -> int:
-            step = peak.training_peak(flat, sizes.shape, sizes.classes, min(scoring.batch, sizes.train), dtype)
-            return step + 8 * (pairs + seen)
-
+        step = peak.training_peak(flat, sizes.shape, sizes.classes, min(scoring.batch, sizes.train), dtype)
         return Costs(
             looks=0,
             passes=GRADIENT_PASSES * scoring.epochs * sizes.train,
             steps=scoring.epochs * math.ceil(sizes.train / scoring.batch),
-            peak=most,
+            peak_bytes=step + 8 * (pairs + seen),
             own_numbers=0,
             contribution_numbers=2 * settings.ipc,
             scoring=scoring.network,
