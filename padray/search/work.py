@@ -8,6 +8,7 @@ from padray.configuration import loading
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
 from padray.search import objective, sampling, stopping, trials
+from padray.search.asking import Asker
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Runner
@@ -122,7 +123,7 @@ class Queue:
     """
 
     def __init__(self, work: SearchWork, limits: Limits) -> None:
-        self.work, self.limits = work, limits
+        self.work, self.limits, self.asker = work, limits, Asker(work.config)
         self.known: dict[str, TrialRecord] = {}
         self.running: set[int] = set()
         self.given_up: set[int] = set()
@@ -163,6 +164,6 @@ class Queue:
 
     def _begin(self, number: int, records: dict[int, TrialRecord]) -> TrialRecord:
         """A new trial, noted in the storage."""
-        parameters = sampling.parameters_of(self.work.config, number, list(records.values()))
+        parameters = self.asker.parameters_of(number, list(records.values()))
         trials.begin(self.work.folder(), number, parameters)
         return TrialRecord(number, parameters, "running")

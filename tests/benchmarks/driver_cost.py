@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.driver_cost          # writes results/driver_cost.json
 
-Experts and cells of an evaluation, 100, 1,000 and (cells) 10,000 of them, made by a stand-in for a cluster: it stores a
-small object for each unit and computes nothing, on a connection of its own, and what that takes is not counted. `new`
-makes them all, `rerun` finds them all there. Every size is a fresh process; memory is what its peak grows by. Nothing
+Experts, trials of a search and cells of an evaluation, 100, 1,000 and (cells) 10,000 of them, made by a stand-in for a
+cluster: it stores a small object for each unit and computes nothing, on a connection of its own, and what that takes is
+not counted. What a trial tries is the driver's to say, so Optuna's time is in it. `new` makes them all, `rerun` finds
+them all there. Every size is a fresh process; memory is what its peak grows by. Nothing
 that a driver does may grow faster than the units: `slope` is the exponent between the two largest sizes (1: linear).
 """
 
@@ -17,14 +18,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from padray import fingerprint
 from padray.configuration import loading
-from padray.stages import cells, experts, pipeline
-from padray.stages.base import Context, Done, Lost, Unit, Work
+from padray.search import study, trials
+from padray.search.trials import TrialRecord
+from padray.search.work import Queue, SearchWork
+from padray.stages import cells, data, experts, pipeline
+from padray.stages.base import Context, Done, Inputs, Lost, Unit, Work
 from padray.stages.inline import InlineRunner
 from padray.store.artifacts import Folder
 from padray.store.location import LocalLocation
@@ -34,7 +40,11 @@ from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
 from tests.conftest import TINY
 
-SIZES = {"experts": (100, 1000), "cells": (100, 1000, 10000)}
+SIZES = {"experts": (100, 1000), "trials": (100, 1000), "cells": (100, 1000, 10000)}
+SPACE = (
+    "search.space={distill.lr_images: {type: float, low: 0.1, high: 10, log: true}, distill.labels.lr: {type: float, "
+    "low: 0.1, high: 10, log: true}, distill.selection.alpha: {type: float, low: 0, high: 0.75}}"
+)
 FEW = ("experts.count=1", "scores.networks=1", "evaluation.architectures=[]", "evaluation.seeds=2")
 
 
@@ -55,6 +65,17 @@ class Elsewhere(InlineRunner):
             with self._not_the_driver():
                 item = self._expert(work, unit) if isinstance(work, experts.ExpertWork) else self._cell(work, unit)
             yield Done(unit, item, 0.01, "elsewhere", {})
+
+    def search(self, work: SearchWork, context: Context) -> Iterator[TrialRecord]:  # type: ignore[override]
+        queue = Queue(work, work.limits(context))
+        while trial := queue.next():
+            yield trial
+            with self._not_the_driver():
+                value = (trial.number * 7919 % 97) / 97
+                done = replace(trial, state="finished", value=value, values=(value,) * 3, set_sha256=str(trial.number))
+                trials.write(Folder(self.location, work.identity.folder, work.identity.fingerprint), done)
+            yield done
+            queue.done(trial.number)
 
     def _expert(self, work: experts.ExpertWork, unit: Unit) -> Any:
         folder = Folder(self.location, work.experts.folder, work.experts.fingerprint)
@@ -87,13 +108,17 @@ def once(kind: str, count: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="padray-benchmark-") as place:
         root = Path(place)
         settings = prepared(root)
-        more = (f"experts.count={count}",) if kind == "experts" else (f"evaluation.seeds={count // 2}",)
-        config = loading.load(str(settings), FEW + more).config
+        more = {
+            "experts": (f"experts.count={count}",),
+            "trials": (f"search.trials={count}", SPACE),
+            "cells": (f"evaluation.seeds={count // 2}",),
+        }
+        config = loading.load(str(settings), FEW + more[kind]).config
         found = {}
         for turn in ("new", "rerun"):
             location, runner = Counted(root / "runs", 0.0), Elsewhere(LocalLocation(root / "runs"))
             before, peak, began = time.process_time(), _peak_mb(), time.monotonic()
-            pipeline.run(Context("tiny", config, location, runner), "experts" if kind == "experts" else "evaluate")
+            make(kind, Context("tiny", config, location, runner))
             found[turn] = {
                 "requests": location.requests,
                 "cpu_s": round(time.process_time() - before - runner.cpu_s, 3),
@@ -101,6 +126,19 @@ def once(kind: str, count: int) -> dict[str, dict[str, float]]:
                 "grows_MB": round(_peak_mb() - peak, 1),
             }
         return found
+
+
+def make(kind: str, context: Context) -> None:
+    """The command that makes the units, up to there."""
+    if kind != "trials":
+        pipeline.run(context, "experts" if kind == "experts" else "evaluate")
+        return
+    found = data.make(context)
+    place = fingerprint.search_identity(context.config, found)
+    work = SearchWork(context.name, context.config, Inputs(context.location, found), place)
+    work.all()
+    study._search(context, work)
+    assert len(work.records()) == context.config.search.trials
 
 
 def _peak_mb() -> float:
