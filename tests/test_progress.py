@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -171,3 +172,31 @@ def test_starting_ray_is_told_while_it_starts(tmp_path, monkeypatch: pytest.Monk
         with activity.step("starting Ray"):
             wait_for("a word", lambda: told[-1].workers.steps() == "starting Ray")
         assert told[-1].stage == "scores"
+
+
+def test_who_hears_of_a_long_run_counts_its_work_and_no_thread_that_may_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "TICK_S", 0.01)
+    counted = []
+
+    class Foretelling:
+        def ahead(self, stage: str) -> Ahead:
+            return Ahead((), ("distill",))
+
+        def count(self) -> None:
+            counted.append(threading.current_thread())
+
+        def left_s(self, *arguments: object) -> float:
+            return 90.0
+
+    told: list[Progress] = []
+    course = Foretelling()
+    about = Command("run", "x"), LocalLocation(tmp_path / "runs"), InlineRunner(), told.append, lambda: course
+    with beating(*about) as hear:
+        hear(Progress("experts", 0, 2))
+        assert str(told[-1].ahead) == "then distill" and counted == [], "a short run is not worth it"
+        monkeypatch.setattr(heartbeat, "_LONG_S", 0.0)
+        time.sleep(0.1)  # ten ticks
+        hear(Progress("experts", 1, 2))
+        hear(Progress("experts", 2, 2))
+    assert str(told[-1].ahead) == "then distill; about 90 s left"
+    assert counted == [threading.main_thread()]

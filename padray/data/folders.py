@@ -36,6 +36,21 @@ def find(root: Path, dataset: str) -> Source:
     return Source("folder", root, train, _test(root, classes, wanted), classes)
 
 
+def whole(root: Path) -> Source | None:
+    """Class folders without a split; None if there are no two in which images lie, and not deeper: `Test/cat/1.png`."""
+    folders = [Path(entry.path) for entry in entries(root) if is_folder(entry) and entry.name[0] != "."]
+    images = {
+        folder: sorted(filter(_is_image, (entry.name for entry in entries(folder)))) for folder in sorted(folders)
+    }
+    classes = {folder: names for folder, names in images.items() if names}
+    files = tuple(folder / name for folder, names in classes.items() for name in names)
+    return Source("folder", root, files, (), tuple(folder.name for folder in classes)) if len(classes) > 1 else None
+
+
+def _is_image(name: str) -> bool:
+    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
 def _flat_test(root: Path, classes: tuple[str, ...]) -> tuple[Path, ...]:
     """The validation files of Tiny ImageNet as it is downloaded; none in any other layout."""
     is_tiny = _FLAT not in classes and os.path.lexists(root / "val" / _TABLE)
@@ -55,16 +70,19 @@ def _test(root: Path, classes: tuple[str, ...], wanted: tuple[str, ...]) -> tupl
 
 def listings(source: Source) -> Listings:
     """Train, test and the class names. Raises InputError for files of no class."""
-    train = _labelled(source, source.train, [_class_of(path, source.root) for path in source.train])
+    level = 1 if source.test else 0
+    train = _labelled(source, source.train, [_class_of(path, source.root, level) for path in source.train])
+    if not source.test:
+        return train, train, source.classes
     if not source.tables:
         return train, _labelled(source, source.test, [_class_of(p, source.root) for p in source.test]), source.classes
     test = _labelled(source, source.test, _annotated(source))
     return train, test, _names(source)
 
 
-def _class_of(path: Path, root: Path) -> str:
-    """`<root>/train/cat/1.png` is of class `cat`."""
-    return path.relative_to(root).parts[1]
+def _class_of(path: Path, root: Path, level: int = 1) -> str:
+    """`<root>/train/cat/1.png` is of class `cat`; without a split, at level 0, so is `<root>/cat/1.png`."""
+    return path.relative_to(root).parts[level]
 
 
 def _labelled(source: Source, files: tuple[Path, ...], classes: list[str]) -> Listing:
@@ -75,7 +93,7 @@ def _labelled(source: Source, files: tuple[Path, ...], classes: list[str]) -> Li
     if (labels < 0).any():
         stray = relative[int(np.argmin(labels))]
         raise InputError(f"{stray} belongs to no class of train/, which has {some(source.classes) or 'none'}")
-    place = relative[0].split("/")[0] if relative else "train"
+    place = (relative[0].split("/")[0] if source.test else shown(source.root.name)) if relative else "train"
     return Listing(f"{place}/", labels, lambda rows: (files[r] for r in rows), lambda row: relative[row])
 
 
@@ -88,7 +106,7 @@ def _image_files(folder: Path, classes: tuple[str, ...]) -> tuple[Path, ...]:
         return ()
     tops = [folder / name for name in classes] or [folder]
     files = (path.relative_to(folder).parts for path in _walk([top for top in tops if os.path.isdir(top)]))
-    images = (parts for parts in files if len(parts) > 1 and os.path.splitext(parts[-1])[1].lower() in SUFFIXES)
+    images = (parts for parts in files if len(parts) > 1 and _is_image(parts[-1]))
     return tuple(folder.joinpath(*parts) for parts in sorted(images))
 
 

@@ -39,10 +39,9 @@ def locate(settings: DataSettings) -> Source:
 
 
 _LAYOUTS = (
-    "it reads train*.parquet with test*.parquet (images, tables, series; tables also as train*.csv with test*.csv), "
-    "one Parquet or CSV file, of which a part becomes the test split, train/<class>/ with test/<class>/ (images), "
-    "or what torchvision.datasets.CIFAR10(root, download=True) and its like fetch (where data.dataset is cifar10, "
-    "cifar100, mnist, fashionmnist or svhn)"
+    "it reads train*.parquet or .csv with test*, train/<class>/ with test/<class>/ of images, one such file or "
+    "<class>/ alone (a part is tested on), or what torchvision.datasets.CIFAR10(root, download=True) fetches (where "
+    "data.dataset is cifar10, cifar100, mnist, fashionmnist or svhn)"
 )
 
 
@@ -63,7 +62,7 @@ def _at(root: Path, dataset: str) -> Source | None:
     if source := fetched.find(root, dataset):
         return source
     alone = _tables(root)
-    return Source("parquet", root, alone, ()) if len(alone) == 1 else None
+    return Source("parquet", root, alone, ()) if len(alone) == 1 else folders.whole(root)
 
 
 def _tables(folder: Path, prefix: str = "") -> tuple[Path, ...]:

@@ -66,6 +66,11 @@ class Source:
     classes: tuple[str, ...] = ()
     tables: tuple[Path, ...] = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a part of it must be set aside to test on. What torchvision fetches has test samples of its own."""
+        return not self.test and self.kind != "fetched"
+
 
 def of_arrays(
     samples: np.ndarray,

@@ -63,7 +63,7 @@ def listed(settings: DataSettings) -> Listings:
     _check_columns(settings, source)
     train, test, names = listings(source, settings) if source else builtin.listings(settings.dataset)
     check_names(names, train.place)
-    if source is not None and not source.test:
+    if source is not None and source.is_whole:
         train, test = _set_aside(train, names, settings)
     elif settings.test_share is not None:
         raise InputError(f"data.test_share is for data without a test split, and {test.place} is one; leave it out")

@@ -145,7 +145,7 @@ def _look(path: str, known: DataSettings) -> Survey:
 
 def _dataset(root: Path, settings: DataSettings) -> str:
     """A name made of the folder's, or that of the torchvision dataset which lies there."""
-    name = root.stem if root.is_file() else root.name
+    name = root.stem if os.path.isfile(root) else root.name  # pathlib raises for too long a name
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "mine"
     try:
         locate(settings.model_copy(update={"dataset": slug}))

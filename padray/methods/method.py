@@ -7,8 +7,9 @@ the order of their numbers, so who made them does not matter. No method sees a p
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -118,7 +119,7 @@ class Costs:
         looks: samples that pass forward once before the first iteration.
         passes: forward passes of a sample in all iterations, derivatives counted as in networks/settings.py.
         steps: optimiser's steps of the students in all iterations.
-        peak_bytes: of an iteration at its peak, beside the state and what of the dataset is held.
+        peak: counts the bytes of an iteration at its peak, beside the state and what of the dataset is held.
         own_numbers: numbers of the state beside what is learned and its momentum.
         contribution_numbers: numbers of one contribution.
         metrics_bytes: of one iteration's metrics in a checkpoint, about.
@@ -129,13 +130,18 @@ class Costs:
     looks: int
     passes: float
     steps: int
-    peak_bytes: int
+    peak: Callable[[], int]
     own_numbers: int
     contribution_numbers: int
     metrics_bytes: int = 140
     reads: int = 0
     scoring: NetworkSettings | None = None
     scored: int = 0
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """What `peak` counts, which may take seconds, once."""
+        return self.peak()
 
 
 class Rehearsal(NamedTuple):

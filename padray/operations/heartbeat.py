@@ -36,7 +36,7 @@ TICK_S = 1.0
 CHANGED_S, SAME_S = 5.0, 30.0  # between two writes where something has changed, and where nothing has
 SILENT_S = 2.5 * SAME_S  # without a sign, and a run counts as one that was killed
 _OLD_S = 7 * 86400.0
-_LONG_S = 10.0  # and a run is one whose end is worth foretelling
+_LONG_S = 20.0  # and a run is one whose end is worth foretelling
 _PATIENCE_S = 10.0  # with a storage that does not answer, when the command is over
 _MOST_SHOWN = 200  # workers that are named
 
@@ -169,6 +169,7 @@ class _Heart:
         if progress.stage != "machines":  # that is a remark, and no stage
             watched = self.stages.setdefault(progress.stage, Watched(current, before=progress.done))
             watched.hear(current)
+            self._count(self.course())
             self.current = current = self._timed(watched)
         self._pass_on(current)
 
@@ -182,11 +183,14 @@ class _Heart:
             ahead = replace(ahead, left_s=course.left_s(stage, self.stages, self.slots, now))
         return replace(watched.last, left_s=watched.left_s(now), ahead=ahead)
 
-    def _count(self) -> None:
-        """Count a long run's work, beside it: a short one is over before anybody asks how long it takes."""
-        course, stage = self.course(), self.current and self.current.stage
-        if course and stage and time.monotonic() - self.began > _LONG_S:
-            course.left_s(stage, self.stages, self.slots, time.monotonic())
+    def _count(self, course: "Course | None") -> None:
+        """Count a long run's work: a short one is over before anybody asks how long it takes.
+
+        Not by the thread that writes: at the end of the process it may be stopped wherever it is, and PyTorch ends that
+        process with an error if that is within its own code.
+        """
+        if course and course is not self.counted and time.monotonic() - self.began > _LONG_S:
+            course.count()
             self.counted = course
 
     def _pass_on(self, progress: Progress) -> None:
@@ -198,8 +202,6 @@ class _Heart:
         last, written, key = "", 0.0, self.key
         swept = False
         while not self.over.wait(TICK_S):
-            if self.counted is None:
-                self._count()
             self._tell()
             if not self.stages:
                 continue

@@ -44,7 +44,7 @@ class Course:
         return Ahead(self.stages[:place], self.stages[place + 1 :])
 
     def left_s(self, stage: str, watched: Mapping[str, Watched], slots: int, now: float) -> float | None:
-        """Seconds until the run's end; None where nothing says. The first call counts, which takes a moment.
+        """Seconds until the run's end; None where nothing says.
 
         Args:
             watched: the stages that were heard of.
@@ -71,6 +71,10 @@ class Course:
                 seconds += watched[stage].seconds(now) * min(work.units, slots)
                 operations += part * work.operations
         return seconds / operations if operations else None
+
+    def count(self) -> None:
+        """Count the work of all stages, which takes a moment, and need not be done again."""
+        self.work  # noqa: B018
 
     @cached_property
     def work(self) -> dict[str, Work]:

@@ -1,4 +1,4 @@
-"""One CSV or Parquet file is a dataset: read as it was written, its test split drawn by a seed that is said."""
+"""One CSV or Parquet file, or class folders alone, are a dataset; the test split is drawn by a seed that is said."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from padray.config import DataSettings
 from padray.data import datasets, sources, survey
@@ -111,3 +112,31 @@ def test_what_is_no_table_is_told_in_a_sentence(tmp_path: Path, text: str, said:
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         sources.read(settings(tmp_path / "bad.csv"))
+
+
+def pictures(folder: Path, *kinds: str) -> Path:
+    for number, kind in enumerate(kinds):
+        (folder / kind).mkdir(parents=True)
+        for index in range(5):
+            Image.fromarray(np.full((8, 8), 20 * index + 100 * number, dtype=np.uint8)).save(
+                folder / kind / f"{index}.png"
+            )
+    return folder
+
+
+def test_class_folders_alone_are_split_too(tmp_path: Path) -> None:
+    raw = sources.read(settings(pictures(tmp_path / "pets", "cat", "dog")))
+    assert raw.class_names == ("cat", "dog") and raw.content == "image"
+    assert np.bincount(raw.train.labels).tolist() == [4, 4] and np.bincount(raw.test.labels).tolist() == [1, 1]
+    darkest = [split.images[split.labels == 1].min() for split in (raw.train, raw.test)]
+    assert min(darkest) == 100, "each image is of the class of its folder"
+    assert raw.test.place == "20 % of each class of pets/, drawn by data.split_seed 0"
+    before = sources.source_digest(settings(tmp_path / "pets"))
+    assert sources.source_digest(settings((tmp_path / "pets").rename(tmp_path / "animals"))) == before
+
+
+def test_folders_of_splits_under_names_of_ones_own_are_no_classes(tmp_path: Path) -> None:
+    for split in ("Training", "Testing"):
+        pictures(tmp_path / "pets" / split, "cat", "dog")
+    with pytest.raises(InputError, match="that padray can read; it reads train"):
+        sources.read(settings(tmp_path / "pets"))

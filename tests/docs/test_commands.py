@@ -16,7 +16,13 @@ from padray.exchange.layouts import LAYOUTS
 from tests.docs.pages import PAGES, ROOT, blocks, name, text
 
 COMMANDS = typer.main.get_command(cli.app)
-CONFIGS = {"CONFIG", "NAME", "FOLDER.yaml", "mine.yaml"}  # for the reader to fill in, or written by the line before
+CONFIGS = {
+    "CONFIG",
+    "NAME",
+    "FOLDER.yaml",
+    "mine.yaml",
+    "wines.yaml",
+}  # to fill in, or written by the line before
 SPACES = {"FILE", "mine-space.yaml"}
 OTHERS = {"ray": {"up", "down", "job", "dashboard"}, "kubectl": {"create"}, "export": None, ".": None}
 

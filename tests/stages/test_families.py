@@ -267,7 +267,7 @@ class Toy(Iterative[ToySettings]):
 
     @classmethod
     def costs(cls, settings, sizes):
-        return Costs(looks=0, passes=0, steps=0, peak_bytes=10**9, own_numbers=0, contribution_numbers=1)
+        return Costs(looks=0, passes=0, steps=0, peak=lambda: 10**9, own_numbers=0, contribution_numbers=1)
 
 
 def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, monkeypatch):
@@ -329,7 +329,7 @@ class First(Selective[FirstSettings]):
 
     @classmethod
     def costs(cls, settings, sizes):
-        return Costs(looks=0, passes=0, steps=0, peak_bytes=0, own_numbers=0, contribution_numbers=1)
+        return Costs(looks=0, passes=0, steps=0, peak=lambda: 0, own_numbers=0, contribution_numbers=1)
 
 
 def test_a_family_may_make_its_set_from_units_that_are_kept_one_by_one(tmp_path, monkeypatch):

@@ -163,19 +163,23 @@ class CoresetSelection(Selective[CoresetSettings]):
     def costs(cls, settings: CoresetSettings, sizes: Sizes) -> Costs:
         """The scoring network's training, and the inner products of a class's gradients."""
         if not settings.looks:
-            return Costs(looks=0, passes=0, steps=0, peak_bytes=0, own_numbers=0, contribution_numbers=2 * settings.ipc)
+            return Costs(0, 0, 0, lambda: 0, own_numbers=0, contribution_numbers=2 * settings.ipc)
         scoring, dtype = settings.scoring, next(sizes.network.module.parameters()).dtype
         flat = peak.shaped(scoring.network, sizes.shape, sizes.classes, dtype)
         assert isinstance(flat.module, Network)
         largest = math.ceil(sizes.train / sizes.classes)
         pairs = 3 * largest**2 if settings.method in ("craig", "gradmatch") else 0
         seen = 3 * largest * (flat.module.classifier.in_features + sizes.classes)
-        step = peak.training_peak(flat, sizes.shape, sizes.classes, min(scoring.batch, sizes.train), dtype)
+
+        def most() -> int:
+            step = peak.training_peak(flat, sizes.shape, sizes.classes, min(scoring.batch, sizes.train), dtype)
+            return step + 8 * (pairs + seen)
+
         return Costs(
             looks=0,
             passes=GRADIENT_PASSES * scoring.epochs * sizes.train,
             steps=scoring.epochs * math.ceil(sizes.train / scoring.batch),
-            peak_bytes=step + 8 * (pairs + seen),
+            peak=most,
             own_numbers=0,
             contribution_numbers=2 * settings.ipc,
             scoring=scoring.network,

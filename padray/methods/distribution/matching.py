@@ -83,7 +83,7 @@ class DistributionMatching(ClasswiseMatching[DistributionSettings]):
             looks=0,
             passes=settings.iterations * sizes.classes * (seen + PIXEL_PASSES * settings.ipc),
             steps=0,
-            peak_bytes=peak_of(run) + sizes.train * numbers * dtype.itemsize,
+            peak=lambda: peak_of(run) + sizes.train * numbers * dtype.itemsize,
             own_numbers=0,
             contribution_numbers=at_once * (settings.ipc * numbers + 1),
             metrics_bytes=METRICS_BYTES + CLASS_BYTES * sizes.classes,

@@ -24,12 +24,16 @@ def of(settings: GradientSettings, sizes: Sizes) -> Costs:
     seen = min(settings.real_batch, sizes.train / sizes.classes)
     matched = GRADIENT_PASSES * seen + CURVATURE_PASSES * settings.ipc
     trained = _trainings(settings) * settings.inner.epochs * count
-    step = training_peak(sizes.network, sizes.shape, sizes.classes, batch, dtype) if trains else 0
+
+    def peak() -> int:
+        step = training_peak(sizes.network, sizes.shape, sizes.classes, batch, dtype) if trains else 0
+        return max(_matching_peak(settings, sizes), step) + sizes.train * numbers * dtype.itemsize
+
     return Costs(
         looks=0,
         passes=settings.iterations * sizes.classes * matched + GRADIENT_PASSES * trained,
         steps=_trainings(settings) * settings.inner.epochs * math.ceil(count / settings.inner.batch),
-        peak_bytes=max(_matching_peak(settings, sizes), step) + sizes.train * numbers * dtype.itemsize,
+        peak=peak,
         own_numbers=sizes.network.size if trains else 0,
         contribution_numbers=settings.ipc * numbers + 1,
         metrics_bytes=METRICS_BYTES + CLASS_BYTES * sizes.classes,

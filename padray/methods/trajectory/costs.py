@@ -31,7 +31,7 @@ def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
         looks=looks,
         passes=students * batch * (GRADIENT_PASSES + CURVATURE_PASSES),
         steps=students,
-        peak_bytes=student_peak(
+        peak=lambda: student_peak(
             sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps, unrolled=unrolled
         ),
         own_numbers=2 * weights,
