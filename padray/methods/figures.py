@@ -54,7 +54,7 @@ class WeightsInfo(NamedTuple):
         warning = f" {self.warning}." if self.warning else ""
         return (
             f"The share of parameters that carries the loss ends at {100 * self.effective[-1]:.1f} %.{warning} "
-            f"{self.choices} and their learning rate are ours, since the paper leaves them open. Right: the share of "
+            f"{self.choices} and their learning rate are ours, since the paper leaves them open. The map: the share of "
             f"weights in each bin of log10 |w|."
         )
 

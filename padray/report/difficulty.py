@@ -87,13 +87,13 @@ class AgreementInfo(NamedTuple):
     def caption(self) -> str:
         """What was correlated, and why there is no bar where there is none."""
         left = (
-            f"Left: Spearman's rank correlation of the methods on the training samples, each averaged over "
+            f"The map: Spearman's rank correlation of the methods on the training samples, each averaged over "
             f"{self.networks} network{'s' * (self.networks > 1)}, within each class (as the schedule ranks), averaged "
             f"over the classes by their size."
         )
         if self.agreement is not None:
             return (
-                f"{left} Right: rank correlation, over all classes, of a sample's score by one half of the networks "
+                f"{left} The bars: rank correlation, over all classes, of a sample's score by one half of the networks "
                 f"with the share of the other half that gets it wrong (both ways, averaged), on the {self.validation} "
                 f"validation samples, of which {self.failed} were got wrong by some network; random is what chance "
                 f"gives. The schedule used {self.chosen}."

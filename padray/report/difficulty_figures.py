@@ -6,9 +6,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from padray.methods.figures import Floats
 from padray.report.difficulty import AgreementInfo, ScheduleInfo
-from padray.report.style import LIGHT, WIDTH, Theme, place, png, sheet
+from padray.report.style import LIGHT, Theme, place, png, sheet
 
-_CELL, _LEFT, _TOP = 0.37, 1.25, 1.2  # inches
+_CELL, _ROW, _LEFT, _TOP = 0.37, 0.24, 1.25, 1.2  # inches
+_LEAST_NUMBER = 0.3  # of a cell that has room for its number
 _DARK = 0.6  # correlations beyond it are written in the colour of the paper
 
 
@@ -21,25 +22,34 @@ def draw_schedule(info: ScheduleInfo, theme: Theme = LIGHT) -> bytes:
         axes.axhline(info.total, color=theme.quiet, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set(xlabel="epoch of an expert", ylabel="training samples", ylim=(0, 1.08 * info.total))
         axes.margins(x=0.01)
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5 if theme.is_narrow else 10, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         return png(figure)
 
 
 def draw_agreement(info: AgreementInfo, theme: Theme = LIGHT) -> bytes:
-    """A heat map of the methods' correlations and, row by row beside it, how far each agrees with real difficulty."""
-    side = _CELL * len(info.methods)
-    with sheet(_TOP + side + 0.55, theme, layout=None) as figure:
+    """A heat map of the methods' correlations and, beside or below it, how far each agrees with real difficulty."""
+    count, narrow = len(info.methods), theme.is_narrow
+    cell = min(_CELL, (theme.width - _LEFT - 0.05) / count)
+    side, row = cell * count, max(cell, _ROW)
+    barred = info.agreement is not None
+    below = row * count + 0.7 if narrow and barred else 0.0
+    with sheet(_TOP + side + (0.1 if narrow else 0.55) + below, theme, layout=None) as figure:
         axes = place(figure, _LEFT, _TOP, side, side)
-        _heat_map(axes, info, theme)
+        _heat_map(axes, info, theme, cell)
         if info.agreement is not None:
-            beside = _LEFT + side + 0.35
-            axes = place(figure, beside, _TOP, WIDTH - beside - 0.3, side)
-            _bars(axes, info.agreement, info.methods.index(info.chosen), theme)
+            chosen = info.methods.index(info.chosen)
+            if narrow:
+                axes = place(figure, _LEFT, _TOP + side + 0.25, side, row * count)
+                _bars(axes, info.agreement, chosen, theme, info.methods)
+            else:
+                beside = _LEFT + side + 0.35
+                axes = place(figure, beside, _TOP, theme.width - beside - 0.3, side)
+                _bars(axes, info.agreement, chosen, theme)
         return png(figure)
 
 
-def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme) -> None:
+def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme, cell: float) -> None:
     image = axes.imshow(info.correlations, cmap=theme.balance.reversed(), aspect="auto", interpolation="nearest")
     image.set_clim(-1, 1)
     names = [name.replace("_", " ") for name in info.methods]
@@ -49,7 +59,7 @@ def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme) -> None:
     axes.tick_params(length=0)
     axes.get_yticklabels()[info.methods.index(info.chosen)].set_fontweight("bold")
     for (row, column), value in np.ndenumerate(info.correlations):
-        if np.isfinite(value):
+        if np.isfinite(value) and cell >= _LEAST_NUMBER:
             colour = theme.paper if abs(value) > _DARK else theme.ink
             axes.text(column, row, _short(value), ha="center", va="center", color=colour, fontsize=7.5)
 
@@ -60,11 +70,15 @@ def _short(value: float) -> str:
     return f"−{text}" if value < 0 and text != ".00" else text
 
 
-def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme) -> None:
-    """A bar for each method in the heat map's rows; the one that the schedule used stands out."""
+def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme, names: tuple[str, ...] = ()) -> None:
+    """A bar for each method in the heat map's rows; the one that the schedule used stands out.
+
+    Args:
+        names: where the heat map's names are not beside them.
+    """
     colours = [theme.sources["distilled" if row == chosen else "full"] for row in range(len(values))]
     axes.barh(range(len(values)), np.nan_to_num(values), height=0.55, color=colours)
-    axes.set_yticks([])
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], color=theme.ink)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.axvline(0, color=theme.line, linewidth=0.8)

@@ -3,90 +3,20 @@
 Legend as in info.py: K classes, I images per class, L parameter tensors, T iterations, B bins of iterations.
 """
 
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from padray.methods.figures import CountsInfo, Floats, RowsInfo, WeightsInfo
-from padray.report import values
-from padray.report.info import SOURCES, AccuracyInfo, ImagesInfo, LossInfo, Point
-from padray.report.style import LIGHT, WIDTH, Theme, percent, place, png, sheet, shorten, shorten_start
+from padray.report.info import SOURCES, AccuracyInfo, LossInfo, Point
+from padray.report.sample_figures import INCH_PER_LETTER
+from padray.report.style import LIGHT, Theme, legend_columns, percent, place, png, sheet, shorten, shorten_start
 
-_INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
-_LEAST_COLUMN, _LEAST_NUMBER = 0.15, 0.28  # inches that a column needs for its name and for numbers
 _FLOOR = 1e-4  # weights below it are drawn there
-
-
-def draw_images(info: ImagesInfo, theme: Theme = LIGHT) -> bytes:
-    """A row per class: its name, its images and, where labels are soft, their mean as a row of a heat map."""
-    rows, columns = info.images.shape[:2]
-    names = [shorten(name, 20) for name in info.names]
-    left = 0.2 + _INCH_PER_LETTER * max(map(len, names))
-    cell = min(0.7, max(0.34, 4.6 / rows), (WIDTH - left) / columns)
-    panel = columns * cell if info.content == "image" else min(1.6 * max(columns, 2), 0.6 * (WIDTH - left))
-    beside, top, turned = left + panel + 0.3, 0.3, False
-    width = min(cell, (WIDTH - beside - 0.02) / len(info.all_names))
-    if info.labels is not None and width > _LEAST_COLUMN:
-        longest = _INCH_PER_LETTER * min(20, max(map(len, info.all_names)))
-        turned = longest > width
-        top = 0.34 + (longest if turned else 0.15)
-    with sheet(top + rows * cell + 0.04, theme, layout=None) as figure:
-        axes = place(figure, left, top, panel, rows * cell)
-        if info.content == "image":
-            _mosaic(axes, info.images, cell)
-        else:
-            values.paint(axes, info.content, info.images, theme)
-        axes.set_yticks(np.arange(rows) + 0.5, names, color=theme.ink)
-        axes.set_xticks([])
-        axes.spines[:].set_visible(False)
-        _heading(figure, left, values.NAMES[info.content], theme)
-        if info.labels is not None:
-            _heading(figure, beside, "mean soft label" + " in %" * (width >= _LEAST_NUMBER), theme)
-            axes = place(figure, beside, top, len(info.all_names) * width, rows * cell)
-            _label_map(axes, info, theme, width, turned)
-        return png(figure)
-
-
-def _heading(figure: Figure, left: float, text: str, theme: Theme) -> None:
-    figure.text(left / WIDTH, 1 - 0.1 / figure.get_figheight(), text, va="top", color=theme.quiet)
-
-
-def _mosaic(axes: Axes, images_KIHWC: Floats, cell: float) -> None:
-    """All images in cells of one unit, each pixel a square where there are few of them."""
-    rows, columns, height, width = images_KIHWC.shape[:4]
-    smooth = max(height, width) > cell * 200
-    ratio = min(1.0, max(0.2, height / width)), min(1.0, max(0.2, width / height))
-    gap = 0.04
-    for k in range(rows):
-        for i in range(columns):
-            high, wide = (1 - 2 * gap) * ratio[0], (1 - 2 * gap) * ratio[1]
-            box = (i + 0.5 - wide / 2, i + 0.5 + wide / 2, k + 0.5 + high / 2, k + 0.5 - high / 2)
-            axes.imshow(
-                images_KIHWC[k, i], extent=box, aspect="auto", interpolation="antialiased" if smooth else "nearest"
-            )
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
-
-
-def _label_map(axes: Axes, info: ImagesInfo, theme: Theme, width: float, turned: bool) -> None:
-    """Mean class probabilities (K', K) row by row, in columns of `width` inches; numbers where there is room."""
-    labels = info.labels
-    assert labels is not None, "only soft labels have a map"
-    axes.imshow(labels, cmap=theme.ramp, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axes.spines[:].set_visible(True)
-    axes.set_yticks([])
-    axes.set_xticks([])
-    if width > _LEAST_COLUMN:
-        names = [shorten(name, 20) for name in info.all_names]
-        axes.set_xticks(range(len(names)), names, rotation=90 if turned else 0)
-        axes.xaxis.tick_top()
-    if width >= _LEAST_NUMBER:
-        for k, j in np.argwhere(labels >= 0.005):
-            colour = theme.paper if labels[k, j] > 0.5 else theme.ink
-            axes.text(j, k, f"{100 * labels[k, j]:.0f}", ha="center", va="center", color=colour, fontsize=7.5)
 
 
 def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
@@ -109,7 +39,7 @@ def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
         for axes in panels:
             axes.axvline(info.chosen, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)))
             axes.margins(x=0.01)
-        panels[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        panels[0].xaxis.set_major_locator(MaxNLocator(4 if theme.is_narrow else 8, integer=True))
         figure.align_ylabels(list(panels))
         return png(figure)
 
@@ -146,11 +76,13 @@ def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
     count = len(info.names)
     row = min(0.32, max(0.13, 5.0 / count))
     size = min(8.5, row * 50)
-    beside = [f"  {size:,}" for size in info.sizes] or [""] * count
-    labels = [f"{shorten_start(n, int(290 / size))}{b}" for n, b in zip(info.names, beside, strict=True)]
-    left = 0.2 + _INCH_PER_LETTER * size / 8.5 * max(map(len, labels))
-    width, top, height = WIDTH - left - (1.05 if info.cut is not None else 0.1), 0.08, row * count
-    with sheet(height + 1.15, theme, layout=None) as figure:
+    beside = [""] * count if theme.is_narrow else [f"  {size:,}" for size in info.sizes] or [""] * count
+    letters = int((150 if theme.is_narrow else 290) / size)
+    labels = [f"{shorten_start(n, letters)}{b}" for n, b in zip(info.names, beside, strict=True)]
+    left = 0.2 + INCH_PER_LETTER * size / 8.5 * max(map(len, labels))
+    aside = 1.05 if info.cut is not None and not theme.is_narrow else 0.17
+    width, top, height = theme.width - left - aside, 0.08, row * count
+    with sheet(height + (1.3 if theme.is_narrow else 1.15), theme, layout=None) as figure:
         axes = place(figure, left, top, width, height)
         logs = np.ma.log2(np.ma.masked_invalid(info.values))
         limit = min(4.0, max(1.0, float(np.percentile(np.abs(logs).compressed(), 98)))) if logs.count() else 1.0
@@ -159,7 +91,7 @@ def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
         image.set_clim(-limit, limit)
         axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=size, color=theme.ink)
         axes.set_xlabel("iteration")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if theme.is_narrow else 8, integer=True))
         if info.cut is not None:
             _cut(axes, info.cut, count, theme)
         bar = place(figure, left, top + height + 0.55, min(3.2, width), 0.11)
@@ -167,7 +99,7 @@ def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
         colours.outline.set_edgecolor(theme.line)
         ticks = [power for power in range(-4, 5) if abs(power) <= limit]
         colours.set_ticks(ticks, labels=[f"{2.0**power:g}" if power >= 0 else f"1/{2**-power}" for power in ticks])
-        bar.set_xlabel(info.scale)
+        bar.set_xlabel(textwrap.fill(info.scale, 44) if theme.is_narrow else info.scale)
         bar.xaxis.label.set_horizontalalignment("left")
         bar.xaxis.label.set_x(0)
         return png(figure)
@@ -178,7 +110,7 @@ def _cut(axes: Axes, cut: float, count: int, theme: Theme) -> None:
     across = axes.get_yaxis_transform()
     axes.plot([0, 1.02], [cut, cut], color=theme.ink, linewidth=1.6, transform=across, clip_on=False)
     axes.axhspan(0, cut, facecolor="none", edgecolor=theme.quiet, hatch="////", linewidth=0, alpha=0.4)
-    for text, side, colour in (("↑ left out", 1, theme.quiet), ("↓ matched", -1, theme.ink)):
+    for text, side, colour in () if theme.is_narrow else (("↑ left out", 1, theme.quiet), ("↓ matched", -1, theme.ink)):
         axes.annotate(
             text,
             (1.03, cut),
@@ -193,25 +125,27 @@ def _cut(axes: Axes, cut: float, count: int, theme: Theme) -> None:
 
 def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
     """Test accuracy of each architecture: mean ± std of every source, and each network as a faint dot."""
-    step = 0.22
-    with sheet(0.8 + 0.24 * len(info.points) + 0.1 * len(info.architectures), theme) as figure:
+    step, most = 0.22, 14 if theme.is_narrow else 30
+    columns = legend_columns(theme, 3)
+    legend = 0.18 * ((len(info.sources) - 1) // columns)
+    with sheet(0.8 + legend + 0.24 * len(info.points) + 0.1 * len(info.architectures), theme) as figure:
         axes = figure.subplots()
         for source in info.sources:
             for point in (p for p in info.points if p.source == source):
                 offset = step * (info.sources.index(source) - (len(info.sources) - 1) / 2)
                 _point(axes, point, info.architectures.index(point.architecture) + offset, theme)
-        axes.set_yticks(range(len(info.architectures)), [shorten(a, 30) for a in info.architectures], color=theme.ink)
+        axes.set_yticks(range(len(info.architectures)), [shorten(a, most) for a in info.architectures], color=theme.ink)
         axes.set_ylim(len(info.architectures) - 0.5, -0.5)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(percent))
-        axes.set_xlabel("test accuracy: mean ± std, and each network")
+        axes.set_xlabel("test accuracy" if theme.is_narrow else "test accuracy: mean ± std, and each network")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(
             handles,
             [SOURCES[s] for s in info.sources],
             loc="outside upper left",
-            ncols=3,
+            ncols=columns,
             handletextpad=0.1,
             columnspacing=1.5,
         )
@@ -229,8 +163,8 @@ def _point(axes: Axes, point: Point, y: float, theme: Theme) -> None:
 def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
     """IADD: range and median of the weights, the share of parameters that they leave in play, and their histogram."""
     blue = theme.sources["distilled"]
-    with sheet(2.5, theme) as figure:
-        spread, share, map_ = figure.subplots(1, 3)
+    with sheet(6.3 if theme.is_narrow else 2.5, theme) as figure:
+        spread, share, map_ = figure.subplots(3, 1) if theme.is_narrow else figure.subplots(1, 3)
         spread.fill_between(
             info.iterations, np.maximum(info.low, _FLOOR), info.high, color=blue, alpha=0.22, linewidth=0
         )

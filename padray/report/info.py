@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from padray.evaluation.table import Row
 from padray.methods.figures import Floats, History, column
@@ -30,15 +31,14 @@ _SPACES = {
 
 
 class ImagesInfo(NamedTuple):
-    """Distilled images to look at, (K', I', H, W, 3) in [0, 1], and each class's mean soft label (K', K) or None.
+    """Samples of a set to look at, (K', I', H, W, 3) in [0, 1].
 
     Of tables and series `images` are the numbers that values.py paints, (K', I', C, T) or (K', I', 1, F).
     """
 
     images: Floats
-    labels: Floats | None
     names: tuple[str, ...]
-    all_names: tuple[str, ...]
+    classes: int
     ipc: int
     at_bounds: float
     space: str
@@ -48,44 +48,68 @@ class ImagesInfo(NamedTuple):
     def caption(self) -> str:
         """How many are shown, and the clip rule."""
         shown, per_class = self.images.shape[:2]
-        rows = (
-            f"All {len(self.all_names)} classes"
-            if shown == len(self.all_names)
-            else (f"The first {shown} of {len(self.all_names)} classes")
-        )
+        rows = f"All {shown} classes" if shown == self.classes else f"The first {shown} of {self.classes} classes"
         clipped = f", then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
         noun, rule = ("image", self.space + clipped) if self.content == "image" else ("sample", self.space)
-        labels = "" if self.labels is None else f" Soft labels: the probabilities of all {len(self.all_names)} classes."
-        return f"{rows}, {per_class} of {self.ipc} {noun}{'s' * (self.ipc > 1)} each. {rule}.{labels}"
+        return f"{rows}, {per_class} of {self.ipc} {noun}{'s' * (self.ipc > 1)} each. {rule}."
 
 
 def images_info(synthetic: SyntheticSet) -> ImagesInfo:
-    """One row per class: its first images, de-whitened and clipped, and what its soft labels say on average."""
-    names, ipc, learned = tuple(map(str, synthetic.facts["class_names"])), synthetic.ipc, synthetic.learned
-    classes, content = min(len(names), MAX_CLASSES), synthetic.preprocessing.content
-    labels = None
-    if learned.soft:
-        mean = learned.labels.double().softmax(dim=1).view(len(names), ipc, -1).mean(dim=1)
-        labels = mean[:classes].numpy()
-    if content != "image":
-        pixels, rule = values.shown_values(synthetic)
-        shown = pixels.reshape(len(names), ipc, *pixels.shape[1:])[:classes, :MAX_IMAGES]
-        return ImagesInfo(shown, labels, names[:classes], names, ipc, 0.0, rule, content)
-    shown, at_bounds = _pixels(synthetic, classes)
-    return ImagesInfo(shown, labels, names[:classes], names, ipc, at_bounds, _SPACES[synthetic.preprocessing.kind])
+    """One row per class: its first samples, de-whitened and clipped."""
+    names, ipc, content = _class_names(synthetic), synthetic.ipc, synthetic.preprocessing.content
+    samples = synthetic.learned.images
+    by_class = samples.view(len(names), ipc, *samples.shape[1:])[:MAX_CLASSES, :MAX_IMAGES]
+    classes, per_class = by_class.shape[:2]
+    shown = seen(synthetic, by_class.flatten(0, 1))
+    shown = shown.reshape(classes, per_class, *shown.shape[1:])
+    at_bounds = float(((shown == 0) | (shown == 1)).mean()) if content == "image" else 0.0
+    rule = _SPACES[synthetic.preprocessing.kind] if content == "image" else values.rule(synthetic)
+    return ImagesInfo(shown, names[:classes], len(names), ipc, at_bounds, rule, content)
 
 
-def _pixels(synthetic: SyntheticSet, classes: int) -> tuple[Floats, float]:
-    """The first images of the first classes (K', I', H, W, 3), and the share of their values that lie at a bound."""
-    learned, shape = synthetic.learned, tuple(synthetic.learned.images.shape[1:])
-    names, ipc = synthetic.facts["class_names"], synthetic.ipc
-    images = learned.images.view(len(names), ipc, *shape)[:classes, :MAX_IMAGES]
-    pixels = synthetic.preprocessing.invert(images.reshape(-1, *shape).float()).double()
-    pixels = pixels.clamp(0, 1)  # preprocessing without an inverse leaves values as they are
-    at_bounds = float(((pixels == 0) | (pixels == 1)).double().mean())
-    if shape[0] != 3:  # no colours of their own: their mean in grey
+def _class_names(synthetic: SyntheticSet) -> tuple[str, ...]:
+    return tuple(map(str, synthetic.facts["class_names"]))
+
+
+def seen(synthetic: SyntheticSet, samples: Tensor) -> Floats:
+    """Samples (M, C, H, W) of the set as one looks at them: (M, H, W, 3) in [0, 1], or what values.py paints."""
+    if synthetic.preprocessing.content != "image":
+        return values.shown_values(synthetic, samples)
+    return in_colours(synthetic.preprocessing.invert(samples.float()).double())
+
+
+def in_colours(pixels_MCHW: Tensor) -> Floats:
+    """Images as (M, H, W, 3) in [0, 1]; those with no colours of their own as their mean in grey."""
+    pixels = pixels_MCHW.clamp(0, 1)  # preprocessing without an inverse leaves values as they are
+    if pixels.shape[1] != 3:
         pixels = pixels.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    return pixels.permute(0, 2, 3, 1).reshape(classes, -1, *shape[1:], 3).numpy(), at_bounds
+    colours: Floats = pixels.permute(0, 2, 3, 1).numpy()
+    return colours
+
+
+class LabelsInfo(NamedTuple):
+    """The mean soft label of each of the first classes, (K', K)."""
+
+    probabilities: Floats
+    names: tuple[str, ...]
+    all_names: tuple[str, ...]
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are."""
+        return (
+            f"The soft labels: of each class (a row) the probabilities of all {len(self.all_names)} classes in %, mean "
+            f"over its samples."
+        )
+
+
+def labels_info(synthetic: SyntheticSet) -> LabelsInfo | None:
+    """What the soft labels say on average; None of hard ones."""
+    names, learned = _class_names(synthetic), synthetic.learned
+    if not learned.soft:
+        return None
+    mean = learned.labels.double().softmax(dim=1).view(len(names), synthetic.ipc, -1).mean(dim=1)
+    return LabelsInfo(mean[:MAX_CLASSES].numpy(), names[:MAX_CLASSES], names)
 
 
 class LossInfo(NamedTuple):

@@ -6,7 +6,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from padray.report.front import Front
 from padray.report.search import HistoryInfo, ImportanceInfo
-from padray.report.style import LIGHT, Theme, percent, png, sheet, shorten_start
+from padray.report.style import LIGHT, Theme, legend_columns, percent, png, sheet, shorten_start
 
 _WIDE = 5  # times the smallest cost, from which on costs are drawn by their logarithm
 _MANY = 60  # trials beyond which dots get smaller
@@ -55,9 +55,16 @@ def draw_history(info: HistoryInfo, theme: Theme = LIGHT) -> bytes:
         axes.set_xlim(min(everyone) - 0.5, max(everyone) + 0.5)
         axes.margins(y=0.16)
         axes.set(xlabel="trial", ylabel="validation accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(6 if theme.is_narrow else 12, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(FuncFormatter(percent))
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, columnspacing=1.5, handletextpad=0.6)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper left",
+            ncols=legend_columns(theme, 4),
+            columnspacing=1.5,
+            handletextpad=0.6,
+        )
         return png(figure)
 
 
@@ -114,7 +121,9 @@ def draw_importances(info: ImportanceInfo, theme: Theme = LIGHT) -> bytes:
                 textcoords="offset points",
                 va="center",
             )
-        axes.set_yticks(rows, [shorten_start(name, 40) for name in info.names], color=theme.ink)
+        axes.set_yticks(
+            rows, [shorten_start(name, 18 if theme.is_narrow else 40) for name in info.names], color=theme.ink
+        )
         axes.set_ylim(len(info.names) - 0.5, -0.5)
         axes.set_xlim(0, max(info.shares) * 1.1 or 1)
         axes.grid(False, axis="y")

@@ -1,35 +1,54 @@
-"""One look for all figures: two themes, one typeface, the same colour for the same source everywhere.
+"""One look for all figures: two themes in two widths, one typeface, the same colour for the same source everywhere.
 
-A sheet is 7.6 inches at 200 dots an inch, shown 760 pixels wide: an inch is 100 CSS pixels. The colours are Okabe
-and Ito's, which colour-blind readers tell apart. matplotlib's settings are set for one figure and then restored.
+A sheet is 7.6 inches at 200 dots an inch, shown 760 pixels wide, or on a telephone 3.5: an inch is 100 CSS pixels, so
+that text is as large on either. The colours are Okabe and Ito's, which colour-blind readers tell apart. matplotlib's
+settings are set for one figure and then restored.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
-WIDTH = 7.6
-_DPI = 200
+WIDTH, NARROW = 7.6, 3.5
+_DPI, _COLOURS = 200, 256
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of paper and ink, and of the sources of training samples."""
+    """Colours of paper and ink, and of the sources of training samples; and how many inches wide a sheet is."""
 
     paper: str
     ink: str
     quiet: str
     line: str
     sources: dict[str, str]
+    width: float = WIDTH
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether what stands side by side has to stand one below the other."""
+        return self.width < WIDTH
+
+    @property
+    def narrow(self) -> "Theme":
+        """The same for a telephone."""
+        return replace(self, width=NARROW)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Colours of classes or rows beside each other, in their order."""
+        return _ON_LIGHT if self.paper == LIGHT.paper else _ON_DARK
 
     @property
     def ramp(self) -> Colormap:
@@ -43,6 +62,8 @@ class Theme:
         return LinearSegmentedColormap.from_list("balance", colours).with_extremes(bad=self.line)
 
 
+_ON_LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_ON_DARK = ("#56b4e9", "#e69f00", "#00b383", "#cc79a7", "#f0e442", "#d55e00", "#e8eaed")
 LIGHT = Theme(
     "#ffffff",
     "#1b1d21",
@@ -103,18 +124,31 @@ def sheet(height: float, theme: Theme, *, layout: Literal["constrained"] | None 
                 "lines.solid_capstyle": "round",
             }
         )
-        figure = Figure(figsize=(WIDTH, height), dpi=_DPI, layout=layout)
+        figure = Figure(figsize=(theme.width, height), dpi=_DPI, layout=layout)
         FigureCanvasAgg(figure)
         yield figure
 
 
 def png(figure: Figure) -> bytes:
     """The figure's bytes: a function of what was drawn (no date, no version)."""
-    buffer = io.BytesIO()
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font lacks
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(drawn).convert("RGB")
+    few = picture.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)  # a third of the bytes
+    palette = few.getpalette() or []
+    corner = 3 * int(np.asarray(few)[0, 0])
+    palette[corner : corner + 3] = drawn[0, 0, :3].tolist()  # the paper is exactly that of the page
+    few.putpalette(palette)
+    few.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def legend_columns(theme: Theme, columns: int) -> int:
+    """As many columns as the sheet has room for, `columns` on a wide one."""
+    return max(1, columns // 2) if theme.is_narrow else columns
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

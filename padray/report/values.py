@@ -7,29 +7,41 @@ shown as rows of a heat map; series are (M, C, 1, T), shown as lines.
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import Tensor
 
 from padray.report.style import Theme
 from padray.synthetic.set import SyntheticSet
 
 Floats = NDArray[np.float64]
 NAMES = {"image": "images", "table": "rows of features, from left to right", "series": "series"}
-_SPREAD = "In standard deviations from each feature's mean {}, blue below it and orange above"
+_SPREAD = "In standard deviations from each feature's mean {} (in the PNG blue below it and orange above)"
 
 
-def shown_values(synthetic: SyntheticSet) -> tuple[Floats, str]:
-    """The numbers to paint, (M, C, T) or (M, 1, F), and the rule that made them, as a sentence without its stop."""
-    samples, preprocessing = synthetic.learned.images.double(), synthetic.preprocessing
+def rule(synthetic: SyntheticSet) -> str:
+    """How the numbers to paint were made, as a sentence without its stop."""
+    if synthetic.preprocessing.content == "series":
+        return "Each channel on one scale for all, from least to most"
+    return _SPREAD.format("in the training split" if synthetic.preprocessing.kind == "normalize" else "over the set")
+
+
+def shown_values(synthetic: SyntheticSet, samples: Tensor) -> Floats:
+    """The numbers to paint, (M, C, T) or (M, 1, F), of samples in the set's space, by the set's scale."""
+    own, samples = synthetic.learned.images.double(), samples.double()
+    preprocessing = synthetic.preprocessing
+    shown: Floats
     if preprocessing.content == "series":
-        series = preprocessing.invert(samples)[:, :, 0].numpy()
+        series, given = (preprocessing.invert(part)[:, :, 0].numpy() for part in (own, samples))
         low, high = series.min(axis=(0, 2), keepdims=True), series.max(axis=(0, 2), keepdims=True)
-        return (series - low) / np.maximum(high - low, 1e-12), "Each channel on one scale for all, from least to most"
-    rows = samples.flatten(1)
+        shown = ((given - low) / np.maximum(high - low, 1e-12)).clip(0, 1)
+        return shown
     if preprocessing.kind == "normalize":  # the space is that of the training split's deviations already
-        return rows[:, None].numpy(), _SPREAD.format("in the training split")
-    rows = preprocessing.invert(samples).flatten(1)
+        shown = samples.flatten(1)[:, None].numpy()
+        return shown
+    rows, given_rows = (preprocessing.invert(part).flatten(1) for part in (own, samples))
     spread = rows.std(dim=0, correction=0)
-    rows = (rows - rows.mean(dim=0)) / spread.where(spread > 0, spread.new_ones(()))
-    return rows[:, None].numpy(), _SPREAD.format("over the set")
+    standard = (given_rows - rows.mean(dim=0)) / spread.where(spread > 0, spread.new_ones(()))
+    shown = standard[:, None].numpy()
+    return shown
 
 
 def paint(axes: Axes, content: str, values_KICT: Floats, theme: Theme) -> None:

@@ -19,7 +19,6 @@ from padray.evaluation.controls import CHOOSING
 from padray.evaluation.published import Protocol
 from padray.evaluation.table import Row, diverged
 from padray.settings.sections import in_words
-from padray.synthetic.set import USUAL_LR
 
 
 class Difference(NamedTuple):
@@ -268,14 +267,6 @@ def command(name: str, overrides: Sequence[str]) -> str:
     return shlex.join(parts).replace(" --set ", " \\\n    --set ")
 
 
-_REAL = {  # what a test sample, images as floats in [0, 1], must go through; `t` holds the files' tensors
-    "normalize": "mean, std = (t[f'preprocessing.{name}'].view(-1, 1, 1) for name in ('mean', 'std'))\n"
-    "    return (x - mean) / std",
-    "zca": "return ((x.flatten(1) - t['preprocessing.mean']) @ t['preprocessing.whiten']).view_as(x)",
-    "none": "return x",
-}
-
-
 def kind(ids: Sequence[int], otherwise: str = "synthetic") -> str:
     """What a set's samples are: `ids` of the training samples that it consists of, if it does."""
     return "chosen real" if ids else otherwise
@@ -293,43 +284,3 @@ def selected(ids: Sequence[int], noun: str) -> str:
         f"{shown}{more}. The file selected-….parquet beside the set lists them; another run can name it as "
         f"schedule.keep_list."
     )
-
-
-def _plain_lr(config: Config) -> str:
-    return (
-        f"{config.evaluation.fixed_lr or (USUAL_LR if config.evaluation.taught else config.evaluation.training.lr):g}"
-    )
-
-
-def training_code(
-    path: str, config: Config, kind: str, classes: int, noun: str = "image", fitted: str | None = None
-) -> str:
-    """Python that trains a network on the set without padray.
-
-    Args:
-        kind: that of its preprocessing.
-        fitted: the file of its preprocessing, where that is not in the set's.
-    """
-    soft = config.distill.soft_labels
-    lr = "t['lr'].item()" if config.distill.learns_lr and config.evaluation.lr is None else _plain_lr(config)
-    training = config.evaluation.judging if config.evaluation.taught else config.evaluation.training
-    settings = f"momentum={training.momentum:g}, weight_decay={training.weight_decay:g}"
-    return f"""\
-import torch
-from safetensors.torch import load_file
-
-t = load_file(
-    {path!r}
-){f" | load_file({chr(10)}    {fitted!r}{chr(10)})" if fitted else ""}
-images, labels = t['images'], t['labels']{".softmax(dim=1)  # they are raw logits" if soft else "  # class indices"}
-network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear({classes}))  # yours goes here
-sgd = torch.optim.SGD(network.parameters(), {lr}, {settings})
-for _ in range({training.epochs}):
-    sgd.zero_grad()
-    torch.nn.functional.cross_entropy(network(images), labels).backward()
-    sgd.step()
-
-
-def preprocess(x):  # real {noun}s (N, C, H, W){" in [0, 1]" if noun == "image" else ""}, before the network sees them
-    {_REAL[kind]}
-"""

@@ -20,7 +20,7 @@ from padray.machine.numerics import Numerics
 from padray.methods import state as states
 from padray.methods.method import Metrics
 from padray.methods.state import State
-from padray.stages import stored
+from padray.stages import frames, stored
 from padray.store.artifacts import Folder, StoredObject, split_key
 from padray.store.crash import crash_point
 
@@ -188,6 +188,7 @@ class CheckpointWriter:
         self.parts = list(resumed.parts) if resumed else []
         self.recent = list(resumed.recent) if resumed else []
         self.stored = resumed.state.iteration if resumed else 0
+        self.frames: list[tuple[int, bytes]] = []
         self.rhythm = Rhythm(seconds, time.monotonic())
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="padray-checkpoint")
         self.writing: Future[None] | None = None
@@ -195,6 +196,11 @@ class CheckpointWriter:
     def note(self, metrics: Metrics) -> None:
         """Note an iteration; it is stored with the states that follow it."""
         self.recent.append(metrics)
+
+    def show(self, state: State, ipc: int) -> None:
+        """Note what a state looks like, if its iteration is one of those that a report shows; stored as metrics are."""
+        if frames.is_shown(state.iteration):
+            self.frames.append((state.iteration, frames.encode(state.candidate, ipc)))
 
     def offer(self, state: State) -> None:
         """Begin to store a state if one is due and the one before is stored. Raises what befell that one."""
@@ -223,6 +229,9 @@ class CheckpointWriter:
             self.parts.append(_put_part(self.folder, part))
             rows = rows[len(part) :]
             del self.recent[: len(part)]  # in place, for the work may add to it just now
+        while self.frames and self.frames[0][0] <= state.iteration:
+            frames.put(self.folder, *self.frames[0])
+            del self.frames[0]
         facts = {
             "fingerprint": self.folder.fingerprint,
             "numerics": self.numerics.record(),

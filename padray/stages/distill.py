@@ -9,7 +9,7 @@ from contextlib import closing
 from padray.errors import InfrastructureError, Interrupted
 from padray.fingerprint import DistillInputs, Identity, set_name
 from padray.methods import loop
-from padray.stages import checkpoints, events, selecting, tensorboard
+from padray.stages import checkpoints, events, frames, selecting, tensorboard
 from padray.stages.base import Context, Done, Progress, Unit, events_of
 from padray.stages.distiller import DistillWork
 from padray.stages.facts import dataset_facts
@@ -97,7 +97,7 @@ def _commit(context: Context, identity: Identity, read: DistillInputs) -> Stored
     others = [item for item in (before.objects if before else ()) if not checkpoints.is_passed(item, iterations)]
     history = [*last.parts, *checkpoints.put_tail(folder, last, iterations)]
     own = [last.item] if checkpoints.is_passed(last.item, iterations) else []
-    by_key = {item.key: item for item in (*others, *history, last_set, *own)}
+    by_key = {item.key: item for item in (*others, *history, *frames.stored(folder, iterations), last_set, *own)}
     objects = [by_key[key] for key in sorted(by_key)]  # whatever of it was there before
     inputs = read.for_manifest(context.config)
     numerics = last.numerics  # of the workers, which may have another device than this process

@@ -134,6 +134,8 @@ class Distiller:
         However this ends, the last good state is kept: by an error, by Ctrl-C, or because nobody asks any further.
         """
         iterations = self.config.distill.iterations
+        if not self.state.iteration and self.member.rank == 0:
+            self.checkpoint_writer.show(self.state, self.config.distill.ipc)
         if self.state.iteration >= iterations and self.member.rank == 0:  # only the set is still to store
             self._finish(self.state)
         try:  # closed however it ends, or the readers would outlive what they read for
@@ -190,6 +192,7 @@ class Distiller:
 
     def _keep(self, state: State, metrics: Metrics) -> None:
         if self.member.rank == 0:
+            self.checkpoint_writer.show(state, self.config.distill.ipc)
             self.checkpoint_writer.note(metrics)  # before the state is the last good one: a stop may come in between
         self.state = state
         crash_point("distill", "iteration", state.iteration)

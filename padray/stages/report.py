@@ -14,14 +14,14 @@ from padray.networks import factory
 from padray.networks.flat import spans_of
 from padray.report.remarks import Observed
 from padray.report.search import SearchSummary
-from padray.stages import evaluate, keeplist, observed, stored
+from padray.stages import evaluate, frames, keeplist, observed, stored
 from padray.stages.base import Context, Progress
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Manifest, StoredObject
 
 if TYPE_CHECKING:
     from padray.report.difficulty import Difficulty
-    from padray.report.page import Link, Subject
+    from padray.report.subject import Link, Subject
 
 PAGE = "report.html"
 
@@ -75,11 +75,12 @@ def make(
 
 def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest:
     """Draw, render, store, and commit last."""
-    from padray.report import page
+    from padray.report import page, pictures
 
-    folder, drawn = context.folder(identity), page.pictures(subject)
+    folder, drawn = context.folder(identity), pictures.pictures(subject)
     objects = [folder.put("report", "html", page.render(subject, drawn).encode())]
-    objects += [folder.put(stem, "png", picture.light) for stem, picture in drawn.items()]
+    for stem, picture in drawn.items():
+        objects += [folder.put(stem, "png", picture.light), folder.put(f"{stem}-numbers", "csv", picture.table)]
     inputs = {link.stage: link.fingerprint for link in subject.chain}
     manifest = context.manifest(identity, objects, inputs=inputs, facts=observed.as_facts(subject.observed))
     folder.commit(manifest)
@@ -94,12 +95,14 @@ def gather(
     search: SearchSummary | None = None,
 ) -> "Subject":
     """Everything that the page tells, read from the storage; `item` is the set's object."""
-    from padray.report.page import Subject
+    from padray.report.real import real_part
+    from padray.report.subject import Subject
 
     config, data = context.config, context.folder(identities["data"])
     facts, distilled = dataset_facts(data), context.folder(identities["distill"])
     synthetic = stored.load_set(distilled, config.distill.iterations)
-    network = factory.build(config.network, facts.shape, facts.classes, 0)
+    network, difficulty = factory.build(config.network, facts.shape, facts.classes, 0), _difficulty(context, identities)
+    noun = "image" if synthetic.preprocessing.content == "image" else "sample"
     return Subject(
         name=context.name,
         overrides=context.overrides,
@@ -115,10 +118,13 @@ def gather(
         set_size=item.size,
         chain=(*_chain(context, identities), *_searched(context, search)),
         search=search,
-        difficulty=_difficulty(context, identities),
+        difficulty=difficulty,
         kept=_kept(context, identities.get("keep")),
         observed=observed.of_run(context, identities, rows),
         fitted_key=stored.fitted_object(data.require()).key if synthetic.preprocessing.known_digest else None,
+        frames=frames.load(distilled, config.distill.iterations, facts.shape),
+        test_split=facts.read_from["test"] if facts.splits_off else "",
+        real=real_part(synthetic, stored.load_dataset(data), difficulty, noun),
     )
 
 
@@ -144,7 +150,7 @@ def _difficulty(context: Context, identities: dict[str, Identity]) -> "Difficult
 
 def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ...]":
     """The stages with their fingerprints and numerics, the set itself, and the evaluations of each source."""
-    from padray.report.page import Link
+    from padray.report.subject import Link
 
     links = [_link(context, stage, identity) for stage, identity in identities.items()]
     of_set = fingerprint.set_fingerprint(identities["distill"], context.config.distill.iterations)
@@ -165,6 +171,6 @@ def _searched(context: Context, search: SearchSummary | None) -> "tuple[Link, ..
 
 
 def _link(context: Context, stage: str, identity: Identity) -> "Link":
-    from padray.report.page import Link
+    from padray.report.subject import Link
 
     return Link(stage, identity.folder, identity.fingerprint, context.folder(identity).require().numerics)

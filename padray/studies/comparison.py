@@ -37,25 +37,44 @@ def compare(context: Context, entries: Sequence[Entry], results: Sequence[CellRe
     return Comparison(entries, ranking_of(entries), efforts)
 
 
-def markdown(comparison: Comparison) -> list[str]:
-    """The sections that follow the table."""
+class Section(NamedTuple):
+    """A table beside the study's own: its heading, what is said above and below it, its columns and its lines."""
+
+    title: str
+    above: str
+    head: list[str]
+    body: list[list[str]]
+    below: str = ""
+
+    @property
+    def markdown(self) -> list[str]:
+        """As lines of a page."""
+        lines = ["", f"## {self.title}", "", *([self.above, ""] if self.above else []), *grid(self.head, self.body)]
+        return [*lines, "", self.below] if self.below else lines
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """What follows the table."""
     columns = list(dict.fromkeys(entry.column for entry in comparison.entries))
-    lines = ["", f"## Means with {100 * LEVEL:g} % confidence intervals", ""]
-    lines += grid(["row", *columns], _rows(comparison.entries, columns))
-    if comparison.ranking:
-        lines += ["", "## Ranks", "", comparison.ranking.sentence, ""]
-        ranked = zip(comparison.ranking.rows, comparison.ranking.ranks, strict=True)
-        lines += grid(["row", "average rank"], [[row, f"{rank:.2f}"] for row, rank in ranked])
-        if comparison.ranking.left_out:
-            lines += [
-                "",
-                f"Without values everywhere, and so without a rank: {', '.join(comparison.ranking.left_out)}.",
-            ]
-    lines += ["", "## Cost of a set in forward passes of a sample", ""]
-    lines += ["Scoring networks and experts that sets share are counted whole in each.", ""]
+    intervals = Section(
+        f"Means with {100 * LEVEL:g} % confidence intervals", "", ["row", *columns], _rows(comparison.entries, columns)
+    )
     costs = {key: _cost(effort) for key, effort in comparison.efforts.items()}
-    rows = list(dict.fromkeys(row for row, _ in costs))
-    return lines + grid(["row", *columns], [[row, *(costs.get((row, c), "") for c in columns)] for row in rows])
+    cost = Section(
+        "Cost of a set in forward passes of a sample",
+        "Scoring networks and experts that sets share are counted whole in each.",
+        ["row", *columns],
+        [[row, *(costs.get((row, c), "") for c in columns)] for row in dict.fromkeys(row for row, _ in costs)],
+    )
+    return [intervals, *_ranks(comparison.ranking), cost]
+
+
+def _ranks(ranking: Ranking | None) -> list[Section]:
+    if ranking is None:
+        return []
+    left = f"Without values everywhere, and so without a rank: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
+    ranked = [[row, f"{rank:.2f}"] for row, rank in zip(ranking.rows, ranking.ranks, strict=True)]
+    return [Section("Ranks", ranking.sentence, ["row", "average rank"], ranked, left)]
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[list[str]]:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from padray.report.style import LIGHT, Theme, png, sheet, shorten
+from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten
 from padray.studies.ranking import Ranking
 from padray.studies.table import CONTROL, Entry
 
 _MARKERS = ("o", "^", "D", "v")  # for as many times the colours
-_SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 
 
 def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, theme: Theme = LIGHT) -> bytes:
@@ -23,17 +22,20 @@ def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, 
         measure: what ours are, e.g. accuracy.
     """
     printed = [entry for entry in entries if _number(entry.printed) is not None]
-    panels = 2 if printed else 1
-    with sheet(3.4, theme) as figure:
-        figure.suptitle(shorten(heading, 100), fontsize=9, color=theme.ink)
-        axes = figure.subplots(1, panels, squeeze=False)[0]
+    panels, columns = 2 if printed else 1, legend_columns(theme, 4)
+    legend = 0.17 * -(-len({entry.row for entry in entries}) // columns)
+    down, across = (panels, 1) if theme.is_narrow else (1, panels)
+    with sheet(2.6 * down + 0.3 + legend, theme) as figure:
+        if heading:
+            figure.suptitle(shorten(heading, 50 if theme.is_narrow else 100), fontsize=9, color=theme.ink)
+        axes = figure.subplots(down, across, squeeze=False).flat
         _panel(axes[0], entries, [(e.mean * 100, e.std * 100) if e.values else None for e in entries], theme)
         axes[0].set(xlabel=axis, ylabel=f"test {measure} in %, padray")
         if printed:
             values = [_number(entry.printed) for entry in entries]
             _panel(axes[1], entries, [None if v is None else (v, 0.0) for v in values], theme)
             axes[1].set(xlabel=axis, ylabel="as printed")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
         return png(figure)
 
 
@@ -41,14 +43,16 @@ def draw_ranks(ranking: Ranking, heading: str, theme: Theme = LIGHT) -> bytes:
     """Average ranks, and bars as long as the critical difference: rows whose bars overlap do not differ."""
     count = len(ranking.rows)
     with sheet(1.2 + 0.24 * count, theme) as figure:
-        figure.suptitle(shorten(heading, 100), fontsize=9, color=theme.ink)
+        if heading:
+            figure.suptitle(shorten(heading, 50 if theme.is_narrow else 100), fontsize=9, color=theme.ink)
         axes = figure.subplots()
         half = ranking.critical / 2
         axes.errorbar(ranking.ranks, range(count), xerr=half, fmt="o", color=theme.ink, ecolor=theme.quiet, capsize=3)
-        axes.set_yticks(range(count), [shorten(row, 40) for row in ranking.rows])
+        axes.set_yticks(range(count), [shorten(row, 18 if theme.is_narrow else 40) for row in ranking.rows])
         axes.invert_yaxis()
         axes.set(xlim=(1 - half, count + half), xticks=range(1, count + 1))
-        axes.set_xlabel(f"average rank over {ranking.blocks} blocks, 1 is the best; bars: the critical difference")
+        bars = "" if theme.is_narrow else "; bars: the critical difference"
+        axes.set_xlabel(f"average rank over {ranking.blocks} blocks, 1 is the best{bars}")
         return png(figure)
 
 
@@ -61,7 +65,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, f
         if not shown:
             continue
         of = rows.index(row.removeprefix(f"{CONTROL}, ")) if row != CONTROL else place  # a row's own control
-        colour = theme.quiet if row == CONTROL else _SERIES[of % len(_SERIES)]
+        colour = theme.quiet if row == CONTROL else theme.series[of % len(theme.series)]
         across = np.array([columns.index(e.column) for e, _ in shown]) + (place - (len(rows) - 1) / 2) * step
         axes.errorbar(
             across,
@@ -69,7 +73,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, f
             [p[1] for _, p in shown],
             label=shorten(row, 30),
             color=colour,
-            fmt="s" if row.startswith(CONTROL) else _MARKERS[of // len(_SERIES) % len(_MARKERS)],
+            fmt="s" if row.startswith(CONTROL) else _MARKERS[of // len(theme.series) % len(_MARKERS)],
             markersize=4,
             capsize=2,
             linewidth=1,

@@ -10,17 +10,17 @@ from padray.machine.files import shown
 from padray.methods.families import method_of
 from padray.networks import factory
 from padray.networks.flat import spans_of
-from padray.report import figures, info, layer_errors
+from padray.report import figures, info, layer_errors, sample_figures
 from padray.stages import stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
-from padray.studies import comparison, definition, drawing, plan, table
+from padray.studies import comparison, definition, drawing, page, plan, table
 from padray.studies.definition import FULL, Study
 from padray.studies.make import CellResult, Chain, StudyCells, make
 from padray.studies.plan import UNCHANGED, Changes
 
-PAGE = "table.md"
+PAGE, HTML = "table.md", "table.html"
 _NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
 
 
@@ -59,7 +59,7 @@ class StudySummary:
 
     Attributes:
         failed: how many cells did.
-        table: where the page lies.
+        table, page: where the table lies, as Markdown and as HTML.
     """
 
     study: str
@@ -69,6 +69,7 @@ class StudySummary:
     cells: list[table.CellLine]
     failed: int
     table: str
+    page: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cel
     columns, body = table.lines_for_console(outcomes.results)
     lines, failed = table.lines_of(table.entries(outcomes.results)), sum(bool(one.failed) for one in outcomes.results)
     title, sample = table.heading(result), table.sample(result)
-    summary = StudySummary(asked.name, title, study.source, sample, lines, failed, uri)
+    summary = StudySummary(asked.name, title, study.source, sample, lines, failed, uri, uri.removesuffix(PAGE) + HTML)
     return StudyTable(summary, [study.rows.title, *columns], body)
 
 
@@ -101,17 +102,22 @@ def _write(context: Context, study_result: table.StudyResult, outcomes: StudyCel
     drawn = {"table.png": drawing.draw_table(entries, heading, axis, table.measure(outcomes.results))}
     shown = _of_cells(context, study_result.study.kind, outcomes.results)
     captions = {"table.png": "The table", **{name: picture.caption for name, picture in shown.items()}}
-    beside: list[str] = []
+    compared = None
     if study_result.study.kind == "comparison":
         compared = comparison.compare(context, entries, outcomes.results)
-        beside = comparison.markdown(compared)
         if compared.ranking:
             drawn["ranks.png"] = drawing.draw_ranks(compared.ranking, heading)
             captions["ranks.png"] = "Average ranks: rows whose bars overlap do not differ"
-    page = table.markdown(study_result, captions, beside).encode()
+    beside = [line for section in comparison.sections(compared) for line in section.markdown] if compared else []
     drawn |= {name: picture.content for name, picture in shown.items()}
     columns = stored.columns_of(table.CellLine, table.lines_of(entries))
-    files = {PAGE: page, "table.parquet": stored.encode_table(columns), **drawn}
+    files = {
+        PAGE: table.markdown(study_result, captions, beside).encode(),
+        HTML: page.html(context, study_result, compared, captions).encode(),
+        "table.parquet": stored.encode_table(columns),
+        "table.csv": table.as_csv(columns),
+        **drawn,
+    }
     objects = [*outcomes.units]
     for name, content in files.items():
         stem, suffix = name.rsplit(".", 1)
@@ -151,7 +157,7 @@ def _of_cells(context: Context, kind: str, results: list[CellResult]) -> dict[st
 def _pictures(context: Context, folder: Folder, chain: Chain, kind: str) -> dict[str, Picture]:
     iterations = chain.config.distill.iterations
     if kind == "pictures":
-        return {kind: Picture("", figures.draw_images(info.images_info(stored.load_set(folder, iterations))))}
+        return {kind: Picture("", sample_figures.draw_images(info.images_info(stored.load_set(folder, iterations))))}
     history = stored.load_history(folder, iterations)
     facts, distill = dataset_facts(context.folder(chain.data)), chain.config.distill
     spans = spans_of(factory.build(chain.config.network, facts.shape, facts.classes, 0))

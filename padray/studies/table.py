@@ -4,6 +4,8 @@ A value of a cell is one distillation's accuracy, itself the mean over the evalu
 one is asked for, the values are those networks' accuracies. Mean ± sample standard deviation is over the values.
 """
 
+import csv
+import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,13 +71,24 @@ class Entry:
         return _std(self.values)
 
     @property
+    def spread_text(self) -> str:
+        """`46.1 ± 0.6`, or nothing."""
+        return _spread(self.values) if self.values else ""
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why there is no number; or what it is without, and what diverged."""
+        if not self.values:
+            return [self.missing] if self.missing else []
+        notes = [f"n = {len(self.values)}; {self.missing}"] if self.missing else []
+        return notes + ([self.ours.divergence] if self.ours.diverged else [])
+
+    @property
     def text(self) -> str:
         """`46.1 ± 0.6 (paper 46.2)`, or why there is no number; then what the number is without, and what diverged."""
         text = self.missing
         if self.values:
-            notes = [f"n = {len(self.values)}; {self.missing}"] if self.missing else []
-            notes += [self.ours.divergence] if self.ours.diverged else []
-            text = _spread(self.values) + f" ({'; '.join(notes)})" * bool(notes)
+            text = self.spread_text + f" ({'; '.join(self.remarks)})" * bool(self.remarks)
         return text if self.printed is None else f"{text} (paper {self.printed})"
 
 
@@ -243,6 +256,16 @@ def _line(entry: Entry) -> CellLine:
     )
 
 
+def as_csv(columns: dict[str, list[Any]]) -> bytes:
+    """The cells' lines, each cell's values in one field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    lines = zip(*columns.values(), strict=True)
+    writer.writerows([" ".join(map(str, v)) if isinstance(v, list) else v for v in line] for line in lines)
+    return text.getvalue().encode()
+
+
 def markdown(result: StudyResult, pictures: dict[str, str], beside: Sequence[str] = ()) -> str:
     """The whole table as a page of Markdown; `pictures` says of each file what it shows.
 
@@ -257,7 +280,7 @@ def markdown(result: StudyResult, pictures: dict[str, str], beside: Sequence[str
     lines += beside
     if result.changed:
         lines += ["", "## Settings that differ from the full study", ""]
-        lines += grid(["setting", "full study → this table"], [[f"`{k}`", _pairs(v)] for k, v in result.changed])
+        lines += grid(["setting", "full study → this table"], [[f"`{k}`", pairs(v)] for k, v in result.changed])
     if study.notes:
         lines += ["", "## What settings cannot show", "", *(f"- {note}" for note in study.notes)]
     if pictures:
@@ -276,7 +299,8 @@ def grid(head: list[str], body: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (cells[0], ["---"] * len(head), *cells[1:])]
 
 
-def _pairs(values: list[tuple[Any, Any]]) -> str:
+def pairs(values: list[tuple[Any, Any]]) -> str:
+    """What cells have in place of what the full study has; the first few."""
     shown = "; ".join(f"{_short(before)} → {_short(after)}" for before, after in values[:_MOST_PAIRS])
     return shown + (f"; and {len(values) - _MOST_PAIRS} more" if len(values) > _MOST_PAIRS else "")
 

@@ -6,10 +6,10 @@ from scipy import stats
 
 from padray.config import ScheduleSettings, ScoreSettings
 from padray.experts.scores import SCORES
-from padray.report import difficulty, difficulty_figures, page
+from padray.report import difficulty, difficulty_figures
 from padray.report.difficulty import AgreementInfo, Difficulty, Table
 from padray.report.style import DARK, LIGHT
-from tests.report.test_page import subject
+from tests.report.test_page import subject, undrawn
 
 METHODS = tuple(SCORES)
 SCHEDULE = ScheduleSettings(initial_ratio=0.5, addition_end_epoch=4, easy_removal=((6, 0.2),), removal_end_epoch=8)
@@ -143,10 +143,9 @@ def test_drawings_are_png_and_the_same_bytes_again(theme) -> None:
 
 def test_the_page_tells_of_the_schedule_only_where_there_is_one() -> None:
     scheduled = subject(difficulty=made(tables()))
-    drawn = page.pictures(scheduled)
-    html = page.render(scheduled, drawn)
+    html = undrawn(scheduled)
     assert "What the experts saw" in html and "15 in epoch 0" in html and "Spearman" in html
-    plain = page.render(subject(), {stem: it for stem, it in drawn.items() if stem not in ("schedule", "difficulty")})
+    plain = undrawn(subject())
     assert "What the experts saw" not in plain and "Spearman" not in plain
 
 

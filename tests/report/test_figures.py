@@ -15,7 +15,7 @@ from padray.methods.trajectory.settings import (
     TrajectorySettings,
 )
 from padray.networks.flat import Span
-from padray.report import figures, info
+from padray.report import figures, info, sample_figures
 from padray.report.style import DARK, LIGHT
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.report.test_page import row as any_row
@@ -54,17 +54,18 @@ def test_images_are_rows_of_classes_turned_back_and_clipped() -> None:
 
 def test_images_are_limited_and_say_so() -> None:
     found = info.images_info(make_set(25, 12, channels=3))
-    assert found.images.shape[:2] == (20, 10) and len(found.all_names) == 25
-    assert found.labels is not None and found.labels.shape == (20, 25)
+    assert found.images.shape[:2] == (20, 10) and found.classes == 25
+    labels = info.labels_info(make_set(25, 12, channels=3))
+    assert labels is not None and labels.probabilities.shape == (20, 25)
     assert "The first 20 of 25 classes, 10 of 12 images each" in found.caption
 
 
 def test_labels_are_the_mean_probabilities_of_each_class() -> None:
     synthetic = make_set(2, 2)
     synthetic.learned.labels[:] = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5], [0.1, 0.9]]).log()
-    labels = info.images_info(synthetic).labels
-    assert labels == pytest.approx(np.array([[0.5, 0.5], [0.3, 0.7]]))
-    assert info.images_info(make_set(2, 2, soft=False)).labels is None
+    labels = info.labels_info(synthetic)
+    assert labels is not None and labels.probabilities == pytest.approx(np.array([[0.5, 0.5], [0.3, 0.7]]))
+    assert info.labels_info(make_set(2, 2, soft=False)) is None
 
 
 def test_running_median_uses_what_is_there_at_the_ends() -> None:
@@ -198,8 +199,8 @@ def test_drawings_are_png_and_the_same_bytes_again(theme: figures.Theme) -> None
     weights = trajectory.weights_info(weighted(), ImportanceSettings())
     assert weights is not None
     drawn = [
-        lambda: figures.draw_images(info.images_info(hostile), theme),
-        lambda: figures.draw_images(info.images_info(make_set(25, 1, soft=False)), theme),
+        lambda: sample_figures.draw_images(info.images_info(hostile), theme),
+        lambda: sample_figures.draw_images(info.images_info(make_set(25, 1, soft=False)), theme),
         lambda: figures.draw_loss(info.loss_info(rows, 30, 0.5, GUARD), theme),
         lambda: figures.draw_rows(trajectory.layers_info(rows, SPANS, SEVEN), theme),
         lambda: figures.draw_accuracy(info.AccuracyInfo(("net",), ("distilled",), (point,)), theme),

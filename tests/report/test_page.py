@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import safetensors.torch
@@ -16,8 +17,9 @@ from padray.data import whitening
 from padray.data.whitening import Preprocessing
 from padray.evaluation.table import Row
 from padray.networks.flat import Span
-from padray.report import page, words
-from padray.report.page import Link, Subject
+from padray.report import code, page, pictures, words
+from padray.report.pictures import Picture
+from padray.report.subject import Link, Subject
 from padray.synthetic import set as synthetic
 from padray.synthetic.set import Learned, SyntheticSet
 
@@ -38,6 +40,7 @@ def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
     facts = {
         "class_names": ["zero", HOSTILE],
         "dataset": "digits",
+        "shape": [1, 4, 4],
         "iterations": 3,
         "iteration": 2,
         "validation_accuracy": 0.8,
@@ -73,9 +76,20 @@ def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
     return Subject(**{**given, **parts})
 
 
+def undrawn(told: Subject) -> str:
+    """The page with empty pictures: drawing takes most of the time and has tests of its own."""
+    with mock.patch.dict(pictures.DRAWINGS, {kind: lambda shown, theme: b"" for kind in pictures.DRAWINGS}):
+        return page.render(told, pictures.pictures(told))
+
+
 @pytest.fixture(scope="module")
-def html() -> str:
-    return page.render(subject(), page.pictures(subject()))
+def drawn() -> dict[str, Picture]:
+    return pictures.pictures(subject())
+
+
+@pytest.fixture(scope="module")
+def html(drawn: dict[str, Picture]) -> str:
+    return page.render(subject(), drawn)
 
 
 class Links(HTMLParser):
@@ -94,7 +108,7 @@ class Links(HTMLParser):
 
 def test_page_is_self_contained(html: str) -> None:
     found = Links(html)
-    assert len(found.links) == 2 * 4  # four figures in two themes
+    assert len(found.links) == 4 * 4 + 2  # four figures in two themes and two widths, and the two images
     for link in found.links:
         assert base64.b64decode(link.removeprefix("data:image/png;base64,"), validate=True).startswith(b"\x89PNG")
     assert "url(" not in html and "@import" not in html and "http" not in html
@@ -109,8 +123,8 @@ def test_page_tells_no_absolute_path(html: str) -> None:
     assert "/home/me" not in html and "…/digits" in html
 
 
-def test_page_is_the_same_bytes_again(html: str) -> None:
-    assert page.render(subject(), page.pictures(subject())) == html
+def test_page_is_the_same_bytes_again(html: str, drawn: dict[str, Picture]) -> None:
+    assert page.render(subject(), drawn) == html
 
 
 def test_page_holds_what_a_reader_looks_for(html: str) -> None:
@@ -193,10 +207,10 @@ def test_protocol_says_which_iterate_the_set_is(protocol: str) -> None:
     assert last in words.protocol(unjudged, True)
 
 
-def test_a_learning_rate_that_stayed_is_not_said_to_be_learned(html: str) -> None:
+def test_a_learning_rate_that_stayed_is_not_said_to_be_learned(html: str, drawn: dict[str, Picture]) -> None:
     assert "learned with the images: it started at" in html
     fixed = loading.load("digits-ipc1", ("distill.lr_student_lr=0",)).config
-    told = page.render(subject(config=fixed), page.pictures(subject(config=fixed)))
+    told = page.render(subject(config=fixed), drawn)
     assert "not learned: it is 0.02." in told and "it started at" not in told
 
 
@@ -228,17 +242,19 @@ def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: 
         "none": {},
     }[kind]
     labels = torch.randn(3, 3) if soft else torch.arange(3)
-    made = SyntheticSet(Learned(torch.rand(3, 1, 4, 4), labels, torch.tensor(0.02)), Preprocessing(kind, values), {})
+    facts = {"class_names": ["a", "b", "c"], "shape": [1, 4, 4]}
+    made = SyntheticSet(Learned(torch.rand(3, 1, 4, 4), labels, torch.tensor(0.02)), Preprocessing(kind, values), facts)
     if apart:
         monkeypatch.setattr(whitening, "LARGE", 0)
         named = {f"preprocessing.{name}": value for name, value in values.items()}
         safetensors.torch.save_file(named, tmp_path / "fitted.safetensors")
     (tmp_path / "set.safetensors").write_bytes(synthetic.encode(made))
     monkeypatch.chdir(tmp_path)
-    config = loading.load("digits-ipc1", (f"distill.labels.kind={'soft' if soft else 'hard'}",)).config
+    short = ("evaluation.epochs=3", "network.width=4", f"distill.labels.kind={'soft' if soft else 'hard'}")
+    config = loading.load("digits-ipc1", short).config
     fitted = "fitted.safetensors" if apart else None
     names: dict[str, Any] = {}
-    exec(words.training_code("set.safetensors", config, kind, 3, fitted=fitted), names)
+    exec(code.training_code(code.safetensors_load("set.safetensors", config, made, fitted), config, made), names)
     real = torch.rand(5, 1, 4, 4)
-    assert names["network"](names["preprocess"](real)).shape == (5, 3)
+    assert names["train"](0)(names["preprocess"](real)).shape == (5, 3)
     assert torch.allclose(names["preprocess"](real), made.preprocessing.apply(real))

@@ -10,10 +10,10 @@ from padray.configuration import loading
 from padray.evaluation import table
 from padray.evaluation.ceiling import Ceiling
 from padray.evaluation.table import CellResult, Row
-from padray.report import figures, info, page, words
+from padray.report import figures, info, words
 from padray.report.style import DARK, LIGHT
 from padray.stages.results import RunResult, SetDigest
-from tests.report.test_page import subject
+from tests.report.test_page import subject, undrawn
 
 SOURCES = ("distilled", "random", "random_soft", "hard_labels", "full")
 
@@ -32,9 +32,7 @@ def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[Row]:
 
 
 def text(made: list[Row]) -> str:
-    told = subject(made)
-    html = page.render(told, page.pictures(told))
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", undrawn(subject(made))))
 
 
 def test_the_page_names_every_source_and_the_recovery():

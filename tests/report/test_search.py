@@ -1,23 +1,21 @@
 """The search's section: what it decides to show, what it says of a search that paid off and of one that did not."""
 
 import re
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from padray.configuration import loading, trees
 from padray.evaluation.table import Row
 from padray.fingerprint import Identity
-from padray.report import page, search, search_figures, search_view
+from padray.report import search, search_figures, search_view
 from padray.report.choice import Choice, Finalist, Gain
 from padray.report.search import SearchSummary, TrialLine
 from padray.report.style import DARK, LIGHT, Theme
 from tests.report.test_page import row as any_row
-from tests.report.test_page import subject
+from tests.report.test_page import subject, undrawn
 
 HOSTILE = "<script>alert(1)</script>"
 SPACE = """
@@ -265,11 +263,7 @@ def test_meaning_is_all_that_the_page_tells() -> None:
 def rendered(told: SearchSummary | None, **parts: Any) -> str:
     """The page's HTML with empty pictures: drawing takes most of the time and has tests of its own."""
     made = subject(rows=[row("net", 0.9), row("net", 0.5, source="random")], search=told, **parts)
-    with ExitStack() as patches:
-        for module in (page.figures, search_figures):
-            for name in [name for name in vars(module) if name.startswith("draw_")]:
-                patches.enter_context(mock.patch.object(module, name, lambda info, theme: b""))
-        return page.render(made, page.pictures(made))
+    return undrawn(made)
 
 
 def text_of(html: str) -> str:
@@ -292,7 +286,7 @@ def test_page_tells_the_search(html: str) -> None:
     assert "1 9 – – failed: the loss became nan" in text
     assert "padray tune" in text and "--space space.yaml" in text
     assert "searches/digits-aaaaaaaaaaaa/best.yaml" in text
-    assert html.count("<figure>") == 6
+    assert html.count("<picture>") == 6
 
 
 def test_only_a_difference_that_is_clear_is_bold() -> None:

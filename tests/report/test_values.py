@@ -7,7 +7,7 @@ import torch
 from padray.config import DataSettings
 from padray.data import whitening
 from padray.draws import generator
-from padray.report import figures, info
+from padray.report import info, sample_figures
 from padray.report.style import DARK
 from padray.synthetic.set import Learned, SyntheticSet
 
@@ -27,7 +27,7 @@ def test_a_normalised_table_is_shown_in_the_deviations_that_it_was_learned_in() 
     found = info.images_info(synthetic)
     assert np.array_equal(found.images, synthetic.learned.images.double().view(3, 2, 1, 5).numpy())
     assert "All 3 classes, 2 of 2 samples each. In standard deviations" in found.caption
-    assert "training split, blue below it and orange above. Soft labels" in found.caption
+    assert "training split (in the PNG blue below it and orange above)." in found.caption
 
 
 @pytest.mark.parametrize("kind", ["none", "zca"])
@@ -57,11 +57,11 @@ def test_they_are_limited_as_images_are() -> None:
 @pytest.mark.parametrize("content, shape", [("table", (5, 1, 1)), ("series", (2, 1, 12))])
 def test_what_is_painted_follows_the_numbers(content: str, shape: tuple[int, int, int]) -> None:
     synthetic = make_set(content, "normalize", shape)
-    first = figures.draw_images(info.images_info(synthetic))
+    first = sample_figures.draw_images(info.images_info(synthetic))
     assert (
         first
-        == figures.draw_images(info.images_info(synthetic))
-        != figures.draw_images(info.images_info(synthetic), DARK)
+        == sample_figures.draw_images(info.images_info(synthetic))
+        != sample_figures.draw_images(info.images_info(synthetic), DARK)
     )
     synthetic.learned.images[3] *= -2
-    assert figures.draw_images(info.images_info(synthetic)) != first
+    assert sample_figures.draw_images(info.images_info(synthetic)) != first

@@ -14,7 +14,8 @@ from padray.config import ScheduleSettings
 from padray.configuration import loading
 from padray.errors import InputError
 from padray.experts.schedule import rank, samples_of_epoch
-from padray.report import page, words
+from padray.report import code
+from padray.report.subject import Subject
 from padray.stages import pipeline, report, stored
 from padray.stages.base import Context, Progress
 from padray.stages.inline import InlineRunner
@@ -129,7 +130,7 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return run(tmp_path_factory.mktemp("waves"), *settings)
 
 
-def subject(ran: Ran) -> page.Subject:
+def subject(ran: Ran) -> Subject:
     folder = ran.context.folder(ran.outcome.identities["distill"])
     item = stored.set_object(folder.require(), ran.context.config.distill.iterations)
     return report.gather(ran.context, ran.outcome.identities, ran.outcome.rows, item)
@@ -153,16 +154,16 @@ def test_the_report_calls_nothing_an_image_that_is_none(wine):
 def test_the_ten_lines_hold_for_them(name, request, monkeypatch):
     ran = request.getfixturevalue(name)
     told = subject(ran)
-    kind, classes = told.synthetic.preprocessing.kind, told.synthetic.classes
-    code = words.training_code(told.set_key, told.config, kind, classes, told.noun)
-    assert "real samples (N, C, H, W), before" in code
+    load = code.safetensors_load(told.set_key, told.config, told.synthetic)
+    text = code.training_code(load, told.config, told.synthetic, told.noun)
+    assert "real samples (N, C, H, W), before" in text
     monkeypatch.chdir(ran.context.location.uri.removeprefix("file://"))
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(text, names)
     data = stored.load_dataset(ran.context.folder(ran.outcome.identities["data"]))
     rows = data.splits["test"]
     given, (expected, _) = names["preprocess"](data.images[rows]), data.split("test")
-    assert torch.allclose(given, expected, atol=1e-5) and names["network"](given).isfinite().all()
+    assert torch.allclose(given, expected, atol=1e-5) and names["train"](0)(given).isfinite().all()
 
 
 def test_their_augmentation_is_refused_before_any_training_with_all_settings_to_change(tmp_path):

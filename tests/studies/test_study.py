@@ -1,5 +1,6 @@
 """A study from end to end on the tiny chain: shared parts made once, continued, diverging cells told."""
 
+import csv
 import hashlib
 import json
 import re
@@ -153,6 +154,12 @@ def test_the_page_tells_size_differences_and_pictures(made):
     assert all((page.parent / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     table = pq.read_table(page.parent / "table.parquet").to_pydict()
     assert table["row"][0] == "no"
+    html = (page.parent / "table.html").read_text()
+    assert html.count('src="data:image/png;base64,') == 1 + 2 * 10, "the table, and ten images of each of two sets"
+    assert 'href="' not in html and "<script" not in html and "prefers-color-scheme: dark" in html
+    assert "paper 67.4" in html and "not the paper&#39;s size" in html
+    lines = list(csv.DictReader((page.parent / "table.csv").read_text().splitlines()))
+    assert [line["row"] for line in lines] == table["row"] and lines[0]["values"].split()[0][:2] == "0."
     assert path.exists() and folder.exists()
 
 

@@ -1,0 +1,138 @@
+"""A study's table as an HTML page, as good as a run's report: one file, light and dark, wide and narrow.
+
+Legend: K' classes shown of each set.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from padray.report import gallery, info, templates
+from padray.report.gallery import Thumbnail
+from padray.report.style import DARK, LIGHT, Theme
+from padray.stages import stored
+from padray.stages.base import Context
+from padray.studies import drawing, table
+from padray.studies.comparison import Comparison, Section, sections
+from padray.studies.make import CellResult
+from padray.studies.table import Entry, StudyResult
+
+_MOST_CLASSES = 10
+
+
+class Versions(NamedTuple):
+    """A figure in both themes and widths, as the pages' templates take it."""
+
+    alt: str
+    caption: str
+    light: bytes
+    dark: bytes
+    narrow: bytes
+    narrow_dark: bytes
+
+
+class SetShown(NamedTuple):
+    """The first sample of each of the first classes of a cell's set."""
+
+    row: str
+    column: str
+    samples: list[Thumbnail]
+
+
+class Number(NamedTuple):
+    """A cell of the table in words: ours, what else is to be said of it, and what the paper prints."""
+
+    ours: str
+    note: str
+    printed: str
+
+
+def html(context: Context, result: StudyResult, compared: Comparison | None, beside: dict[str, str]) -> str:
+    """The page.
+
+    Args:
+        beside: the captions of the pictures that lie beside it, by their files.
+    """
+    study, entries = result.study, table.entries(result.results)
+    columns = list(dict.fromkeys(entry.column for entry in entries))
+    shown = _sets(context, result.results)
+    view = {
+        "name": table.heading(result),
+        "source": f"Beside {study.source}." if study.printed else f"Source: {study.source}.",
+        "sample_text": table.sample(result),
+        "corner": f"{study.rows.title} \\ {study.columns.title}",
+        "columns": columns,
+        "rows": _rows(entries, columns),
+        "ranking": compared.ranking.sentence if compared and compared.ranking else "",
+        "sections": _sections(compared),
+        "sets": shown,
+        "class_names": _class_names(context, result.results)[:_MOST_CLASSES],
+        "changed": [(key, table.pairs(values)) for key, values in result.changed],
+        "notes": study.notes,
+        "beside": beside,
+    }
+    return templates.render("study.html.j2", view, _figures(result, entries, compared))
+
+
+def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, bool, list[Number]]]:
+    """Each row's name, whether it is the control, and its cells."""
+    known = {(entry.row, entry.column): entry for entry in entries}
+    nothing = Number("", "", "")
+    return [
+        (
+            row,
+            row.startswith(table.CONTROL),
+            [_number(known[row, c]) if (row, c) in known else nothing for c in columns],
+        )
+        for row in dict.fromkeys(entry.row for entry in entries)
+    ]
+
+
+def _number(entry: Entry) -> Number:
+    ours, note = entry.spread_text, "; ".join(entry.remarks)
+    return Number(ours, note, "" if entry.printed is None else f"paper {entry.printed}")
+
+
+def _sections(compared: Comparison | None) -> list[Section]:
+    return sections(compared) if compared else []
+
+
+def _figures(result: StudyResult, entries: Sequence[Entry], compared: Comparison | None) -> dict[str, Versions]:
+    axis, measure = result.study.columns.title, table.measure(result.results)
+
+    def versions(alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Versions:
+        return Versions(alt, caption, *(draw(theme) for theme in (LIGHT, DARK, LIGHT.narrow, DARK.narrow)))
+
+    bars = "Bars: mean ± sample standard deviation."
+    drawn = {"table": versions("The table", bars, lambda theme: drawing.draw_table(entries, "", axis, measure, theme))}
+    ranking = compared.ranking if compared else None
+    if ranking is not None:
+        caption = "Bars are as long as the critical difference: rows whose bars overlap do not differ."
+        drawn["ranks"] = versions("Average ranks", caption, lambda theme: drawing.draw_ranks(ranking, "", theme))
+    return drawn
+
+
+def _class_names(context: Context, results: Sequence[CellResult]) -> list[str]:
+    for result in results:
+        if result.rows and result.cell.source == "distilled":
+            chain = result.evaluated[0]
+            facts = stored.load_set(context.folder(chain.distilled), chain.config.distill.iterations).facts
+            return [str(name) for name in facts["class_names"]]
+    return []
+
+
+def _sets(context: Context, results: Sequence[CellResult]) -> list[SetShown]:
+    """Of every cell with a set its first distillation; sets that several cells share are shown once."""
+    shown, known = list[SetShown](), set[str]()
+    for result in results:
+        if not result.rows or result.cell.source != "distilled":
+            continue
+        chain = result.evaluated[0]
+        if chain.set_fingerprint in known:
+            continue
+        known.add(chain.set_fingerprint)
+        synthetic = stored.load_set(context.folder(chain.distilled), chain.config.distill.iterations)
+        firsts = synthetic.learned.images[:: synthetic.ipc][:_MOST_CLASSES]
+        content = synthetic.preprocessing.content
+        samples = gallery.thumbnails(content, info.seen(synthetic, firsts), f"{result.cell.row}, class")
+        shown.append(SetShown(result.cell.row, result.cell.column, samples))
+    return shown
