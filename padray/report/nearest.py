@@ -81,7 +81,7 @@ def nearest(queries_QD: Tensor, rows_N: Tensor, read: Read, own_Q: Tensor | None
         read: candidates by their rows, (n, D) float32; few of them are asked for at a time.
         own_Q: the row that each query is itself, which is left out.
     """
-    best, found = torch.full((len(queries_QD),), torch.inf), torch.full((len(queries_QD),), -1)
+    best, closest = torch.full((len(queries_QD),), torch.inf), torch.full((len(queries_QD),), -1)
     squares = queries_QD.square().sum(dim=1, keepdim=True)
     for rows, part in _chunks(rows_N, read, queries_QD):
         distances = squares + part.square().sum(dim=1) - 2 * queries_QD @ part.T
@@ -89,8 +89,8 @@ def nearest(queries_QD: Tensor, rows_N: Tensor, read: Read, own_Q: Tensor | None
             distances[own_Q[:, None] == rows] = torch.inf
         least, place = distances.min(dim=1)
         better = least < best
-        best, found = torch.where(better, least, best), torch.where(better, rows[place], found)
-    return found, _exact(queries_QD, found, read)
+        best, closest = torch.where(better, least, best), torch.where(better, rows[place], closest)
+    return closest, _exact(queries_QD, closest, read)
 
 
 def _chunks(rows_N: Tensor, read: Read, queries_QD: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -84,8 +84,8 @@ def _gallery(subject: Subject) -> gallery.Gallery:
 
 def _values(subject: Subject) -> profiles.Values | None:
     """A table's samples in the data's own units."""
-    found = profiles.profiles_info(subject.synthetic, subject.real) if subject.real is not None else None
-    return profiles.values_of(found) if found is not None and found.is_table else None
+    profile = profiles.profiles_info(subject.synthetic, subject.real) if subject.real is not None else None
+    return profiles.values_of(profile) if profile is not None and profile.is_table else None
 
 
 def _search(subject: Subject) -> search_view.SearchPart | None:

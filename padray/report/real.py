@@ -67,9 +67,9 @@ class RealPart:
 
 def real_part(synthetic: SyntheticSet, dataset: Dataset, difficulty: Difficulty | None, noun: str) -> RealPart:
     """Everything at once; the dataset's samples are read a part at a time."""
-    found = nearest_info(synthetic, dataset, noun)
-    pairs, extremes = _pairs(synthetic, dataset, found), _extremes(synthetic, dataset, difficulty)
-    return RealPart(found, pairs, extremes, *_classes(dataset))
+    nearest = nearest_info(synthetic, dataset, noun)
+    pairs, extremes = _pairs(synthetic, dataset, nearest), _extremes(synthetic, dataset, difficulty)
+    return RealPart(nearest, pairs, extremes, *_classes(dataset))
 
 
 def nearest_info(synthetic: SyntheticSet, dataset: Dataset, noun: str) -> NearestInfo:
@@ -108,18 +108,18 @@ def _scale(dataset: Dataset) -> Tensor:
     return deviation.where(deviation > 0, torch.ones(())).float().view(-1, 1, 1)
 
 
-def _pairs(synthetic: SyntheticSet, dataset: Dataset, found: NearestInfo) -> list[Pair]:
-    chosen = found.closest[: info.MAX_CLASSES]
-    own = info.seen(synthetic, synthetic.learned.images[found.places[chosen]])
-    real = _seen(synthetic, dataset, torch.from_numpy(found.rows[chosen]))
+def _pairs(synthetic: SyntheticSet, dataset: Dataset, nearest: NearestInfo) -> list[Pair]:
+    chosen = nearest.closest[: info.MAX_CLASSES]
+    own = info.seen(synthetic, synthetic.learned.images[nearest.places[chosen]])
+    real = _seen(synthetic, dataset, torch.from_numpy(nearest.rows[chosen]))
     return [
         Pair(
-            found.names[place],
+            nearest.names[place],
             one,
             other,
-            int(found.rows[place]),
-            dataset.class_names[int(dataset.labels[found.rows[place]])],
-            float(found.distances[place]),
+            int(nearest.rows[place]),
+            dataset.class_names[int(dataset.labels[nearest.rows[place]])],
+            float(nearest.distances[place]),
         )
         for place, one, other in zip(chosen, own, real, strict=True)
     ]
