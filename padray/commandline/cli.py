@@ -124,13 +124,16 @@ def export(
     name: Annotated[str, typer.Argument(metavar="SET", help="A stored set: the start of its folder or name.")],
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
     layout: Annotated[str, typer.Option("--to", metavar="|".join(LAYOUTS), help="The layout.")],
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train the run's networks on what is written, to say what 8 bits cost.")
+    ] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Write a set as others read it."""
+    """Write a set as others read it, with a program that trains on it."""
     from padray.commandline import commands
 
-    Console(as_json).exported(commands.export(name, layout, destination, storage))
+    Console(as_json).exported(commands.export(name, layout, destination, storage, measure))
 
 
 @app.command("import")

@@ -175,13 +175,13 @@ def import_artifact(
         return incoming.import_artifact(where, source, kind, options)
 
 
-def export(name: str, layout: str, destination: str, storage: str | None) -> "Exported":
-    """Export a stored set."""
+def export(name: str, layout: str, destination: str, storage: str | None, measure: bool = False) -> "Exported":
+    """Export a stored set; `measure`: say what 8 bits cost."""
     from padray.exchange import outgoing
     from padray.stages import sweep
 
     location = existing(storage)
-    return outgoing.export_set(location, sweep.named(name, location), layout, destination)
+    return outgoing.export_set(location, sweep.named(name, location), layout, destination, measure)
 
 
 def submit(line: Line, address: str, variables: tuple[str, ...], console: Console | None) -> "Submitted":

@@ -135,6 +135,7 @@ class Console:
         self.out.print(table)
         self.out.print(summary.sample)
         self.out.print(f"table: {summary.table}")
+        self.out.print(f"page: {summary.page}")
         return None
 
     @_or_json
@@ -143,6 +144,9 @@ class Console:
         already = "already there: " if exported.reused else ""
         self.out.print(f"{already}{exported.exported} as {exported.layout} in {exported.destination}")
         self.out.print(f"files: {len(exported.files)}; metadata.json says what the others do not")
+        self.out.print(f"to train on it there: pip install {exported.install}; python train.py")
+        if exported.measured:
+            self.out.print(exported.measured.sentence)
 
     @_or_json
     def imported(self, imported: "Imported") -> None:

@@ -2,17 +2,20 @@
 
     pt           images_best.pt, labels_best.pt, lr_best.pt: MTT, DATM and PAD
     ddranking    images.pt, labels.pt where they are learned, lr.pt: what DD-Ranking's evaluators take
-    imagefolder  {class:05d}/{place:05d}.png
+    imagefolder  {class's name}/{place:05d}.png
     hf           one Parquet file with image, label and learned labels, and a dataset card
+    csv, parquet one file with a line per sample: tables and series in the data's own units
 
-The first two keep every learned value, in the space that it was distilled in. The others hold images to look at:
-preprocessing undone, clamped to [0, 1], 8 bits. Each has a `metadata.json` that says what the files do not. Legend:
-M = C*IPC samples, class after class, ch H W, K classes.
+The first two keep every learned value, in the space that it was distilled in. Pictures are to look at: preprocessing
+undone, clamped to [0, 1], 8 bits. Each has a `metadata.json` that says what the files do not, and, where the settings
+are known, a `train.py` that trains on them and a `README.txt` with what that needs. Legend: M = C*IPC samples, class
+after class, ch H W, K classes.
 """
 
 import io
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -21,20 +24,27 @@ import torch
 from PIL import Image
 
 from padray.errors import InputError
-from padray.exchange import words
+from padray.exchange import tabular, words
 from padray.synthetic.set import USUAL_LR, Learned, SyntheticSet
 from padray.synthetic.start import class_labels
 
 Files = dict[str, bytes]
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')  # on some system or other
+_MOST_NAME = 60  # letters of a folder's name, of at most four bytes each
 _PREPROCESSING = "preprocessing.pt"
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A set that goes out, and the SHA-256 of the file that padray keeps it in."""
+    """A set that goes out, and the SHA-256 of the file that padray keeps it in.
+
+    Attributes:
+        measured: what the files' metadata tell of accuracies.
+    """
 
     synthetic: SyntheticSet
     sha256: str
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 def pt(out: Outgoing) -> Files:
@@ -58,7 +68,8 @@ def imagefolder(out: Outgoing) -> Files:
     names = _paths(out.synthetic)
     files = dict(zip(names, images, strict=True))
     labels = dict(zip(names, out.synthetic.learned.labels.tolist(), strict=True))
-    return files | _described(out, {"images": lost, "labels": labels})
+    about = {"images": lost, "labels": labels, "folders": _folders(out.synthetic)}
+    return files | _whitening(out) | _described(out, about)
 
 
 def hf(out: Outgoing) -> Files:
@@ -74,8 +85,25 @@ def hf(out: Outgoing) -> Files:
     described = {"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata(described), sink)
-    files = {"data/train-00000-of-00001.parquet": bytes(sink.getvalue().to_pybytes())}
+    files = {"data/train-00000-of-00001.parquet": bytes(sink.getvalue().to_pybytes())} | _whitening(out)
     return files | {"README.md": words.card(out.synthetic, lost).encode()} | _described(out, {"images": lost})
+
+
+def csv(out: Outgoing) -> Files:
+    return {"set.csv": tabular.as_csv(out.synthetic)} | _whitening(out) | _described(out, _columns(out))
+
+
+def parquet(out: Outgoing) -> Files:
+    return {"set.parquet": tabular.as_parquet(out.synthetic)} | _whitening(out) | _described(out, _columns(out))
+
+
+def _columns(out: Outgoing) -> dict[str, Any]:
+    """Which columns hold what."""
+    features: dict[str, Any] = {
+        key: out.synthetic.facts[key] for key in ("features", "units") if key in out.synthetic.facts
+    }
+    labels = list(tabular.label_columns(out.synthetic))
+    return {**features, "columns": tabular.names(out.synthetic), "label_columns": labels}
 
 
 def _lr(learned: Learned) -> torch.Tensor:
@@ -99,6 +127,14 @@ def _fitted(out: Outgoing) -> Files:
     return _tensors({_PREPROCESSING: values}) if values else {}
 
 
+def _whitening(out: Outgoing) -> Files:
+    """The same where they are too large for `metadata.json`; what turns whitened samples back is left out."""
+    fitted = out.synthetic.preprocessing
+    if fitted.kind != "zca":
+        return {}
+    return _tensors({_PREPROCESSING: {name: fitted.values[name] for name in ("mean", "whiten")}})
+
+
 def _described(out: Outgoing, more: dict[str, Any]) -> Files:
     facts, learned = out.synthetic.facts, out.synthetic.learned
     preprocessing = out.synthetic.preprocessing
@@ -119,13 +155,27 @@ def _described(out: Outgoing, more: dict[str, Any]) -> Files:
         "set_fingerprint": facts["fingerprint"],
         "provenance": facts.get("provenance", "distilled"),
         **({"selected": facts["selected"]} if "selected" in facts else {}),
+        **out.measured,
         **more,
     }
     return {"metadata.json": json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"}
 
 
 def _paths(synthetic: SyntheticSet) -> list[str]:
-    return [f"{label:05d}/{place:05d}.png" for label in range(synthetic.classes) for place in range(synthetic.ipc)]
+    folders = list(_folders(synthetic))
+    return [f"{folder}/{place:05d}.png" for folder in folders for place in range(synthetic.ipc)]
+
+
+def _folders(synthetic: SyntheticSet) -> dict[str, str]:
+    """A folder per class, by its name. Where readers that sort them would have another order, a number comes first."""
+    names = [str(name) for name in synthetic.facts["class_names"]]
+    plain = [_UNSAFE.sub("_", name)[:_MOST_NAME] for name in names]
+    usable = all(name and name[0] not in ". " and name[-1] != " " for name in plain)
+    distinct = len({name.casefold() for name in plain}) == len(plain)  # of some file systems
+    digits = len(str(len(names) - 1))
+    if not usable or not distinct or sorted(plain) != plain:
+        plain = [f"{label:0{digits}d}-{name}" for label, name in enumerate(plain)]
+    return dict(zip(plain, names, strict=True))
 
 
 def _pictures(synthetic: SyntheticSet) -> tuple[list[bytes], str]:

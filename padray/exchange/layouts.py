@@ -24,7 +24,8 @@ def _of_formats(name: str) -> "Callable[[], Write]":
     return write
 
 
-LAYOUTS: dict[str, Callable[[], Write]] = {name: _of_formats(name) for name in ("pt", "ddranking", "imagefolder", "hf")}
+_NAMES = ("pt", "ddranking", "imagefolder", "hf", "csv", "parquet")
+LAYOUTS: dict[str, Callable[[], Write]] = {name: _of_formats(name) for name in _NAMES}
 
 
 def files_of(out: "Outgoing", layout: str) -> "Files":

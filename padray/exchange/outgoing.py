@@ -3,12 +3,16 @@
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from padray.config import Config
+from padray.configuration import loading
 from padray.errors import InputError
+from padray.exchange import measuring, reading
 from padray.exchange.formats import Files, Outgoing
 from padray.exchange.layouts import files_of
+from padray.exchange.measuring import Measured
 from padray.machine.files import expanded, open_file, reason, shown
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest
@@ -25,13 +29,18 @@ class Exported:
     files: list[str]
     sha256: str
     reused: bool
+    install: str
+    measured: Measured | None = None
 
 
-def export_set(location: Location, artefact: tuple[str, Manifest], layout: str, destination: str) -> Exported:
+def export_set(
+    location: Location, artefact: tuple[str, Manifest], layout: str, destination: str, measure: bool = False
+) -> Exported:
     """Write a stored set in a layout.
 
     Args:
         artefact: the set's folder in the storage, and its manifest.
+        measure: train the run's networks on what is written, too, to say what its 8 bits cost.
 
     Raises:
         InputError: the layout is unknown, or the destination holds other files or cannot be written.
@@ -44,9 +53,19 @@ def export_set(location: Location, artefact: tuple[str, Manifest], layout: str, 
         raise InputError(f"{path}/manifest.json does not say how many iterations its set took") from None
     folder, item = Folder(location, path, manifest.fingerprint), stored.set_object(manifest, iterations)
     synthetic = stored.load_set(folder, iterations)
-    files = files_of(Outgoing(synthetic, item.sha256), layout)
-    reused = put_all(files, place)
-    return Exported(path, layout, destination, sorted(files), item.sha256, reused)
+    config = _config(path, manifest)
+    cost = measuring.measure(location, path, synthetic, layout) if measure else None
+    files = files_of(Outgoing(synthetic, item.sha256, {"measured": asdict(cost)} if cost else {}), layout)
+    files |= reading.companions(layout, config, synthetic, cost.sentence if cost else "", files)
+    reused, install = put_all(files, place), reading.reader(layout, config, synthetic).install
+    return Exported(path, layout, destination, sorted(files), item.sha256, reused, install, cost)
+
+
+def _config(path: str, manifest: Manifest) -> Config:
+    """The settings of the run. Raises InputError where they no longer fit."""
+    apart = {"name", "search", "storage", "cluster"}
+    settings = {key: value for key, value in manifest.settings.items() if key not in apart}
+    return loading.from_settings(settings, (), path)
 
 
 def _place(destination: str) -> Path:

@@ -71,6 +71,9 @@ configs:
 
 The images: {lost}. They were distilled in another space: {_SPACES[synthetic.preprocessing.kind]}.
 
+Read it by `datasets.load_dataset("parquet", data_files="data/*.parquet")` (`pip install torch datasets pillow`);
+`python train.py` in this folder trains the network of the run on it, as its proof did.
+
 Classes, in the order of their indices: {names}.
 
 `metadata.json` has the preprocessing, the network, and the SHA-256 of the set that these files were made from.

@@ -75,6 +75,18 @@ class EvaluationWork:
         return make
 
 
+def judged_as(work: EvaluationWork, synthetic: SyntheticSet) -> list[float]:
+    """Test accuracies of the run's networks trained on a set in the place of the stored one, seed by seed.
+
+    Their draws are those of the stored set's cells, so that two such lists are compared in pairs. Nothing is stored.
+    """
+    numerics = decide(work.config.compute)
+    maker = _CellMaker(work, numerics, numerics.use(work.config.compute.allocator))
+    maker.synthetic = synthetic
+    own = [Cell("distilled", work.config.network, seed) for seed in range(work.config.evaluation.seeds)]
+    return [maker.result(cell).test for cell in own]
+
+
 _STORED = TypeAdapter(table.CellResult)
 
 

@@ -18,11 +18,14 @@ from padray.commandline import commands
 from padray.commandline.console import Console
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
+from padray.exchange import outgoing
 from padray.exchange.formats import Outgoing
 from padray.exchange.layouts import LAYOUTS, files_of
 from padray.exchange.sets import ImportOptions
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.exchange.conftest import Chain, peer_set
+
+OF_IMAGES = [layout for layout in LAYOUTS if layout not in ("csv", "parquet")]
 
 
 def take(chain: Chain, layout: str, destination: Path, name: str | None = None) -> dict:
@@ -91,7 +94,7 @@ def test_an_imagefolder_is_one_that_torchvision_reads(chain, tmp_path):
     for (image, _), pixels in zip(folder, expected, strict=True):
         assert torch.equal(torchvision.transforms.functional.pil_to_tensor(image)[:1], pixels)
     described = json.loads((tmp_path / "out" / "metadata.json").read_text())
-    assert described["labels"]["00003/00000.png"] == pytest.approx(stored(chain)["labels"][3].tolist())
+    assert described["labels"]["3/00000.png"] == pytest.approx(stored(chain)["labels"][3].tolist())
     assert "lost" in described["images"]
 
 
@@ -110,7 +113,7 @@ def test_a_parquet_file_holds_images_labels_and_their_types(chain, tmp_path):
     assert card.startswith("---\n") and "path: data/train-*.parquet" in card and "is lost" in card
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", OF_IMAGES)
 def test_every_layout_says_what_the_set_is(chain, tmp_path, layout):
     made = take(chain, layout, tmp_path / "out")
     described = json.loads((tmp_path / "out" / "metadata.json").read_text())
@@ -137,7 +140,7 @@ def test_an_empty_destination_is_not_this_folder(chain):
         commands.export(chain.set_name, "pt", "", str(chain.root))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", OF_IMAGES)
 def test_a_folder_is_never_overwritten_unless_it_holds_the_same(chain, tmp_path, layout):
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
@@ -159,10 +162,35 @@ def synthetic(shape: tuple[int, int, int]) -> SyntheticSet:
 def test_colours_keep_their_order_and_every_image_its_class():
     made = synthetic((3, 5, 4))
     files = files_of(Outgoing(made, "0"), "imagefolder")
-    assert list(files) == ["00000/00000.png", "00000/00001.png", "00001/00000.png", "00001/00001.png", "metadata.json"]
-    assert torch.equal(decoded(files["00001/00000.png"]), (made.learned.images[2] * 255).round().to(torch.uint8))
+    assert list(files) == ["a/00000.png", "a/00001.png", "b/00000.png", "b/00001.png", "metadata.json"]
+    assert torch.equal(decoded(files["b/00000.png"]), (made.learned.images[2] * 255).round().to(torch.uint8))
     table = pq.read_table(io.BytesIO(files_of(Outgoing(made, "0"), "hf")["data/train-00000-of-00001.parquet"]))
     assert table.column_names == ["image", "label"] and table.column("label").to_pylist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["ape", "zebra"], ["ape", "zebra"]),
+        (["zebra", "ape"], ["0-zebra", "1-ape"]),
+        (["a/b", "../c"], ["0-a_b", "1-.._c"]),
+        (["Ape", "ape"], ["0-Ape", "1-ape"]),
+    ],
+)
+def test_folders_have_the_classes_names_and_sort_as_the_classes_do(names, folders, tmp_path):
+    made = synthetic((3, 5, 4))
+    made.facts["class_names"] = names
+    files = files_of(Outgoing(made, "0"), "imagefolder")
+    outgoing.put_all(files, tmp_path / "out")
+    read = torchvision.datasets.ImageFolder(tmp_path / "out")
+    assert read.classes == folders and read.targets == [0, 0, 1, 1]
+    assert json.loads(files["metadata.json"])["folders"] == dict(zip(folders, names, strict=True))
+
+
+def test_images_are_no_table():
+    for layout in ("csv", "parquet"):
+        with pytest.raises(InputError, match="images are no table: --to imagefolder or hf"):
+            files_of(Outgoing(synthetic((3, 5, 4)), "0"), layout)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8), (1, 1, 64), (3, 1, 1)])
@@ -176,7 +204,7 @@ def test_what_is_no_picture_goes_out_as_tensors_only(shape):
 def test_the_command_tells_where_and_ends_with_code_2(chain, tmp_path, run):
     (tmp_path / "file").write_text("mine")
     wrong = [
-        ((chain.set_name, tmp_path / "x", "--to", "npz"), "there are pt, ddranking, imagefolder, hf"),
+        ((chain.set_name, tmp_path / "x", "--to", "npz"), "there are pt, ddranking, imagefolder, hf, csv, parquet"),
         (("distilled/nothing", tmp_path / "x", "--to", "pt"), "`padray ls` lists"),
         ((chain.set_name, tmp_path / "file", "--to", "pt"), "is a file"),
         ((chain.set_name, tmp_path / "file" / "below", "--to", "pt"), "cannot write to"),
