@@ -49,7 +49,7 @@ def test_a_scorer(tiny, tmp_path, monkeypatch):
     dataset = stored.load_dataset(made.folder(outcome.identities["data"]))
     assert found.tolist() == dataset.labels[dataset.splits["train"]].tolist()
     page = Path(outcome.report.removeprefix("file://")).read_text()
-    assert "Agreement of the difficulty scores" in page and "scores.method" in page and "label" in page
+    assert "Agreement of the difficulty scores" in page and "scores.<wbr>method" in page and "label" in page
     tables = stored.score_tables(made.folder(outcome.identities["scores"]), made.config.scores)
     shown = Difficulty(made.config.scores, made.config.schedule, tables, [23] * 10, 6)
     assert shown.methods[-1] == "label", "the figure has it as a line of its own"

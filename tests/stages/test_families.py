@@ -76,7 +76,7 @@ def test_a_family_without_experts_trains_none_and_its_set_has_hard_labels_and_no
 def test_its_report_shows_its_classes_and_speaks_of_no_experts(finished):
     page = Path(finished[2].report.removeprefix("file://")).read_text()
     assert "Loss per class" in page and "Every iteration draws a fresh network" in page
-    assert "the protocol’s 0.01 is taken" in page and "sgd = torch.optim.SGD(network.parameters(), 0.01," in page
+    assert "the protocol’s 0.01 is taken" in page and "\nLR = 0.01\n" in page
     for word in ("Loss per layer", "trajectory", "student", "experts it was matched with"):
         assert word not in page.split("Settings")[0], word
 
@@ -289,7 +289,7 @@ def test_a_family_of_its_own_is_one_module_and_one_entry(finished, tmp_path, mon
     assert torch.allclose(made.learned.images[::2], means, atol=1e-2), "it is distilled, judged, evaluated"
     assert ("distill.pull", 0.5) in loading.effective(config), "it has its own settings"
     page = Path(outcome.report.removeprefix("file://")).read_text()
-    assert "The images are the means of their classes, pulled by 0.5." in page and "distill.pull" in page
+    assert "The images are the means of their classes, pulled by 0.5." in page and "distill.<wbr>pull" in page
     fresh = Context("toy", config, open_location(str(tmp_path / "elsewhere")), InlineRunner())
     lines = plan.plan(fresh, plan.Asked()).stages
     (line,) = [line for line in lines if line.stage == "distill"]
