@@ -84,7 +84,7 @@ def _limit(survey: Survey, ipc: int, budget: Budget) -> int | None:
     """Training samples of each class that are read in the time that there is; None where those are all."""
     per_minute = float(READ_PER_MINUTE)
     if survey.content == "image":
-        per_minute *= min(1.0, 32**2 / math.prod(survey.shape[1:]))
+        per_minute *= min(4.0, 32**2 / math.prod(survey.shape[1:]))  # opening a small one takes its time too
     else:
         per_minute *= 10
     limit = max(_least(ipc), int(per_minute * budget.minutes) // len(survey.names))
