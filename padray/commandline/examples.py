@@ -17,7 +17,10 @@ EXAMPLES = {
         "padray evaluate SET SET --set 'evaluation.architectures=[lenet, resnet18]'",
     ),
     "report": ("padray report digits-ipc1",),
-    "tune": ("padray tune digits-ipc1 --space search_spaces/pad_filters.yaml --set search.trials=20",),
+    "tune": (
+        "padray tune digits-ipc1 --space search_spaces/pad_filters.yaml --set search.trials=20",
+        "padray tune mine.yaml --space mine-space.yaml --hours 2",
+    ),
     "study": (
         "padray study search_spaces/study_table3b.yaml --profile small",
         "padray study search_spaces/study_table1.yaml --set data.path=FOLDER --validation 0.1",
