@@ -24,7 +24,7 @@ CONFIGS = {
     "wines.yaml",
 }  # to fill in, or written by the line before
 SPACES = {"FILE", "mine-space.yaml"}
-OTHERS = {"ray": {"up", "down", "job", "dashboard"}, "kubectl": {"create"}, "export": None, ".": None}
+OTHERS = {"ray": {"up", "down", "job", "dashboard"}, "kubectl": {"create"}, "export": None, ".": None, "cd": None}
 
 
 def typed(block: str) -> list[list[str]]:
@@ -41,7 +41,7 @@ def check(words: list[str]) -> None:
     elif program == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M), rest
     elif program == "python":
-        assert rest[0] == "-m" and importlib.util.find_spec(rest[1]), rest
+        assert rest == ["train.py"] or (rest[0] == "-m" and importlib.util.find_spec(rest[1])), rest
     else:
         assert program in OTHERS and rest[0] in (OTHERS[program] or rest), words
         if rest[:2] == ["job", "submit"]:
