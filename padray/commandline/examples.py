@@ -19,7 +19,7 @@ EXAMPLES = {
     "report": ("padray report digits-ipc1",),
     "tune": (
         "padray tune digits-ipc1 --space search_spaces/pad_filters.yaml --set search.trials=20",
-        "padray tune mine.yaml --space mine-space.yaml --hours 2",
+        "padray tune mine.yaml --space mine-space.yaml --set search.hours=2",
     ),
     "study": (
         "padray study search_spaces/study_table3b.yaml --profile small",

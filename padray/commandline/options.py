@@ -16,8 +16,7 @@ Env = Annotated[
     list[str] | None, typer.Option("--env", metavar="NAME[=VALUE]", help="A variable for the job; repeatable.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the stages have and start anew.")]
-Hours = Annotated[float | None, typer.Option("--hours", metavar="H", help="Begin no trial after so long.")]
-Money = Annotated[float | None, typer.Option("--money", metavar="M", help="Nor once so much is spent; with --price.")]
+Money = Annotated[float | None, typer.Option("--money", metavar="M", help="No trial after so much; with --price.")]
 NodePrice = Annotated[
     str | None, typer.Option("--price", "--prices", metavar="PER_HOUR|FILE", help="Of each node, or a table.")
 ]

@@ -48,12 +48,12 @@ def measure(location: Location, name: str, synthetic: SyntheticSet, layout: str)
     """
     if layout not in PICTURES:
         raise InputError(f"--measure says what 8 bits cost, and --to {layout} keeps all values; leave it out")
-    found = sweep.find(name.rsplit("/", 1)[-1], (), location)
-    work = EvaluationWork(found.config, Inputs(location, found.data), found.distilled, {}, {})
+    stored = sweep.find(name.rsplit("/", 1)[-1], (), location)
+    work = EvaluationWork(stored.config, Inputs(location, stored.data), stored.distilled, {}, {})
     learned, exported = (cells.judged_as(work, one) for one in (synthetic, as_pictures(synthetic)))
     costs = [100 * (one - other) for one, other in zip(learned, exported, strict=True)]
     spread = statistics.stdev(costs) if len(costs) > 1 else None
-    return Measured(found.config.network.label, len(costs), learned, exported, statistics.fmean(costs), spread)
+    return Measured(stored.config.network.label, len(costs), learned, exported, statistics.fmean(costs), spread)
 
 
 def as_pictures(synthetic: SyntheticSet) -> SyntheticSet:

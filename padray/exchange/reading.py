@@ -45,10 +45,10 @@ def companions(
 ) -> dict[str, bytes]:
     """The program, and the note in front of what a layout's own says."""
     own = files.get(NOTE, b"").decode()
-    told = _note(layout, config, synthetic, said)
+    note = _note(layout, config, synthetic, said)
     return {
         PROGRAM: program(layout, config, synthetic).encode(),
-        NOTE: "\n".join([told, *([own] if own else [])]).encode(),
+        NOTE: "\n".join([note, *([own] if own else [])]).encode(),
     }
 
 

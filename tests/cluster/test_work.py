@@ -38,10 +38,10 @@ def test_a_price_table_travels_with_its_search_and_a_price_as_it_is(mine, tmp_pa
     space, prices = tmp_path / "space.yaml", tmp_path / "prices.yaml"
     space.write_text(SPACE)
     prices.write_text("nodes: {}")
-    line = ("tune", mine, f"--space={space}", "--storage=/s", "--money", 5, "--hours", 2)
+    line = ("tune", mine, f"--space={space}", "--storage=/s", "--money", 5)
     table = sent(*line, "--price", prices)
     assert table.files["prices/prices.yaml"] == prices
-    assert table.entrypoint.endswith("--price prices/prices.yaml --storage=/s --hours=2.0 --money=5.0")
+    assert table.entrypoint.endswith("--price prices/prices.yaml --storage=/s --money=5.0")
     assert "--price 0.4 " in sent(*line, "--price", 0.4).entrypoint
 
 

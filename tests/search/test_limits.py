@@ -47,7 +47,7 @@ def test_a_search_that_has_spent_its_money_keeps_its_trials_and_says_so(again, r
     assert said["trials"]["finished"] == 3 and said["trials"]["missing"] == 2
     assert said["trials"]["limit"].endswith(" of 1e-06 are spent")
     assert Path(said["best"]["file"]).is_file(), "what there is, is chosen from"
-    text = run(*line, "--hours", "1e-9").out
+    text = run(*line, "--set", "search.hours=1e-9").out
     assert "2 not begun: 1e-09 hours are over (the same command goes on)" in " ".join(text.split())
 
 
@@ -60,7 +60,7 @@ def test_a_search_that_has_spent_its_money_keeps_its_trials_and_says_so(again, r
         (("--money", "nan", "--price", "5"), "--money is what may be spent, a number above 0 (got nan)"),
         (("--money", "5", "--price", "cheap"), "--price is what a device costs for an hour"),
         (("--money", "5", "--price", "prices.yaml"), "there is one node here, and the table has 4 types"),
-        (("--hours", "0"), "search.hours: input should be greater than 0"),
+        (("--set", "search.hours=0"), "search.hours: input should be greater than 0"),
     ],
 )
 def test_limits_that_are_none_are_refused(search, run, options, said) -> None:
