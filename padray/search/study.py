@@ -20,6 +20,7 @@ from padray.search.work import SearchWork
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Progress
 from padray.stages.facts import dataset_facts
+from padray.stages.limits import Limits
 from padray.stages.pipeline import Outcome
 from padray.stages.results import BestTrial, SearchResult, TrialCounts
 from padray.store.artifacts import StoredObject
@@ -57,6 +58,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
     dataset = data.make(context)
     identity = fingerprint.search_identity(config, dataset)
     context.forget(identity)
+    context.limits = context.limits or Limits(config.search.hours)  # the caller's too: the summary says what is over
     context = replace(context, fresh=False)  # --fresh forgets the trials; what they made is shared, and stays
     work = SearchWork(context.name, config, Inputs(context.location, dataset), identity)
     before = work.records()
@@ -125,7 +127,6 @@ def _search(context: Context, work: SearchWork) -> None:
     """Make the missing trials, telling how the best one stands."""
     records, settings = work.all(), work.config.search
     total, shown = settings.trials, view.View(settings, work.identity.folder)
-    context.limits = work.limits(context)
     context.notify(Progress("search", _done(records, total), total))
     shown.show(records.values())  # also: a bad address is told before any work
     changed = context.runner.search(work, context)
@@ -136,7 +137,7 @@ def _search(context: Context, work: SearchWork) -> None:
         context.notify(Progress("search", _done(records, total), total, _outcome_of(record, records)))
     shown.show(records.values(), over=True)
     if (done := _done(records, total)) < total:
-        text = f"{context.limits.over()} after {done} of {total} trials; the same command goes on"
+        text = f"{work.limits(context).over()} after {done} of {total} trials; the same command goes on"
         context.notify(Progress("search", done, done, text))  # the stage is over, and its last line is shown
 
 

@@ -146,7 +146,7 @@ def test_trials_go_side_by_side_and_the_experts_that_they_share_come_first(setti
         told = plan(settings, tmp_path / "none", asked, calibrated=True, nodes=3, price=file)
         found[concurrency] = rows(told)["one"]
         trial, expert, score = (line_of(told, name)["seconds"] for name in ("search", "experts", "scores"))
-    assert [part["stage"] for part in found[1]["stages"]] == ["search", "evaluate"], (
+    assert [part["stage"] for part in found[1]["stages"]] == ["search", "finals", "evaluate"], (
         "neither the experts nor the defaults' set twice"
     )
     assert found.pop("auto") == found[3], "as many as there is room for"
