@@ -111,8 +111,10 @@ def judge_twice(
     Raises:
         DivergedError: a loss is not finite, or what the trained network says.
     """
-    model = fresh(network, dataset, draws, trainings[0])
-    for training, unit in zip(trainings, (draws.unit, f"{draws.unit}-again"), strict=True):
+    model, left = fresh(network, dataset, draws, trainings[0]), recipe.keeper.left()
+    units = (draws.unit, f"{draws.unit}-again")
+    over = units.index(left.training) if left is not None and left.training in units else 0
+    for training, unit in list(zip(trainings, units, strict=True))[over:]:
         for _ in train(model, _mixable(training, recipe, dataset), recipe, replace(draws, unit=unit)):
             pass
     return score_of(model, splits)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Samples
 from padray.networks.layers import Network
 
@@ -44,14 +45,26 @@ class Observed:
     lots_N: torch.Tensor
 
 
-def observe(network: Network, epochs: Iterable[object], parts: Sequence[Samples], draw: torch.Generator) -> Observed:
+def observe(
+    network: Network,
+    epochs: Iterable[object],
+    parts: Sequence[Samples],
+    draw: torch.Generator,
+    keeper: Keeper = NOWHERE,
+) -> Observed:
     """Look at the samples of all parts, in their order, after each of the epochs that train the network.
 
     Args:
         epochs: trains the network in place, one epoch for each thing that it yields (`training.train`); at least one.
+        keeper: of the training's positions, which is also told what was seen.
     """
     labels_N = torch.cat([part.labels for part in parts]).cpu()
-    correct, losses = [], []
+
+    def seen() -> dict[str, torch.Tensor]:
+        return {"correct": torch.stack(correct), "losses": torch.stack(losses)} if correct else {}
+
+    before = keeper.remember(seen)
+    correct, losses = list(before.get("correct", ())), list(before.get("losses", ()))
     for _ in epochs:
         logits_NK, squares_N = _look(network, parts)
         correct.append(logits_NK.argmax(dim=1) == labels_N)

@@ -14,9 +14,10 @@ from torch import nn
 from padray.data import augment, mixing
 from padray.data.datasets import Dataset
 from padray.draws import generator
-from padray.errors import DivergedError
+from padray.errors import DivergedError, InputError
 from padray.experts import decay, sharpness
 from padray.experts.optimisers import SGD
+from padray.experts.positions import NOWHERE, Keeper, Position, Trained
 from padray.experts.sharpness import Sharpness
 from padray.machine import activity, interruption
 from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
@@ -34,6 +35,7 @@ class Recipe:
     Attributes:
         decay: how the lr falls, one of decay.py.
         cutmix: with which probability a batch is mixed with itself, labels too, which must be probabilities then.
+        keeper: keeps where the training stands, and says where it goes on from.
     """
 
     epochs: int
@@ -47,6 +49,7 @@ class Recipe:
     cutmix: float = 0.0
     sharpness: Sharpness | None = None
     execution: Execution = REFERENCE
+    keeper: Keeper = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,23 @@ def train(
     draws: Draws,
     samples_of_epoch: Callable[[int], torch.Tensor] | None = None,
 ) -> Iterator[float]:
-    """Train in place; yield the loss of the last batch after every epoch.
+    """Train in place; yield the loss of the last batch after every epoch, from that on in which it was left.
 
     Raises:
         DivergedError: the loss is not finite.
+        InputError: where it was left is no position of this training.
     """
     optimiser, slopes = _optimiser(network, recipe), _slopes(network, samples, recipe)
-    with activity.step("epoch", recipe.epochs) as going:
-        for epoch in range(recipe.epochs):
+    left = position_in(recipe, draws)
+    first = left.epoch if left else 0
+    with activity.step("epoch", recipe.epochs, done=first) as going:
+        for epoch in range(first, recipe.epochs):
             interruption.check()
             if recipe.decay == "half" and epoch == decay.first_of_half(recipe.epochs):
                 optimiser = _optimiser(network, recipe)  # of no momentum
             ids = samples_of_epoch(epoch) if samples_of_epoch else torch.arange(len(samples.images))
-            at = _Epoch(epoch, generator(draws.seed, draws.stage, draws.unit, epoch), going)
+            draw = generator(draws.seed, draws.stage, draws.unit, epoch)
+            at = _Epoch(epoch, draw, going, draws.unit, left if epoch == first else None)
             loss = _train_epoch(slopes, samples, ids, optimiser, recipe, at)
             if not math.isfinite(loss):
                 setting = f"{draws.stage}.lr" if draws.stage in ("experts", "scores") else "its learning rate"
@@ -100,6 +107,12 @@ def train(
                     f"lower {setting} ({recipe.lr:g}){_or_rho(draws, recipe)}"
                 )
             yield loss
+
+
+def position_in(recipe: Recipe, draws: Draws) -> Position | None:
+    """Where this training was left; None where it begins."""
+    left = recipe.keeper.left()
+    return left if left is not None and left.training == draws.unit else None
 
 
 def _or_rho(draws: Draws, recipe: Recipe) -> str:
@@ -117,11 +130,13 @@ def _slopes(network: nn.Module, samples: Samples, recipe: Recipe) -> Derivatives
 
 
 class _Epoch(NamedTuple):
-    """Which one it is, what it draws from, and where it notes how far it is."""
+    """Which one it is, what it draws from, where it notes how far it is, of which training, and where that was left."""
 
     number: int
     draw: torch.Generator
     going: activity.Going
+    training: str
+    left: Position | None
 
 
 def _train_epoch(
@@ -130,7 +145,16 @@ def _train_epoch(
     slopes.network.module.train()
     loss, lr_at = torch.zeros(()), decay.DECAYS[recipe.decay]
     batches = torch.split(ids[torch.randperm(len(ids), generator=at.draw)], recipe.batch)
-    for k, batch in enumerate(batches):
+    state, keeper, first = Trained(slopes.network.module, optimiser, at.draw), recipe.keeper, 0
+    if at.left is not None:
+        try:
+            state.go_to(at.left)
+        except ValueError as error:
+            raise InputError(f"{at.training} cannot go on from what is stored of it ({error}); remove that") from None
+        first = at.left.batch
+    for k, batch in list(enumerate(batches))[first:]:
+        if keeper.is_due():
+            keeper.keep(state.position(at.training, at.number, k))
         optimiser.lr = lr_at(recipe.lr, recipe.epochs, at.number, k / len(batches))
         seen = _seen(samples, batch, recipe, at.draw)
         optimiser.zero_grad()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+from padray.experts.positions import Keeper
 from padray.experts.training import Samples
 from padray.methods.figures import Figure, History
 from padray.methods.settings import DistillSettings
@@ -70,6 +71,10 @@ class Materials(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def execution(self) -> Execution: ...
+
+    @property
+    def keeper(self) -> Keeper:
+        """Of a training that all units need."""
 
     @property
     def labels(self) -> torch.Tensor:

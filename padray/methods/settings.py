@@ -58,7 +58,7 @@ class DistillSettings(Section):
     augment: Augmentation = FULL_AUGMENTATION
     """Augmentation of what networks see while distilling; families that compare with real batches draw one for both.
     [PAD]"""
-    checkpoint_seconds: NotNegative = 60.0
+    checkpoint_seconds: NotNegative = 20.0
     """What a kill may cost. States are stored beside the work, and further apart only where that would take more than
     2 % of the cores' time. 0: after every iteration, and the work waits for it. [ours]"""
     validation: ValidationSettings = ValidationSettings()

@@ -14,7 +14,7 @@ from padray.stages.progress import Notify, Progress
 from padray.store.artifacts import MANIFEST, Folder, Manifest, read_manifest, split_key
 from padray.store.audit import FAULTS, Audit, Finding, Judge, Standing, audit
 from padray.store.location import Leftover, Location
-from padray.store.roots import check_root, folders, read_manifests, the_one
+from padray.store.roots import POSITION, check_root, folders, read_manifests, the_one
 
 # The units that the next run of a stage takes up where its manifest does not list them yet.
 _TAKEN_UP = {
@@ -145,13 +145,14 @@ def _leftovers(location: Location, chosen: list[str] | None, limit: float | None
 def _standing(manifest: Manifest, stem: str) -> Standing:
     """What a valid object is that a manifest does not list."""
     listed = {item.stem for item in manifest.objects}
-    if stem in listed:
+    if stem in listed or stem.removeprefix(POSITION) in listed:
         return "orphan"  # another writer's, or what was there before the folder was extended
     if stem.startswith("begun-"):
         return "kept"  # a search's notes, which no manifest lists
     if stem.startswith("checkpoint-") and any(stem < other for other in listed if other.startswith("checkpoint-")):
         return "orphan"  # nothing refers to it
-    return "unfinished" if stem.startswith(_TAKEN_UP.get(manifest.stage, ("\0",))) else "orphan"
+    taken_up = (*_TAKEN_UP.get(manifest.stage, ()), POSITION)
+    return "unfinished" if stem.startswith(taken_up) else "orphan"
 
 
 def _line(location: Location, checked: Audit, finding: Finding, limit: float | None) -> Line:

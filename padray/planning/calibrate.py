@@ -15,6 +15,7 @@ from padray.config import Config
 from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import TeacherSpec, teach
+from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Draws, Recipe, Samples, logits_of, train
 from padray.machine.numerics import Numerics, decide
 from padray.methods.families import iterative, method_of, selective
@@ -194,6 +195,7 @@ class _Drawn:
     network: NetworkSettings
     seed: int = 0
     name: str = "drawn experts"
+    keeper: Keeper = NOWHERE
 
     @property
     def shape(self) -> Shape:

@@ -12,7 +12,7 @@ from padray.errors import InputError
 from padray.fingerprint import Identity
 from padray.machine.numerics import decide, within_memory
 from padray.methods.method import Metrics
-from padray.stages import stored
+from padray.stages import stored, unfinished
 from padray.stages.events import Recorder
 from padray.stages.limits import Limits
 from padray.stages.outlook import Course
@@ -197,6 +197,7 @@ class Context:
         listed = _with_others(objects, before)
         numerics = numerics or (before.numerics if before else None)
         folder.commit(self.manifest(identity, listed, inputs=inputs, numerics=numerics))
+        unfinished.sweep(folder, {item.stem for item in listed})
 
     def pass_on(self) -> None:
         """Tell what the runner has to say of the machines."""

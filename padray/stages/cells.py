@@ -20,6 +20,7 @@ from padray.evaluation.controls import choosing_samples, hardened, random_sample
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, judge_twice, recipe_for
 from padray.evaluation.published import Protocol
 from padray.evaluation.teaching import TeacherSpec, judge_taught
+from padray.experts.positions import Keeper
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.experts.votes import expert_logits
 from padray.fingerprint import Identity
@@ -30,6 +31,7 @@ from padray.networks.flat import FlatNetwork
 from padray.stages import keeplist, stored, teacher
 from padray.stages.base import Inputs, Make, Unit
 from padray.stages.materials import StoredExperts
+from padray.stages.unfinished import UnitKeeper
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 from padray.store.records import MOST_RECORD, refusal
@@ -66,11 +68,14 @@ class EvaluationWork:
 
         def make(unit: Unit) -> StoredObject:
             cell = self.cells[unit.id]
-            content = asdict(maker.result(cell))
-            crash_point("evaluate", "before-put", cell.seed)
             place = self.places[cell.source]
             folder = Folder(location, place.folder, place.fingerprint)
-            return folder.put(cell.id, "json", json.dumps(content, sort_keys=True).encode(), {_SAID: content})
+            keeper = UnitKeeper(folder, cell.id, numerics)
+            content = asdict(maker.result(cell, keeper))
+            crash_point("evaluate", "before-put", cell.seed)
+            item = folder.put(cell.id, "json", json.dumps(content, sort_keys=True).encode(), {_SAID: content})
+            keeper.over()
+            return item
 
         return make
 
@@ -215,14 +220,18 @@ class _CellMaker:
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())
         return torch.stack([expert_logits(flat, trained.last(k), images, self.device) for k in range(trained.count)])
 
-    def result(self, cell: Cell) -> table.CellResult:
-        """What is stored of a cell. A training that diverges is a result too, and none to stop the others for."""
+    def result(self, cell: Cell, keeper: Keeper) -> table.CellResult:
+        """What is stored of a cell. A training that diverges is a result too, and none to stop the others for.
+
+        Args:
+            keeper: of where its training stands.
+        """
         evaluation, training = self.config.evaluation, self.sources[cell.source](cell)
         protocol, taught = evaluation.training, evaluation.taught
         epochs = evaluation.controls.full_epochs if cell.source == "full" else protocol.epochs
         lr = cell.lr or (evaluation.teacher.lr if taught else self._lr_of_set(protocol))
         chooses = self.held_out if taught else cell.lr is not None
-        recipe = replace(recipe_for(protocol, epochs, lr), execution=self.execution)
+        recipe = replace(recipe_for(protocol, epochs, lr), execution=self.execution, keeper=keeper)
         splits = RealSplits(self.held if chooses else None, self.test)
         try:
             score, diverged = self._judged(cell, training, recipe, splits), False

@@ -11,7 +11,8 @@ from padray import fingerprint
 from padray.config import Config, ExpertSettings
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
-from padray.errors import DivergedError
+from padray.errors import DivergedError, InputError
+from padray.experts.positions import Tensors
 from padray.experts.schedule import rank, samples_of_epoch
 from padray.experts.sharpness import Sharpness
 from padray.experts.training import Draws, Recipe, Samples, accuracy, samples_of, train
@@ -22,20 +23,28 @@ from padray.networks.derivatives import execution_of
 from padray.networks.flat import FlatNetwork, spans_of
 from padray.stages import imported, keeplist, stored
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
+from padray.stages.unfinished import UnitKeeper
 from padray.store import shards
 from padray.store.artifacts import Folder, StoredObject
 from padray.store.crash import crash_point
 
+_ROWS, _ACCURACIES, _BUFFER = "rows", "accuracies", "buffer."  # of what is kept of an unfinished expert
+
 
 @dataclass
 class _Snapshots:
-    """What is kept of a network while it is trained: its parameters and buffers after each kept epoch, copied."""
+    """What is kept of a network while it is trained: its parameters and buffers after each kept epoch, copied.
+
+    Attributes:
+        accuracies: after each epoch, on the validation split; empty where there is none.
+    """
 
     flat: FlatNetwork
     settings: ExpertSettings
     epochs: list[int] = field(default_factory=list)
     rows: list[torch.Tensor] = field(default_factory=list)
     buffers: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    accuracies: list[float] = field(default_factory=list)
 
     def take(self, epoch: int) -> None:
         """Copy the network as it is after `epoch` epochs, if that one is kept."""
@@ -44,6 +53,22 @@ class _Snapshots:
             self.rows.append(self.flat.flatten().cpu())
             for name, buffer in self.flat.buffers().items():
                 self.buffers.setdefault(name, []).append(buffer.cpu())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What was kept so far."""
+        buffers = {f"{_BUFFER}{name}": torch.stack(rows) for name, rows in self.buffers.items()}
+        accuracies = torch.tensor(self.accuracies, dtype=torch.float64)
+        return {_ROWS: torch.stack(self.rows), _ACCURACIES: accuracies, **buffers}
+
+    def put_back(self, tensors: Tensors, epochs: int) -> None:
+        """What was kept of so many epochs by whoever began. Raises InputError if that is something else."""
+        self.epochs = [epoch for epoch in range(epochs + 1) if self.settings.keeps(epoch)]
+        like = {_ROWS: self.flat.flatten()} | {f"{_BUFFER}{name}": each for name, each in self.flat.buffers().items()}
+        for name, value in like.items():
+            if name not in tensors or tensors[name].shape != (len(self.epochs), *value.shape):
+                raise InputError(f"an expert cannot go on from what is stored of it ({name}); remove that")
+        self.rows, self.accuracies = list(tensors[_ROWS].unbind()), tensors[_ACCURACIES].tolist()
+        self.buffers = {name: list(tensors[f"{_BUFFER}{name}"].unbind()) for name in self.flat.buffers()}
 
     def encode(self, facts: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """The shard's bytes and its row index."""
@@ -74,11 +99,19 @@ class ExpertWork:
         def make(unit: Unit) -> StoredObject:
             seed = seed_for(self.config.seed_of("experts"), "experts", unit.id, "network")
             network = factory.build(self.config.network, dataset.shape, dataset.classes, seed)
-            snapshots, facts = self._train(unit, network.to(device, numerics.dtype), how, splits, chosen)
+            snapshots = _Snapshots(FlatNetwork(network.to(device, numerics.dtype)), self.config.experts)
+            keeper = UnitKeeper(folder, unit.id, numerics)
+            before = keeper.remember(snapshots.tensors)
+            if left := keeper.left():
+                snapshots.put_back(before, left.epoch)
+            else:
+                snapshots.take(0)
+            facts = self._train(unit, snapshots, replace(how, keeper=keeper), splits, chosen)
             content, rows = snapshots.encode({**facts, "spans": _spans(network), "seed": seed})
             crash_point("experts", "before-put", int(unit.id[-4:]))
             item = folder.put(unit.id, "safetensors", content, {"rows": rows})
             crash_point("experts", "after-put", int(unit.id[-4:]))
+            keeper.over()
             return item
 
         return make
@@ -103,24 +136,23 @@ class ExpertWork:
     def _train(
         self,
         unit: Unit,
-        network: torch.nn.Module,
+        snapshots: _Snapshots,
         recipe: Recipe,
         splits: dict[str, Samples],
         chosen: Callable[[int], torch.Tensor] | None,
-    ) -> tuple[_Snapshots, dict[str, Any]]:
-        """The snapshots, and the accuracy after each epoch on the validation split, if there is one."""
-        settings = self.config.experts
-        snapshots, accuracies = _Snapshots(FlatNetwork(network), settings), []
-        snapshots.take(0)
+    ) -> dict[str, Any]:
+        """Take the snapshots; the facts, with the accuracy after each epoch on the validation split if there is one."""
+        settings, network, left = self.config.experts, snapshots.flat.module, recipe.keeper.left()
         draws = Draws(self.config.seed_of("experts"), "experts", unit.id)
-        for epoch, _ in enumerate(train(network, splits["train"], recipe, draws, chosen), start=1):
+        epochs = train(network, splits["train"], recipe, draws, chosen)
+        for epoch, _ in enumerate(epochs, start=1 + (left.epoch if left else 0)):
             snapshots.take(epoch)
             if len(splits["validation"].labels):
-                accuracies.append(accuracy(network, splits["validation"]))
+                snapshots.accuracies.append(accuracy(network, splits["validation"]))
         if not all(bool(torch.isfinite(row).all()) for row in snapshots.rows):
             raise DivergedError(f"{unit.id} has parameters that are not finite: lower experts.lr ({settings.lr:g})")
         facts = {"network": self.config.network.model_dump(mode="json"), "epochs": settings.epochs, "unit": unit.id}
-        return snapshots, {**facts, "validation_accuracy": accuracies}
+        return {**facts, "validation_accuracy": snapshots.accuracies}
 
 
 def recipe(settings: ExpertSettings) -> Recipe:

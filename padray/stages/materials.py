@@ -8,6 +8,7 @@ import torch
 
 from padray.config import Config
 from padray.data.datasets import Dataset
+from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Samples, samples_of
 from padray.fingerprint import DistillInputs, Identity
 from padray.machine.numerics import Numerics, decide
@@ -70,6 +71,7 @@ class StoredMaterials:
         self.execution = execution_of(numerics)
         self.network, self.seed = source.config.network, source.config.seed_of("distill")
         self.shape, self.classes = dataset.shape, dataset.classes
+        self.keeper: Keeper = NOWHERE
 
     @property
     def shards(self) -> Folder:

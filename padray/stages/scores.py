@@ -30,6 +30,7 @@ from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.stages import stored
 from padray.stages.base import Context, Inputs, Make, Progress, Unit, by_stem, has_units, make_missing
+from padray.stages.unfinished import UnitKeeper
 from padray.store.artifacts import Folder, Manifest, StoredObject
 from padray.store.crash import crash_point
 
@@ -62,13 +63,16 @@ class ScoreWork:
             start = seed_for(seed, "scores", unit.id, "network")
             network = factory.build(settings.network, dataset.shape, dataset.classes, start)
             network = network.to(device, numerics.dtype)
-            epochs = train(network, parts[0], how, Draws(seed, "scores", unit.id))
-            seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"))
+            keeper = UnitKeeper(folder, unit.id, numerics)
+            epochs = train(network, parts[0], replace(how, keeper=keeper), Draws(seed, "scores", unit.id))
+            seen = observe(network, epochs, parts, generator(seed, "scores", unit.id, "random"), keeper)
             columns = _columns(dataset, seen, unit.id, settings.lr)
             if unit.id in self.older:
                 columns |= stored.read_table(folder.get(self.older[unit.id]))
             crash_point("scores", "before-put", int(unit.id[-4:]))
-            return folder.put(unit.id, "parquet", stored.encode_table(columns), _about(columns))
+            item = folder.put(unit.id, "parquet", stored.encode_table(columns), _about(columns))
+            keeper.over()
+            return item
 
         return make
 

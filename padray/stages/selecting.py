@@ -10,12 +10,15 @@ from padray.fingerprint import Identity
 from padray.machine.numerics import decide
 from padray.methods.families import selective
 from padray.methods.method import Selected
-from padray.stages import stored
+from padray.stages import stored, unfinished
 from padray.stages.base import Context, Make, Unit, by_stem, make_missing
 from padray.stages.materials import Source, StoredMaterials
 from padray.stages.provenance import About, put_set
+from padray.stages.unfinished import UnitKeeper
 from padray.store.artifacts import StoredObject
 from padray.store.crash import crash_point
+
+_SHARED = "shared"  # what is trained once for all units
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class SelectWork:
     def prepare(self) -> Make:
         numerics, folder = decide(self.config.compute), self.source.folder(self.identity)
         materials = StoredMaterials(self.source, self.source.dataset(), numerics.use(), numerics)
+        materials.keeper = UnitKeeper(folder, _SHARED, numerics)
         method = selective(self.config.distill, materials)
 
         def make(unit: Unit) -> StoredObject:
@@ -64,6 +68,7 @@ def make(context: Context, work: SelectWork, count: int) -> StoredObject:
     listed = [folder.put("selected", "parquet", stored.encode_table(columns))] if columns else []
     inputs = work.source.read.for_manifest(work.config)
     context.extend(work.identity, [*units_made.objects, *listed, item], inputs, units_made.numerics)
+    unfinished.sweep(folder, {_SHARED})
     return item
 
 

@@ -17,12 +17,14 @@ from padray.draws import seed_for
 from padray.errors import DivergedError
 from padray.evaluation.accuracy import measure
 from padray.evaluation.protocol import recipe_for
+from padray.experts.positions import Keeper
 from padray.experts.training import Draws, Samples, samples_of, train
 from padray.fingerprint import Identity
 from padray.machine.numerics import decide
 from padray.networks import factory
 from padray.networks.derivatives import execution_of
 from padray.stages.base import Context, Inputs, Make, Unit, by_stem, has_units, make_missing
+from padray.stages.unfinished import UnitKeeper
 from padray.store.artifacts import Folder, StoredObject
 
 _STEM = "teacher"
@@ -45,8 +47,10 @@ class TeacherWork:
             return samples_of(dataset, split, device, numerics.dtype)
 
         def make(unit: Unit) -> StoredObject:
+            folder = _folder(self.inputs, self.place)
+            keeper = UnitKeeper(folder, unit.id, numerics)
             try:
-                model = _trained(self.config, dataset, samples("train"))
+                model = _trained(self.config, dataset, samples("train"), keeper)
                 reached = asdict(measure(model, samples("test")))
             except DivergedError:
                 raise DivergedError(
@@ -56,7 +60,9 @@ class TeacherWork:
             facts = {"network": settings.network.model_dump(mode="json"), "epochs": settings.epochs, "test": reached}
             tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
             content = safetensors.torch.save(tensors, metadata={"padray": json.dumps(facts, sort_keys=True)})
-            return _folder(self.inputs, self.place).put(unit.id, "safetensors", content)
+            item = folder.put(unit.id, "safetensors", content)
+            keeper.over()
+            return item
 
         return make
 
@@ -65,7 +71,7 @@ def _folder(inputs: Inputs, place: Identity) -> Folder:
     return Folder(inputs.location, place.folder, place.fingerprint)
 
 
-def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
+def _trained(config: Config, dataset: Dataset, samples: Samples, keeper: Keeper) -> nn.Module:
     """A fresh network after tm1001 with the teacher's epochs, lr and batch.
 
     Raises:
@@ -80,6 +86,7 @@ def _trained(config: Config, dataset: Dataset, samples: Samples) -> nn.Module:
     recipe = replace(
         recipe_for(batched, settings.epochs, settings.teacher_lr),
         execution=execution_of(decide(config.compute), bf16=False),
+        keeper=keeper,
     )
     for _ in train(model, samples, recipe, Draws(seed, "evaluation", "teacher")):
         pass

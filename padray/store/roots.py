@@ -14,6 +14,7 @@ EVENTS = "events"  # what each run did
 RUNNING = "running"  # what each run is at, while it goes on
 TENSORBOARD = "tensorboard"  # what TensorBoard shows of it
 ASIDE = (EVENTS, RUNNING, TENSORBOARD)  # no artefacts, and nothing that any is made from
+UNFINISHED, POSITION = "unfinished", "position-"  # in an artefact: where units stand that were begun, and their names
 T = TypeVar("T", bound=Manifest | InputError | None)
 _FOLDER = re.compile(r"^.+-[0-9a-f]{12}$")
 

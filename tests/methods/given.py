@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from padray.config import NetworkSettings
+from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Samples
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
@@ -22,6 +23,7 @@ class Given:
     seed: int = 0
     dtype: torch.dtype = torch.float64
     execution: Execution = REFERENCE
+    keeper: Keeper = NOWHERE
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     images: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     labels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))

@@ -141,9 +141,9 @@ def test_real_batches_hold_no_other_samples(root, listed, monkeypatch):
 def test_random_controls_draw_no_other_samples_and_the_full_data_is_all_of_it(root, listed, monkeypatch):
     drawn, result = {}, cells._CellMaker.result
 
-    def watched(self, cell):
+    def watched(self, cell, keeper):
         drawn[cell.source] = self.sources[cell.source](cell).images
-        return result(self, cell)
+        return result(self, cell, keeper)
 
     monkeypatch.setattr(cells._CellMaker, "result", watched)
     own, outcome = run(root, "mtt", *keep("file", listed))

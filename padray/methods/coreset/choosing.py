@@ -106,6 +106,7 @@ class CoresetSelection(Selective[CoresetSettings]):
             self.settings.augment,
             execution=given.execution,
             nesterov=settings.nesterov,
+            keeper=given.keeper,
         )
         samples = Samples(self.images, given.labels.to(given.device))
         epochs = train(network, samples, recipe, Draws(given.seed, "distill", "scoring"), lambda epoch: given.kept)
@@ -116,7 +117,7 @@ class CoresetSelection(Selective[CoresetSettings]):
                 return _Scored(network.eval(), None)
             part = Samples(self.images[given.kept], given.labels[given.kept])
             unused = generator(given.seed, "distill", "scoring")  # lots, of which none is asked
-            return _Scored(network, SCORES["forgetting"](observe(network, epochs, [part], unused)))
+            return _Scored(network, SCORES["forgetting"](observe(network, epochs, [part], unused, given.keeper)))
         except DivergedError:
             raise DivergedError(
                 f"the scoring network of the coreset diverged: lower distill.scoring.lr ({settings.lr:g})"
