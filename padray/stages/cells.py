@@ -20,7 +20,7 @@ from padray.evaluation.controls import choosing_samples, hardened, random_sample
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, judge_twice, recipe_for
 from padray.evaluation.published import Protocol
 from padray.evaluation.teaching import TeacherSpec, judge_taught
-from padray.experts.positions import Keeper
+from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Draws, Recipe, Samples, samples_of
 from padray.experts.votes import expert_logits
 from padray.fingerprint import Identity
@@ -89,7 +89,7 @@ def judged_as(work: EvaluationWork, synthetic: SyntheticSet) -> list[float]:
     maker = _CellMaker(work, numerics, numerics.use(work.config.compute.allocator))
     maker.synthetic = synthetic
     own = [Cell("distilled", work.config.network, seed) for seed in range(work.config.evaluation.seeds)]
-    return [maker.result(cell).test for cell in own]
+    return [maker.result(cell, NOWHERE).test for cell in own]
 
 
 _STORED = TypeAdapter(table.CellResult)

@@ -86,8 +86,8 @@ class UnitKeeper:
 
     def _newest(self) -> Kept | None:
         """The last position of this unit that these numerics kept: there may be two where a kill came between."""
-        found = [kept for key in self._keys() if (kept := _read(self.folder, key, self.numerics))]
-        return max(found, key=lambda kept: kept.order, default=None)
+        positions = [kept for key in self._keys() if (kept := _read(self.folder, key, self.numerics))]
+        return max(positions, key=lambda kept: kept.order, default=None)
 
 
 def _place(folder: Folder) -> Folder:
