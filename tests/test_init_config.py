@@ -16,6 +16,7 @@ from PIL import Image
 from padray.configuration import loading
 from padray.data import survey
 from padray.data.settings import DataSettings
+from padray.errors import InputError
 from padray.planning import calibrate
 from padray.recipe import budget as budgets
 from padray.recipe import fit, sections, text
@@ -234,7 +235,7 @@ def fitted(folder: Path, asked: str, pace: float = 1.0, cores: int = 1) -> fit.F
     return fit.fit(found, 1, budgets.budget(asked, cores), lambda config, known: paces)
 
 
-@pytest.mark.parametrize("asked, pace, cores", [("5m", 1, 1), ("30m", 3, 2), ("1h", 1, 1), ("8h", 1, 4), ("8h", 9, 1)])
+@pytest.mark.parametrize("asked, pace, cores", [("5m", 1, 1), ("30m", 3, 2), ("2m", 7, 1), ("5m", 23, 1), ("8h", 9, 4)])
 def test_what_is_written_fits_the_budget_and_fills_it(tmp_path, asked, pace, cores):
     """By the plan's own counts, whatever the machine's pace; what is left out is what a run takes besides."""
     found = fitted(coloured(tmp_path / "pets"), asked, pace, cores)
@@ -262,6 +263,14 @@ def test_what_it_counts_on_is_what_its_plan_says(run: Run, tmp_path, monkeypatch
     text.write(found, str(tmp_path / "pets.yaml"))
     planned = run("plan", tmp_path / "pets.yaml", "--calibrate", "--json", "--storage", tmp_path / "none").json
     assert planned["total"]["hours"] * 3600 == pytest.approx(found.seconds.wall(1))
+
+
+def test_a_budget_for_nothing_is_refused_with_the_least_that_would_do(tmp_path):
+    coloured(tmp_path / "pets")
+    with pytest.raises(InputError, match=r"--budget 2m: the least that is worth it takes (\d+) minutes") as refused:
+        fitted(tmp_path / "pets", "2m", pace=30)
+    least = int(re.search(r"(\d+) minutes", str(refused.value))[1])
+    assert fitted(tmp_path / "pets", f"{least}m", pace=30).plan.sizes.iterations >= fit.FEWEST
 
 
 def test_a_larger_budget_goes_into_width_experts_and_iterations(tmp_path):

@@ -57,7 +57,9 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
         fitted = _Fitting(survey, ipc, budget, paces).fit(sizes)
         if fitted.plan.sizes.iterations >= FEWEST:
             return fitted
-    needed = fitted.seconds.wall(budget.cores) / MARGIN / 60
+    took = fitted.seconds
+    least = took.wall(budget.cores) + (FEWEST - took.iterations) * took.iteration
+    needed = (least + START_S) / MARGIN / 60
     raise InputError(
         f"--budget {budget.asked}: the least that is worth it takes {math.ceil(needed)} minutes by plan; ask for more, "
         f"or make the samples smaller with --set data.size=…"

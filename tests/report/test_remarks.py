@@ -17,6 +17,8 @@ def history(losses: list[float], judged: dict[int, float]) -> list[dict[str, Any
 
 
 FLAT, FALLING = [1.0 + 0.01 * (-1) ** i for i in range(40)], [2.0 - 0.04 * i for i in range(40)]
+SLOW = [1.0 - 0.001 * i for i in range(40)]  # clear, and no longer worth a word
+LUCKY = [1.0] * 20 + [1.0 + 0.9 * (-1) ** i for i in range(10)] + [0.9 + 0.9 * (-1) ** i for i in range(10)]
 NOISY = [1.0 + 0.9 * (-1) ** (i // 3) - 0.01 * i for i in range(40)]
 
 
@@ -29,6 +31,8 @@ NOISY = [1.0 + 0.9 * (-1) ** (i // 3) - 0.01 * i for i in range(40)]
         (FALLING, {}, "the loss fell by 39 % from the third quarter to the last"),
         (FALLING, {9: 0.5, 39: 0.6}, "(50.0 to 60.0 %) and the loss fell"),
         (NOISY, {}, None),
+        (SLOW, {}, None),
+        (LUCKY, {}, None),
         (FLAT[::-1], {}, None),
         ([None] * 40, {}, None),
         (FALLING[:10], {}, None),

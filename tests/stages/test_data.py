@@ -10,6 +10,7 @@ from padray.errors import InfrastructureError, InputError
 from padray.machine import memory
 from padray.stages import data
 from padray.stages.base import Context
+from padray.stages.facts import DatasetFacts, Splits
 from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 
@@ -44,3 +45,11 @@ def test_memory_that_runs_out_is_no_fault_of_the_input(tiny, tmp_path, monkeypat
     monkeypatch.setattr(datasets, "make", full)
     with pytest.raises(InfrastructureError, match=r"the dataset digits does not fit into memory: lower data\.size"):
         data.make(context(tiny, tmp_path / "runs"))
+
+
+def test_what_trains_no_experts_is_not_asked_how_it_would_augment_them():
+    table = DatasetFacts(("a", "b"), (4, 1, 1), Splits(40, 4, 10), (20, 20), "table")
+    plain = ("network=mlp", "distill.augment=none", "evaluation.augment=none")
+    data.check(table, loading.load("dm-digits-ipc1", plain).config)
+    with pytest.raises(InputError, match=r"set experts\.augment=none$"):
+        data.check(table, loading.load("digits-ipc1", (*plain, "experts.augment=crop")).config)
