@@ -100,28 +100,27 @@ def once(folder: Path) -> float:
 
 @dataclass(frozen=True)
 class Note:
-    """A command: when it began, when it got its signal, when it ended, and whether that moment was drawn."""
+    """A command: when it began, got its signal (0: none) and ended, whether that moment was drawn, and of which run."""
 
     began: float
     came: float
     ended: float
     drawn: bool
+    run: int = 0
 
 
-def interrupted(runner: str, folder: Path, undisturbed_s: float, until: float) -> list[Note] | None:
-    """Interrupt until that was done TIMES, then let it come to its end; None if the time is over before."""
+def interrupted(runner: str, folder: Path, undisturbed_s: float, until: float) -> list[Note]:
+    """Interrupt until that was done TIMES, in as many runs as that takes, and let the last one come to its end."""
     path = folder / f"notes-{runner}.json"
     notes = [Note(**each) for each in json.loads(path.read_text())] if path.exists() else []
-    if notes and not notes[-1].came:
-        return notes
-    while True:
-        drawn = sum(note.drawn for note in notes)
+    while (drawn := sum(note.drawn for note in notes)) < TIMES or notes[-1].came:
+        run = sum(not note.came for note in notes)
         wait = random.Random(f"{SEED} {len(notes)}").uniform(0.0, 1.5 * undisturbed_s / TIMES)
         left, began = until - time.time(), time.time()
         if left < wait + STARTING_S:
-            return None
-        log = folder / f"log-{runner}-{len(notes)}"
-        process = begin(runner, folder / f"often-{runner}", log)
+            break
+        log = folder / f"log-{runner}-{run}-{sum(note.run == run for note in notes)}"
+        process = begin(runner, folder / f"often-{runner}-{run}", log)
         while process.poll() is None and not any(path.stat().st_size for path in log.iterdir()):
             time.sleep(0.1)
         try:
@@ -132,10 +131,9 @@ def interrupted(runner: str, folder: Path, undisturbed_s: float, until: float) -
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=120)
         assert process.returncode == code, err
-        notes.append(Note(began, came, time.time(), bool(came) and drawn < TIMES))
+        notes.append(Note(began, came, time.time(), bool(came) and drawn < TIMES, run))
         path.write_text(json.dumps([asdict(note) for note in notes]))
-        if not came:
-            return notes
+    return notes
 
 
 def lost(logs: Path, number: int, note: Note, launches: int) -> Lost:
@@ -152,18 +150,22 @@ def lost(logs: Path, number: int, note: Note, launches: int) -> Lost:
     return Lost(after, at, most, together, under_way, to_end)
 
 
-def measured(runner: str, folder: Path, until: float) -> dict[str, object] | None:
+def measured(runner: str, folder: Path, until: float) -> dict[str, object]:
     undisturbed_s = once(folder)
-    notes = interrupted(runner, folder, undisturbed_s, until)
-    if notes is None:
-        return None
-    logs = folder / f"log-{runner}"
-    found = [lost(logs, number, note, len(notes)) for number, note in enumerate(notes) if note.drawn]
+    notes, found, same = interrupted(runner, folder, undisturbed_s, until), [], []
+    for run in range(1 + notes[-1].run):
+        own = [note for note in notes if note.run == run]
+        logs, over = folder / f"log-{runner}-{run}", not own[-1].came
+        known = own if over else own[:-1]  # what the last one lost only shows when the command goes on
+        found += [lost(logs, number, note, len(own)) for number, note in enumerate(known) if note.drawn]
+        if over:
+            same.append(different(stored(str(folder / "once")), stored(str(folder / f"often-{runner}-{run}"))) == [])
     return {
         "undisturbed_s": round(undisturbed_s, 1),
         "interruptions": [asdict(each) | {"lost_s": round(each.lost_s, 2)} for each in found],
-        "most_lost_s": round(max(each.lost_s for each in found), 2),
-        "same_bytes": different(stored(str(folder / "once")), stored(str(folder / f"often-{runner}"))) == [],
+        "most_lost_s": round(max((each.lost_s for each in found), default=0.0), 2),
+        "runs_to_their_end": len(same),
+        "same_bytes": all(same) if same else None,
         "machine": machine(),
     }
 
@@ -175,9 +177,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     asked = parser.parse_args()
     result = measured(asked.runner, asked.folder, time.time() + 60 * asked.minutes)
-    if result is None:
-        print("the time is over; the same command goes on")
-        return
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     results["command"] = "python -m tests.benchmarks.interruptions --runner inline|ray --folder NEW"
     results["settings"] = ["digits-ipc1", *SETTINGS]

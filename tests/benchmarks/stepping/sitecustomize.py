@@ -20,7 +20,6 @@ class _Log:
 
     def __init__(self) -> None:
         self.file: Any = None
-        self.iteration = -1
 
     def write(self, began: float, what: str) -> float:
         now = time.time()
@@ -38,9 +37,9 @@ def _training(module: ModuleType) -> None:
 
     def train_epoch(slopes: Any, samples: Any, ids: Any, optimiser: Any, recipe: Any, at: Any) -> float:
         place, began, step = at.left.batch if at.left else 0, time.time(), optimiser.step
-        about = f"{at.training} lr {recipe.lr}"
-        if at.training.startswith("validation"):  # the same networks judge every iterate
-            about += f" after {_LOG.iteration}"
+        about = (
+            f"{at.training} lr {recipe.lr}"  # the same networks judge every iterate, each with the lr that it learned
+        )
 
         def stepped() -> None:
             nonlocal place, began
@@ -62,7 +61,6 @@ def _checkpoints(module: ModuleType) -> None:
 
     def note(writer: Any, metrics: Any) -> None:
         nonlocal began
-        _LOG.iteration = metrics["iteration"]
         began = _LOG.write(began if time.time() - began < 60 else time.time(), f"iteration {metrics['iteration']}")
         ours(writer, metrics)
 
