@@ -89,7 +89,9 @@ def test_a_network(tiny, tmp_path, monkeypatch):
 def test_a_layout(tiny, tmp_path, monkeypatch):
     outcome = pipeline.run(context(tiny, tmp_path / "runs"), "distill")
     name = outcome.identities["distill"].folder.split("/")[1]
-    with pytest.raises(InputError, match=r"--to names is not known; there are pt, ddranking, imagefolder, hf$"):
+    with pytest.raises(
+        InputError, match=r"--to names is not known; there are pt, ddranking, imagefolder, hf, csv, parquet$"
+    ):
         commands.export(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
     monkeypatch.setitem(
         layouts.LAYOUTS,

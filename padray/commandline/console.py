@@ -144,7 +144,8 @@ class Console:
         already = "already there: " if exported.reused else ""
         self.out.print(f"{already}{exported.exported} as {exported.layout} in {exported.destination}")
         self.out.print(f"files: {len(exported.files)}; metadata.json says what the others do not")
-        self.out.print(f"to train on it there: pip install {exported.install}; python train.py")
+        if exported.install:
+            self.out.print(f"to train on it there: pip install {exported.install}; python train.py")
         if exported.measured:
             self.out.print(exported.measured.sentence)
 

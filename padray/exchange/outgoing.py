@@ -56,8 +56,11 @@ def export_set(
     config = _config(path, manifest)
     cost = measuring.measure(location, path, synthetic, layout) if measure else None
     files = files_of(Outgoing(synthetic, item.sha256, {"measured": asdict(cost)} if cost else {}), layout)
-    files |= reading.companions(layout, config, synthetic, cost.sentence if cost else "", files)
-    reused, install = put_all(files, place), reading.reader(layout, config, synthetic).install
+    install = ""
+    if layout in reading.READERS:  # a layout that is added may be read by what nobody writes a program for
+        files |= reading.companions(layout, config, synthetic, cost.sentence if cost else "", files)
+        install = reading.reader(layout, config, synthetic).install
+    reused = put_all(files, place)
     return Exported(path, layout, destination, sorted(files), item.sha256, reused, install, cost)
 
 

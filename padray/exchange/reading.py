@@ -31,7 +31,7 @@ Make = Callable[[Config, SyntheticSet], Reader]
 
 def reader(layout: str, config: Config, synthetic: SyntheticSet) -> Reader:
     """How a layout is read by who does not have padray."""
-    return _READERS[layout](config, synthetic)
+    return READERS[layout](config, synthetic)
 
 
 def program(layout: str, config: Config, synthetic: SyntheticSet) -> str:
@@ -155,7 +155,7 @@ def _tabular(read: str) -> Make:
     return make
 
 
-_READERS: dict[str, Make] = {
+READERS: dict[str, Make] = {
     "pt": _pt,
     "ddranking": _ddranking,
     "imagefolder": _imagefolder,
