@@ -25,13 +25,13 @@ def test_only_the_named_files_and_variables_travel(mine, tmp_path, monkeypatch):
     assert plain.entrypoint == "python -m padray.commandline.job run demo --storage=/s --set=experts.count=3"
     assert not plain.files and not plain.variables and plain.size == 0
     named = ("AWS_ENDPOINT_URL_S3", "A=b=c")
-    work = sent("tune", mine, f"--space={space}", "--storage=s3://b/p", variables=named)
-    assert work.entrypoint == (
+    job = sent("tune", mine, f"--space={space}", "--storage=s3://b/p", variables=named)
+    assert job.entrypoint == (
         "python -m padray.commandline.job tune settings/tiny.yaml --space 'space/my space.yaml' --storage=s3://b/p"
     )
-    assert work.files == {"settings/tiny.yaml": mine, "space/my space.yaml": space}
-    assert work.size == len(TINY) + len(SPACE)
-    assert work.variables == {"AWS_ENDPOINT_URL_S3": "http://store:9000", "A": "b=c"}
+    assert job.files == {"settings/tiny.yaml": mine, "space/my space.yaml": space}
+    assert job.size == len(TINY) + len(SPACE)
+    assert job.variables == {"AWS_ENDPOINT_URL_S3": "http://store:9000", "A": "b=c"}
 
 
 def test_a_price_table_travels_with_its_search_and_a_price_as_it_is(mine, tmp_path):
