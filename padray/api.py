@@ -14,7 +14,7 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import set_iterations
 from padray.machine.files import quoted
 from padray.stages import pipeline, stored, sweep

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from padray.commandline import cli, commands
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.exchange import layouts
-from padray.experts import scores
+from padray.exchange import targets
+from padray.experts import scorers
 from padray.networks import factory, families
 from padray.networks.families import NetworkFamily
 from padray.networks.layers import Network, Stack
@@ -42,7 +42,7 @@ def tiny(tmp_path: Path) -> Path:
 def test_a_scorer(tiny, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"scores\.method: must be one of el2n, .*random or file \(got 'label'\)"):
         loading.load(str(tiny), ("scores.method=label",))
-    monkeypatch.setitem(scores.SCORES, "label", lambda seen: seen.labels_N.double())
+    monkeypatch.setitem(scorers.SCORES, "label", lambda seen: seen.labels_N.double())
     made = context(tiny, tmp_path / "runs", "scores.method=label")
     outcome = pipeline.run(made)
     _, found = stored.load_scores(made.folder(outcome.identities["scores"]), made.config.scores)
@@ -94,7 +94,7 @@ def test_a_layout(tiny, tmp_path, monkeypatch):
     ):
         commands.export(name, "names", str(tmp_path / "out"), str(tmp_path / "runs"))
     monkeypatch.setitem(
-        layouts.LAYOUTS,
+        targets.LAYOUTS,
         "names",
         lambda: lambda out: {"names.txt": "\n".join(map(str, out.synthetic.facts["class_names"])).encode()},
     )
@@ -104,4 +104,4 @@ def test_a_layout(tiny, tmp_path, monkeypatch):
 
 def test_the_help_lists_every_layout():
     said = CliRunner().invoke(cli.app, ["export", "--help"], env={"COLUMNS": "200"}).output
-    assert all(name in said for name in layouts.LAYOUTS)
+    assert all(name in said for name in targets.LAYOUTS)

@@ -19,7 +19,7 @@ from padray.data.settings import DataSettings
 from padray.errors import InputError
 from padray.planning import calibrate
 from padray.recipe import budget as budgets
-from padray.recipe import fit, sections, text
+from padray.recipe import sizing, text, yaml_sections
 from tests.conftest import Run, Said
 
 MEASURE = budgets.measure
@@ -228,22 +228,22 @@ def test_large_data_are_cut_and_small_ones_are_not(run: Run, tmp_path):
     assert loading.load(str(tmp_path / "few.yaml")).config.data.limit_per_class is None
 
 
-def fitted(folder: Path, asked: str, pace: float = 1.0, cores: int = 1) -> fit.Fit:
+def fitted(folder: Path, asked: str, pace: float = 1.0, cores: int = 1) -> sizing.Fit:
     """What fits on a machine that is so many times as slow."""
     paces = defaultdict(lambda: 1e-3 * pace, {("iteration", False): 0.1 * pace, ("look", False): 2e-4 * pace})
     found = survey.look(str(folder), DataSettings())
-    return fit.fit(found, 1, budgets.budget(asked, cores), lambda config, known: paces)
+    return sizing.fit(found, 1, budgets.budget(asked, cores), lambda config, known: paces)
 
 
 @pytest.mark.parametrize("asked, pace, cores", [("5m", 1, 1), ("30m", 3, 2), ("2m", 7, 1), ("5m", 23, 1), ("8h", 9, 4)])
 def test_what_is_written_fits_the_budget_and_fills_it(tmp_path, asked, pace, cores):
     """By the plan's own counts, whatever the machine's pace; what is left out is what a run takes besides."""
     found = fitted(coloured(tmp_path / "pets"), asked, pace, cores)
-    given = fit.MARGIN * found.budget.seconds - fit.START_S
+    given = sizing.MARGIN * found.budget.seconds - sizing.START_S
     assert found.seconds.wall(cores) <= given
-    capped = found.plan.sizes.iterations == fit.MOST[found.plan.sizes.family]
+    capped = found.plan.sizes.iterations == sizing.MOST[found.plan.sizes.family]
     assert capped or found.seconds.wall(cores) >= 0.9 * given
-    config = sections.config_of(found.plan)
+    config = yaml_sections.config_of(found.plan)
     assert config.distill.iterations % config.distill.validation.every == 0, "the last iterate is judged too"
     again = fitted(tmp_path / "pets", asked, pace, cores)
     assert text.text(again) == text.text(found), "a function of the data, the budget and the paces"
@@ -259,7 +259,9 @@ def test_what_it_counts_on_is_what_its_plan_says(run: Run, tmp_path, monkeypatch
         return {task: (1 + kinds.index(task.kind)) * (2e-4 if task.samples < 9 else 1e-4) for task in tasks}
 
     monkeypatch.setattr(calibrate, "measure", paced)
-    found = fit.fit(survey.look(str(coloured(tmp_path / "pets")), DataSettings()), 1, budgets.budget(asked, 1), MEASURE)
+    found = sizing.fit(
+        survey.look(str(coloured(tmp_path / "pets")), DataSettings()), 1, budgets.budget(asked, 1), MEASURE
+    )
     text.write(found, str(tmp_path / "pets.yaml"))
     planned = run("plan", tmp_path / "pets.yaml", "--calibrate", "--json", "--storage", tmp_path / "none").json
     assert planned["total"]["hours"] * 3600 == pytest.approx(found.seconds.wall(1))
@@ -270,7 +272,7 @@ def test_a_budget_for_nothing_is_refused_with_the_least_that_would_do(tmp_path):
     with pytest.raises(InputError, match=r"--budget 2m: the least that is worth it takes (\d+) minutes") as refused:
         fitted(tmp_path / "pets", "2m", pace=30)
     least = int(re.search(r"(\d+) minutes", str(refused.value))[1])
-    assert fitted(tmp_path / "pets", f"{least}m", pace=30).plan.sizes.iterations >= fit.FEWEST
+    assert fitted(tmp_path / "pets", f"{least}m", pace=30).plan.sizes.iterations >= sizing.FEWEST
 
 
 def test_a_larger_budget_goes_into_width_experts_and_iterations(tmp_path):
@@ -278,7 +280,7 @@ def test_a_larger_budget_goes_into_width_experts_and_iterations(tmp_path):
     short, long, longest = (fitted(tmp_path / "pets", asked, pace=9).plan.sizes for asked in ("5m", "1h", "8h"))
     assert short.family == "distribution" and long.family == longest.family == "trajectory"
     assert short.width < long.width < longest.width
-    assert long.experts < longest.experts or longest.experts == fit.MOST_EXPERTS
+    assert long.experts < longest.experts or longest.experts == sizing.MOST_EXPERTS
 
 
 def test_the_file_says_what_its_time_goes_to(run: Run, tmp_path):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from padray.commandline import commands
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.stages import pipeline
 from padray.stages.progress import Progress
 from tests.cluster.conftest import events

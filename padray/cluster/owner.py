@@ -14,8 +14,8 @@ from padray.config import Config
 from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
 from padray.fingerprint import distill_inputs
 from padray.machine.numerics import within_memory
+from padray.search.trial_run import SearchWork, failed
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork, failed
 from padray.stages import pipeline
 from padray.stages.base import Runner
 from padray.store.location import Location

@@ -27,7 +27,7 @@ from padray.stages.progress import Running, Workers
 from padray.store.location import Location
 
 if TYPE_CHECKING:
-    from padray.search.work import SearchWork  # which imports Optuna; a run that searches nothing does not
+    from padray.search.trial_run import SearchWork  # which imports Optuna; a run that searches nothing does not
 
 _FEWEST_TRIALS = 2  # at a time, on a cluster that may grow without our knowing
 
@@ -142,7 +142,7 @@ class RayRunner:
             self.distilling.remove(at)
 
     def search(self, work: Searching, context: Context) -> Iterator[Any]:
-        from padray.search.work import SearchWork
+        from padray.search.trial_run import SearchWork
 
         assert isinstance(work, SearchWork)
         self.open()

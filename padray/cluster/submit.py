@@ -1,6 +1,6 @@
 """A command as a Ray job: sent to a cluster's dashboard, followed, and told how it ended.
 
-What travels is in work.py. What Ray says on the way is not shown, its errors are told in one sentence.
+What travels is in package.py. What Ray says on the way is not shown, its errors are told in one sentence.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from padray.cluster import session
+from padray.cluster.package import Work, given_variables
 from padray.cluster.waiting import InThread
-from padray.cluster.work import Work, given_variables
 from padray.configuration.paths import check_paths
 from padray.errors import InfrastructureError, InputError, WorkError
 from padray.operations.clusters import Ended, PreflightResult

@@ -1,4 +1,4 @@
-"""Ray Tune over padray's trials, which the search's own queue hands out (search/work.py), as in one process.
+"""Ray Tune over padray's trials, which the search's own queue hands out (search/trial_run.py), as in one process.
 
 Tune's trials only wait, in small processes beside the driver. What they wait for is done by one actor there, a thread
 for each trial: the experts that it needs (asked for twice, made once), then its distillation, in an actor of its own
@@ -27,8 +27,8 @@ from padray.cluster.session import AWS_SECRETS, beside_driver, this_node
 from padray.cluster.trial import Trials, wait
 from padray.cluster.waiting import InThread
 from padray.errors import Failure, WorkError
+from padray.search.trial_run import Queue, SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import Queue, SearchWork
 from padray.stages.limits import Limits
 
 ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs

@@ -13,7 +13,7 @@ from padray.commandline.console import Console
 from padray.commandline.options import ConfigName, Env, Fresh, Identifier, Json, Overrides, RunnerName, Storage
 from padray.configuration.paths import check_text
 from padray.errors import INTERRUPTED, InputError, Interrupted, WorkError
-from padray.exchange.layouts import LAYOUTS
+from padray.exchange.targets import LAYOUTS
 from padray.machine import interruption
 
 app = typer.Typer(
@@ -105,7 +105,7 @@ def study(
 ) -> None:
     """Make a table of a paper: its grid of cells, with the printed numbers beside ours."""
     from padray.commandline import commands
-    from padray.studies.plan import Changes
+    from padray.studies.grid import Changes
     from padray.studies.study import Asked
 
     console, changes = Console(as_json), Changes(tuple(overrides or ()), validation)
@@ -164,9 +164,9 @@ def submit(
 ) -> None:
     """A command that computes as a Ray job on a cluster; its log is followed, its exit code is this one's."""
     from padray.commandline import commands
-    from padray.configuration import lines
+    from padray.configuration import arguments
 
-    console, asked = Console(as_json), lines.parse(typer.main.get_command(app), tuple(line))
+    console, asked = Console(as_json), arguments.parse(typer.main.get_command(app), tuple(line))
     job = commands.submit(asked, address, tuple(variables or ()), None if no_wait else console)
     console.submitted(job)
     if job.exit_code:

@@ -17,7 +17,7 @@ from padray.commandline.inventory import existing
 from padray.commandline.results import Description, SettingLine
 from padray.config import Config
 from padray.configuration import loading
-from padray.configuration.lines import Line
+from padray.configuration.arguments import Line
 from padray.configuration.loading import Loaded
 from padray.errors import INTERRUPTED, InputError
 from padray.operations.heartbeat import Command, beating
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from padray.planning import plan as planning
     from padray.planning.result import Plan
     from padray.stages.base import Context, Runner
-    from padray.stages.results import RunResult, SearchResult
+    from padray.stages.summaries import RunResult, SearchResult
     from padray.studies.study import Asked, StudyTable
 
 
@@ -88,9 +88,9 @@ def run_chain(context: "Context", until: str, console: Console) -> "RunResult":
 
     with console.progress() as notify, _beating(context, until, notify) as context.notify:
         if context.config.search.space and until == "report":
-            from padray.search import study
+            from padray.search import driver
 
-            return study.summary(context, study.tune(context, until))
+            return driver.summary(context, driver.tune(context, until))
         outcome = pipeline.run(context, until)
     return pipeline.summary(context, outcome)
 
@@ -103,9 +103,9 @@ def _beating(context: "Context", command: str, notify: Notify) -> AbstractContex
 
 def evaluate(names: list[str], request: Request, console: Console) -> "RunResult":
     """Evaluate what one configuration makes, or stored sets, all at once."""
-    from padray.evaluation.table import LabelledRow
+    from padray.evaluation.summary import LabelledRow
     from padray.stages import sweep
-    from padray.stages.results import RunResult, SetDigest
+    from padray.stages.summaries import RunResult, SetDigest
 
     location = existing(request.storage)
     stored = [name for name in names if sweep.is_set(name, location)]
@@ -140,11 +140,11 @@ def tune(context: "Context", console: Console, money: float | None = None, price
         InputError: settings that cannot be searched, or a limit that cannot be one.
     """
     from padray.commandline import spending
-    from padray.search import study
+    from padray.search import driver
 
     context.limits = spending.limits(context, money, price)
     with console.progress() as notify, _beating(context, "tune", notify) as context.notify:
-        return study.summary(context, study.tune(context))
+        return driver.summary(context, driver.tune(context))
 
 
 def make_study(asked: "Asked", request: Request, console: Console) -> "StudyTable":
@@ -191,7 +191,7 @@ def submit(line: Line, address: str, variables: tuple[str, ...], console: Consol
         console: where the job's log goes; without one the job is not followed.
     """
     from padray.cluster import submit as jobs
-    from padray.cluster.work import of_line
+    from padray.cluster.package import of_line
     from padray.operations.clusters import Submitted
 
     work = of_line(line, variables)
@@ -251,7 +251,7 @@ def init_config(
     """Write settings for a dataset of one's own. Raises InputError."""
     from padray.data import survey
     from padray.recipe import budget as budgets
-    from padray.recipe import fit
+    from padray.recipe import sizing
     from padray.recipe import text as recipe
     from padray.search import spaces
 
@@ -259,7 +259,7 @@ def init_config(
     surveyed = survey.look(path, known)
     file = recipe.named(surveyed, to)
     with console.progress() as notify:
-        fitted = fit.fit(surveyed, ipc, asked, partial(budgets.measure, notify=notify))
+        fitted = sizing.fit(surveyed, ipc, asked, partial(budgets.measure, notify=notify))
     recipe.write(fitted, file)
     typed, space = shlex.quote(file), spaces.write(file)
     searching = [f"padray tune {typed} --space {shlex.quote(space)}"] if space else []

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from padray.commandline import stdout, tables
+from padray.commandline import console_tables, stdout
 from padray.commandline.live import LiveLines, PlainLines
 from padray.commandline.results import Artifact, ArtifactLine, BrokenLine, Description, Listing
 from padray.machine.files import shown
@@ -25,7 +25,7 @@ from padray.stages.progress import Progress
 
 if TYPE_CHECKING:  # what a command works with; printing it loads nothing of that
     from padray.data.survey import SurveySummary
-    from padray.evaluation.table import Row
+    from padray.evaluation.summary import Row
     from padray.exchange.outgoing import Exported
     from padray.exchange.received import Imported
     from padray.operations.clusters import PreflightResult, Submitted
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what a command works with; printing it loads nothing of tha
     from padray.operations.upkeep import Removed, Verified
     from padray.operations.usage import Usage
     from padray.planning.result import Plan
-    from padray.stages.results import RunResult, SearchResult
+    from padray.stages.summaries import RunResult, SearchResult
     from padray.studies.study import StudyTable
 
 _LONGEST = 1000  # characters of a word in an error's sentence: a path may be far longer
@@ -101,7 +101,7 @@ class Console:
     @_or_json
     def result(self, result: "RunResult") -> None:
         """The end of a chain: seconds per stage, the set's digest, accuracies."""
-        from padray.stages.results import SearchResult
+        from padray.stages.summaries import SearchResult
 
         stages = Table("stage", "seconds", "artefact", title=f"padray {result.config}")
         for stage, seconds in result.seconds.items():
@@ -114,7 +114,7 @@ class Console:
                 self.out.print(line, markup=False)
             default = result.default
         if result.evaluation:
-            self.out.print(tables.of_accuracies([*result.evaluation, *tables.as_defaults(default)]))
+            self.out.print(console_tables.of_accuracies([*result.evaluation, *console_tables.as_defaults(default)]))
         if result.ceiling:
             self.out.print(f"ceiling: {result.ceiling.text}")
         for note in result.notes:
@@ -186,7 +186,7 @@ class Console:
     @_or_json
     def plan(self, plan: "Plan") -> None:
         """The units of every stage and what they take; their sum; what to know of it."""
-        from padray.planning.page import page
+        from padray.planning.wording import page
 
         shown = page(plan)
         table = Table(*shown.head, title=shown.title)
@@ -216,7 +216,9 @@ class Console:
     @_or_json
     def artifacts(self, listing: Listing) -> None:
         """The artefacts of a storage root, a line each."""
-        self.out.print(tables.of_artifacts([each for each in listing.artifacts if isinstance(each, ArtifactLine)]))
+        self.out.print(
+            console_tables.of_artifacts([each for each in listing.artifacts if isinstance(each, ArtifactLine)])
+        )
         for line in listing.artifacts:
             if isinstance(line, BrokenLine):
                 self.out.print(f"broken: {line.broken}")
@@ -224,18 +226,18 @@ class Console:
     @_or_json
     def artifact(self, artifact: Artifact) -> None:
         """One artefact, whole: what it reached, what it was made from, its settings, its objects."""
-        for table in tables.of_artifact(artifact):
+        for table in console_tables.of_artifact(artifact):
             self.out.print(table)
 
     @_or_json
     def status(self, status: "Status") -> None:
         """What runs and how far it is, what is not finished, and what every stage has taken."""
-        for table in tables.of_runs(status.runs):
+        for table in console_tables.of_runs(status.runs):
             self.out.print(table)
         if status.unfinished:
-            self.out.print(tables.of_unfinished(status.unfinished))
+            self.out.print(console_tables.of_unfinished(status.unfinished))
         if status.stages:
-            self.out.print(tables.of_stages(status.stages))
+            self.out.print(console_tables.of_stages(status.stages))
         going = sum(run.state == "running" for run in status.runs)
         ends = f"{status.finished} finished, {len(status.unfinished)} unfinished" + f", {going} running" * (going > 0)
         self.out.print(f"{status.storage}: {ends}")
@@ -243,7 +245,7 @@ class Console:
     @_or_json
     def preflight(self, result: "PreflightResult") -> None:
         """What every node can do, what is wrong, and which types of nodes are not up."""
-        self.out.print(tables.of_nodes(result))
+        self.out.print(console_tables.of_nodes(result))
         for problem in result.problems:
             self.out.print(problem)
         if result.not_up:

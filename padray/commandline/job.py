@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from padray.configuration.lines import parameters
+from padray.configuration.arguments import parameters
 from padray.configuration.paths import check_paths
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from padray.evaluation.table import Row, Spread
+from padray.evaluation.summary import Row, Spread
 
 
 @dataclass(frozen=True)

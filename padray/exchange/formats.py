@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from padray.errors import InputError
-from padray.exchange import tabular, words
+from padray.exchange import card, tabular
 from padray.synthetic.set import USUAL_LR, Learned, SyntheticSet
 from padray.synthetic.start import class_labels
 
@@ -59,7 +59,7 @@ def ddranking(out: Outgoing) -> Files:
     if learned.soft:  # hard labels are rebuilt there from the order
         parts["labels.pt"] = learned.labels
     how = {"mode": "soft labels: mode S, criterion sce" if learned.soft else "hard labels, from the order"}
-    readme = {"README.txt": words.ddranking(out.synthetic, how["mode"]).encode()}
+    readme = {"README.txt": card.ddranking(out.synthetic, how["mode"]).encode()}
     return _tensors(parts) | _fitted(out) | readme | _described(out, how)
 
 
@@ -86,7 +86,7 @@ def hf(out: Outgoing) -> Files:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata(described), sink)
     files = {"data/train-00000-of-00001.parquet": bytes(sink.getvalue().to_pybytes())} | _whitening(out)
-    return files | {"README.md": words.card(out.synthetic, lost).encode()} | _described(out, {"images": lost})
+    return files | {"README.md": card.card(out.synthetic, lost).encode()} | _described(out, {"images": lost})
 
 
 def csv(out: Outgoing) -> Files:

@@ -11,8 +11,8 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.exchange import measuring, reading
 from padray.exchange.formats import Files, Outgoing
-from padray.exchange.layouts import files_of
 from padray.exchange.measuring import Measured
+from padray.exchange.targets import files_of
 from padray.machine.files import expanded, open_file, reason, shown
 from padray.stages import stored
 from padray.store.artifacts import Folder, Manifest

@@ -9,7 +9,7 @@ each class are left out by score, or both: then the shares are of what the file 
 | `.npy`, `.json` | integers: the ids of samples | these |
 | Parquet | a column `sample`, ids | these; where there is a column `kept` of booleans, the rows in which it is true |
 
-Ids are those of a ranking (ranking.py). A stored keep-list, and `selected` of a coreset, are such Parquet files.
+Ids are those of a ranking (external_ranking.py). A stored keep-list, and a coreset's `selected`, are such files.
 Legend: N training samples, K classes.
 """
 
@@ -23,7 +23,7 @@ import torch
 
 from padray.data.datasets import Dataset
 from padray.errors import InputError
-from padray.experts.ranking import by_id
+from padray.experts.external_ranking import by_id
 from padray.experts.schedule import rank, unpruned_range
 from padray.experts.settings import ScheduleSettings
 

@@ -36,7 +36,7 @@ def _named_removal(value: Any) -> Any:
 
 def _known_method(value: Any) -> Any:
     if value not in ("el2n", "file"):  # the default is known without the table, which brings PyTorch
-        from padray.experts.scores import SCORES
+        from padray.experts.scorers import SCORES
 
         if not isinstance(value, str) or value not in SCORES:
             raise ValueError(f"must be one of {', '.join(SCORES)} or file")
@@ -44,7 +44,7 @@ def _known_method(value: Any) -> Any:
 
 
 def _allowed_methods(schema: dict[str, Any]) -> None:
-    from padray.experts.scores import SCORES
+    from padray.experts.scorers import SCORES
 
     schema["enum"] = [*SCORES, "file"]
 

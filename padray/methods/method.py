@@ -16,7 +16,7 @@ import torch
 
 from padray.experts.positions import Keeper
 from padray.experts.training import Samples
-from padray.methods.figures import Figure, History
+from padray.methods.figure_data import Figure, History
 from padray.methods.settings import DistillSettings
 from padray.methods.state import State
 from padray.networks.derivatives import Execution

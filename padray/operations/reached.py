@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from padray.evaluation.table import CellResult
+from padray.evaluation.summary import CellResult
 from padray.fingerprint import Identity, set_fingerprint, set_iterations
 from padray.networks.settings import NetworkSettings
 from padray.store.artifacts import Manifest

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from padray import fingerprint
 from padray.errors import InputError
 from padray.methods.families import method_of
-from padray.planning import calibrate, costs, measured, prices, search, wall
+from padray.planning import calibrate, costs, measured, prices, search_lines, wall
 from padray.planning.chain import Chain
 from padray.planning.lines import Line, Pace
 from padray.planning.outline import NOWHERE, digest_of, know
@@ -44,7 +44,7 @@ def plan(context: Context, asked: Asked) -> Plan:
     chain = _open(context)
     own, more = costs.lines(chain), list[Line]()
     if context.config.search.space:
-        own, more = search.lines(chain, own)
+        own, more = search_lines.lines(chain, own)
     timed, calibrated = _timed(chain, own + more, asked.calibrated)
     lines = wall.Lines(timed[: len(own)], timed[len(own) :])
     per_hour, known = price if isinstance(price, float) else None, chain.known
@@ -134,4 +134,4 @@ def _notes(chain: Chain, timed: list[tuple[Line, Pace | None]], calibrated: bool
     ]
     sentences = [text for applies, text in rules if applies]
     shares = config.search.space and config.distill.needs_experts and config.experts.imported is None
-    return [*sentences, search.note(chain)] if shares else sentences
+    return [*sentences, search_lines.note(chain)] if shares else sentences

@@ -1,4 +1,4 @@
-"""A plan as `--json` prints it; `page.py` says it in words."""
+"""A plan as `--json` prints it; `wording.py` says it in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

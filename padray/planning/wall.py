@@ -14,7 +14,7 @@ from padray.planning.prices import NodeType, PriceTable
 from padray.planning.result import ClusterPlan, NodeLine, SimulatedLine, StageHours
 from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import Outcome, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
+from padray.planning.simulation.workers import Actors, Group, Search, Stage, Start, Trial, Unit
 
 MOST_NODES = 10_000
 _RUNS = 5  # with other moments of loss; the one in the middle is told

@@ -26,7 +26,7 @@ Family = Literal["trajectory", "distribution"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What costs time, and so follows from the budget (fit.py).
+    """What costs time, and so follows from the budget (sizing.py).
 
     Attributes:
         width: of the network.

@@ -14,9 +14,9 @@ from padray.data.listing import some
 from padray.data.survey import Survey
 from padray.errors import InfrastructureError, InputError
 from padray.machine.files import is_utf8, reason, shown
-from padray.recipe.fit import MARGIN, Fit
 from padray.recipe.scale import Plan
-from padray.recipe.sections import UNEVEN, Line, sections_of
+from padray.recipe.sizing import MARGIN, Fit
+from padray.recipe.yaml_sections import UNEVEN, Line, sections_of
 
 
 def known(overrides: tuple[str, ...]) -> DataSettings:

@@ -11,8 +11,8 @@ import numpy as np
 
 from padray.config import ScheduleSettings, ScoreSettings
 from padray.experts.schedule import counts_of_epochs
-from padray.experts.scores import SCORES
-from padray.methods.figures import Floats
+from padray.experts.scorers import SCORES
+from padray.methods.figure_data import Floats
 
 Table = dict[str, list[Any]]
 

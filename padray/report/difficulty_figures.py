@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report.difficulty import AgreementInfo, ScheduleInfo
 from padray.report.style import LIGHT, Theme, place, png, sheet
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from padray.methods.figures import CountsInfo, Floats, RowsInfo, WeightsInfo
+from padray.methods.figure_data import CountsInfo, Floats, RowsInfo, WeightsInfo
 from padray.report.info import SOURCES, AccuracyInfo, LossInfo, Point
 from padray.report.sample_figures import INCH_PER_LETTER
 from padray.report.style import LIGHT, Theme, legend_columns, percent, place, png, sheet, shorten, shorten_start

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report.info import ImagesInfo
 from padray.report.real import Extremes, Pair, RealPart
 from padray.report.strip import StripInfo

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from padray.evaluation.table import Row
-from padray.methods.figures import Floats, History, column
+from padray.evaluation.summary import Row
+from padray.methods.figure_data import Floats, History, column
 from padray.report import values
 from padray.synthetic.set import SyntheticSet
 

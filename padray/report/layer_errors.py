@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padray.methods.figures import Floats, History
+from padray.methods.figure_data import Floats, History
 from padray.networks.flat import Span
 from padray.report.style import LIGHT, Theme, png, sheet, shorten_start
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 
 _CHUNK = 1 << 26  # bytes of candidates and their distances held at once
 _WORK = 1e11  # multiplications that a report may take for it

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from padray.evaluation.table import Row, shows_balanced
+from padray.evaluation.summary import Row, shows_balanced
 from padray.methods.families import method_of
 from padray.report import code, gallery, info, profiles, search_view, strip, templates, words
-from padray.report.pictures import Picture
+from padray.report.rendering import Picture
 from padray.report.subject import Link, Subject
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report.real import RealPart
 from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, shorten_start
 from padray.synthetic.set import SyntheticSet

@@ -13,7 +13,7 @@ from torch import Tensor
 from padray.data.datasets import Dataset
 from padray.data.whitening import to_unit
 from padray.evaluation.controls import random_samples
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report import info, nearest
 from padray.report.difficulty import Difficulty
 from padray.report.nearest import NearestInfo

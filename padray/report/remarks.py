@@ -8,8 +8,8 @@ from typing import Any
 
 from padray.config import Config, ControlSettings, EvaluationSettings
 from padray.evaluation.ceiling import Ceiling
-from padray.evaluation.table import Row
-from padray.methods.figures import History
+from padray.evaluation.summary import Row
+from padray.methods.figure_data import History
 
 SPAN = 0.1  # between the best and the worst expert from which that is worth a word
 FEW = 100  # validation samples below which one of them is more than a point

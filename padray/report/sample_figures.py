@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report import values
 from padray.report.info import ImagesInfo, LabelsInfo
 from padray.report.nearest import NearestInfo

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from padray.config import Config
 from padray.configuration import loading
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
 from padray.report import choice, words
 from padray.report.choice import Choice

@@ -9,7 +9,7 @@ from typing import Any
 from padray.config import Config
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.report import search, words
 from padray.report.front import amount
 from padray.report.front import sentence as in_words

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from padray.methods.figures import Floats
+from padray.methods.figure_data import Floats
 from padray.report import info
 from padray.synthetic.set import SyntheticSet
 

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from padray.config import Config
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.methods.families import method_of
-from padray.methods.figures import Figure, History
+from padray.methods.figure_data import Figure, History
 from padray.networks.flat import Span
 from padray.report import words
 from padray.report.difficulty import Difficulty

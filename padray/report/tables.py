@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from padray.methods.figures import CountsInfo, Floats, RowsInfo, WeightsInfo
+from padray.methods.figure_data import CountsInfo, Floats, RowsInfo, WeightsInfo
 from padray.report.difficulty import AgreementInfo, ScheduleInfo
 from padray.report.front import Front
 from padray.report.info import AccuracyInfo, ImagesInfo, LabelsInfo, LossInfo

@@ -17,7 +17,7 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation.controls import CHOOSING
 from padray.evaluation.published import Protocol
-from padray.evaluation.table import Row, diverged
+from padray.evaluation.summary import Row, diverged
 from padray.settings.sections import in_words
 
 

@@ -2,7 +2,7 @@
 
 The highest of many values is also the luckiest, so the networks that compare had no part in finding it; network k
 begins with the same weights for every finalist. One unit is a network. It notes what being right on each validation
-sample adds, so that the choice can tell what the size of the split leaves open (choosing.py).
+sample adds, so that the choice can tell what the size of the split leaves open (decision.py).
 """
 
 import json
@@ -16,9 +16,9 @@ from padray.config import Config
 from padray.evaluation.protocol import validation_credits
 from padray.fingerprint import distill_inputs
 from padray.machine.numerics import decide
-from padray.search.objective import judging_of
+from padray.search.judgement import judging_of
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import pipeline, stored
 from padray.stages.base import Context, Make, Unit, make_missing
 from padray.store.artifacts import Folder, StoredObject

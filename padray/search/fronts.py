@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from padray.configuration import loading
 from padray.report.front import Front, FrontMember, Point, reached
 from padray.search import trials
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.store.artifacts import StoredObject
 
 

@@ -99,7 +99,7 @@ class SearchSettings(Section):
     searched then, and nothing is stopped early.
 
     The `finalists` best trials and trial 0 are judged again by `final_seeds` other networks each. Trial 0 is chosen
-    unless one of them is better beyond noise (search/choosing.py).
+    unless one of them is better beyond noise (search/decision.py).
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "finalists", "final_seeds", "seed"})

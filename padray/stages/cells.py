@@ -14,7 +14,7 @@ from padray.config import Config
 from padray.data.datasets import Dataset
 from padray.draws import seed_for
 from padray.errors import DivergedError, InputError
-from padray.evaluation import table
+from padray.evaluation import summary
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.controls import choosing_samples, hardened, random_samples, samples_of_set, softened
 from padray.evaluation.protocol import Cell, RealSplits, Score, Source, judge, judge_twice, recipe_for
@@ -92,7 +92,7 @@ def judged_as(work: EvaluationWork, synthetic: SyntheticSet) -> list[float]:
     return [maker.result(cell, NOWHERE).test for cell in own]
 
 
-_STORED = TypeAdapter(table.CellResult)
+_STORED = TypeAdapter(summary.CellResult)
 
 
 def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
@@ -113,7 +113,7 @@ def cells_in(folder: Folder, manifest: Manifest | None) -> list[StoredObject]:
     return cells
 
 
-def result_of(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResult:
+def result_of(folder: Folder, item: StoredObject, cell: Cell) -> summary.CellResult:
     """What a cell says. Raises InputError if it is none, or another one."""
     result = _said(item)
     if result is None:
@@ -125,7 +125,7 @@ def result_of(folder: Folder, item: StoredObject, cell: Cell) -> table.CellResul
     return result
 
 
-def _said(item: StoredObject) -> table.CellResult | None:
+def _said(item: StoredObject) -> summary.CellResult | None:
     with suppress(ValidationError):
         return _STORED.validate_python(item.extra.get(_SAID))
     return None
@@ -220,7 +220,7 @@ class _CellMaker:
         flat = FlatNetwork(network.to(self.device, self.dtype).eval())
         return torch.stack([expert_logits(flat, trained.last(k), images, self.device) for k in range(trained.count)])
 
-    def result(self, cell: Cell, keeper: Keeper) -> table.CellResult:
+    def result(self, cell: Cell, keeper: Keeper) -> summary.CellResult:
         """What is stored of a cell. A training that diverges is a result too, and none to stop the others for.
 
         Args:
@@ -240,7 +240,7 @@ class _CellMaker:
         held = "validation" if self.held_out else "train"
         test, chosen_by = score.test, score.held
         assert test is not None, "it was asked for"
-        return table.CellResult(
+        return summary.CellResult(
             source=cell.source,
             architecture=cell.network.label,
             seed=cell.seed,

@@ -8,7 +8,7 @@ from typing import Any
 from padray import fingerprint
 from padray.config import Config
 from padray.errors import InputError
-from padray.evaluation import table
+from padray.evaluation import summary
 from padray.evaluation.protocol import Cell, Source
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
@@ -17,7 +17,7 @@ from padray.stages.base import Context, Inputs, Record, Unit, make_missing
 from padray.stages.cells import EvaluationWork, Places, cells_in, result_of
 from padray.store.artifacts import StoredObject
 
-Results = dict[Cell, table.CellResult]
+Results = dict[Cell, summary.CellResult]
 Chosen = dict[tuple[Source, NetworkSettings], float]
 
 _SHARED: frozenset[Source] = frozenset({"random", "random_soft", "full"})  # sets of one size have them in common
@@ -70,7 +70,7 @@ def _experts_of(context: Context, distilled: Identity) -> Identity | None:
     return Identity("experts", distilled.name.removesuffix(f"-ipc{context.config.distill.ipc}"), made_with)
 
 
-def make(context: Context, data: Identity, distilled: Identity) -> list[table.Row]:
+def make(context: Context, data: Identity, distilled: Identity) -> list[summary.Row]:
     """Make all missing cells; the table, network by network, the set before its controls."""
     began = time.monotonic()
     config = context.config
@@ -78,7 +78,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[table.Ro
     grid = _open(context, data, distilled, _experts_of(context, distilled))
     places = grid.work.places
     results, chosen = grid.run(places)
-    rows = table.with_recovery(
+    rows = summary.with_recovery(
         [grid.row(results, source, network, chosen) for network in architectures(config) for source in places]
     )
     for source in places:
@@ -130,7 +130,7 @@ def _foresee(grid: "_Grid", source: Source, network: NetworkSettings) -> Foresee
         names = tuple(f"{source}/cell-{network.label}-seed{seed}-lr" for seed in later)
         some = any(id.startswith(names) for id in grid.have)
         return Foreseen(source, network, len(first) + len(later), len(there_first), at_least=some)
-    lr = table.best_lr([grid.result(cell) for cell in first], evaluation.metric)
+    lr = summary.best_lr([grid.result(cell) for cell in first], evaluation.metric)
     there = sum(f"{source}/{cell.id}" in grid.have for cell in grid.control_cells({(source, network): lr}))
     return Foreseen(source, network, len(first) + len(later), len(there_first) + there)
 
@@ -151,7 +151,7 @@ class _Grid:
             teacher.make(self.context, self.work.inputs, later=len(self.first_cells(sources)))
         first, metric = self.first_cells(sources), self.context.config.evaluation.metric
         results = self.results(first, later=self.later(sources))
-        chosen = {key: table.best_lr(cells, metric) for key, cells in _tries(results).items()}
+        chosen = {key: summary.best_lr(cells, metric) for key, cells in _tries(results).items()}
         return self.results([*first, *self.control_cells(chosen)]), chosen
 
     def brings_lr(self, source: Source) -> bool:
@@ -201,16 +201,16 @@ class _Grid:
         self.have |= {unit.id: item for unit, item in zip(units, stored_cells.objects, strict=True)}
         return {cell: self.result(cell) for cell in cells}
 
-    def result(self, cell: Cell) -> table.CellResult:
+    def result(self, cell: Cell) -> summary.CellResult:
         """What a cell says that is there."""
         folder = self.context.folder(self.work.places[cell.source])
         return result_of(folder, self.have[f"{cell.source}/{cell.id}"], cell)
 
-    def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> table.Row:
+    def row(self, results: Results, source: Source, network: NetworkSettings, chosen: Chosen) -> summary.Row:
         """One line of the table."""
         evaluation, lr = self.context.config.evaluation, chosen.get((source, network))
         cells = [results[Cell(source, network, seed, lr)] for seed in range(evaluation.seeds_on(source))]
-        return table.row(network.label, source, cells, evaluation.metric, evaluation.protocol_on(source))
+        return summary.row(network.label, source, cells, evaluation.metric, evaluation.protocol_on(source))
 
 
 def _open(context: Context, data: Identity, distilled: Identity, experts: Identity | None) -> _Grid:
@@ -225,16 +225,16 @@ def _open(context: Context, data: Identity, distilled: Identity, experts: Identi
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
 
 
-def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[table.CellResult]]:
+def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[summary.CellResult]]:
     """The cells that choose a learning rate, by control and network."""
-    tries: dict[tuple[Source, NetworkSettings], list[table.CellResult]] = {}
+    tries: dict[tuple[Source, NetworkSettings], list[summary.CellResult]] = {}
     for cell, result in results.items():
         if cell.lr is not None:
             tries.setdefault((cell.source, cell.network), []).append(result)
     return tries
 
 
-def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]) -> None:
+def _commit(context: Context, grid: _Grid, source: Source, rows: list[summary.Row]) -> None:
     place = grid.work.places[source]
     folder = context.folder(place)
     objects = [item for id, item in sorted(grid.have.items()) if id.startswith(f"{source}/")]
@@ -243,6 +243,6 @@ def _commit(context: Context, grid: _Grid, source: Source, rows: list[table.Row]
     if kept is not None and source in ("random", "random_soft"):
         inputs["keep"] = kept.fingerprint
     if source == "distilled":
-        objects.append(folder.put("table", "parquet", stored.encode_table(stored.columns_of(table.Row, rows))))
+        objects.append(folder.put("table", "parquet", stored.encode_table(stored.columns_of(summary.Row, rows))))
         inputs["set"] = fingerprint.set_fingerprint(grid.work.distilled, context.config.distill.iterations)
     context.extend(place, objects, inputs, grid.numerics)

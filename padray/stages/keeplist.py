@@ -110,7 +110,7 @@ def count(config: Config) -> int:
 
 def _content(config: Config) -> bytes:
     """The bytes of `schedule.keep_list`. Raises InputError if they are not those that the digest was taken of."""
-    from padray.experts.ranking import MOST_BYTES
+    from padray.experts.external_ranking import MOST_BYTES
 
     schedule = config.schedule
     content = read_regular(schedule.keep_list or "", "the keep-list of schedule.keep_list", MOST_BYTES)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from padray.evaluation.ceiling import ceiling_of
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
 from padray.report import remarks
 from padray.report.remarks import Observed

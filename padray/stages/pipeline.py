@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from padray.config import Config
 from padray.errors import InputError
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity, distill_inputs
 from padray.report.remarks import Observed
 from padray.report.search import SearchSummary
@@ -13,7 +13,7 @@ from padray.stages import data, distill, evaluate, experts, keeplist, observed, 
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.stages.outlook import Course
-from padray.stages.results import RunResult, SetDigest
+from padray.stages.summaries import RunResult, SetDigest
 from padray.store.location import check_writable
 
 STAGES = ("data", "scores", "experts", "distill", "evaluate", "report")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from padray import fingerprint
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.flat import spans_of
@@ -75,9 +75,9 @@ def make(
 
 def _write(context: Context, identity: Identity, subject: "Subject") -> Manifest:
     """Draw, render, store, and commit last."""
-    from padray.report import page, pictures
+    from padray.report import page, rendering
 
-    folder, drawn = context.folder(identity), pictures.pictures(subject)
+    folder, drawn = context.folder(identity), rendering.pictures(subject)
     objects = [folder.put("report", "html", page.render(subject, drawn).encode())]
     for stem, picture in drawn.items():
         objects += [folder.put(stem, "png", picture.light), folder.put(f"{stem}-numbers", "csv", picture.table)]

@@ -21,7 +21,7 @@ from padray.config import Config, ScoreSettings
 from padray.data.datasets import Dataset
 from padray.draws import generator, seed_for
 from padray.errors import DivergedError, InputError
-from padray.experts.scores import SCORES, Observed, observe
+from padray.experts.scorers import SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, samples_of, train
 from padray.fingerprint import Identity
 from padray.machine.files import read_regular, shown
@@ -150,11 +150,11 @@ def _train(context: Context, data: Identity, identity: Identity, units: Sequence
 
 def _take_over(context: Context, data: Identity, identity: Identity) -> None:
     """Store the ranking of a file; afterwards the file is not needed. Raises InputError if it cannot be used."""
-    from padray.experts import ranking  # it brings PyArrow
+    from padray.experts import external_ranking  # it brings PyArrow
 
     context.notify(Progress("scores", 0, 1, "ranking"))
     path, folder = context.config.scores.path or "", context.folder(identity)
-    content = read_regular(path, "the ranking of scores.path", ranking.MOST_BYTES)
+    content = read_regular(path, "the ranking of scores.path", external_ranking.MOST_BYTES)
     if hashlib.sha256(content).hexdigest() != context.config.scores.digest:
         raise InputError(f"scores.path: {shown(path)} has changed since its digest was taken; run the command again")
     dataset = stored.load_dataset(context.folder(data))
@@ -163,7 +163,7 @@ def _take_over(context: Context, data: Identity, identity: Identity) -> None:
         "sample": rows.tolist(),
         "split": ["train"] * len(rows),
         "label": dataset.labels[rows].tolist(),
-        "file": ranking.scores_of(content, shown(Path(path).name), dataset).tolist(),
+        "file": external_ranking.scores_of(content, shown(Path(path).name), dataset).tolist(),
     }
     item = folder.put("ranking", "parquet", stored.encode_table(columns))
     folder.commit(context.manifest(identity, [item], inputs={"data": data.fingerprint}))

@@ -8,7 +8,7 @@ from threading import Lock
 from padray.config import Config
 from padray.configuration import loading
 from padray.errors import InputError, WorkError
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import FOLDERS, Identity
 from padray.stages import evaluate, pipeline
 from padray.stages.base import Context, Notify, Runner

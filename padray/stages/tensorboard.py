@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from padray.evaluation.protocol import Cell
-from padray.evaluation.table import CellResult, Row
+from padray.evaluation.summary import CellResult, Row
 from padray.fingerprint import Identity
 from padray.methods.method import Metrics
 from padray.stages.base import Context, Progress

@@ -9,7 +9,7 @@ from padray.stages.base import Context
 from padray.stages.effort import Effort, effort_of
 from padray.stages.facts import dataset_facts
 from padray.studies.make import CellResult
-from padray.studies.ranking import LEVEL, Ranking, half_width, ranking_of
+from padray.studies.significance import LEVEL, Ranking, half_width, ranking_of
 from padray.studies.table import Entry, grid
 
 

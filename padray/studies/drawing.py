@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten
-from padray.studies.ranking import Ranking
+from padray.studies.significance import Ranking
 from padray.studies.table import CONTROL, Entry
 
 _MARKERS = ("o", "^", "D", "v")  # for as many times the colours

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from padray import fingerprint
 from padray.config import Config
 from padray.errors import DivergedError, InfrastructureError, WorkError
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity, set_name
 from padray.stages import pipeline, sweep
 from padray.stages.base import Context, Make, Unit, by_stem, make_missing
@@ -25,7 +25,7 @@ from padray.store.artifacts import Folder, StoredObject
 from padray.store.location import Location
 from padray.store.records import read_record
 from padray.studies.definition import Study
-from padray.studies.plan import Cell
+from padray.studies.grid import Cell
 
 # The digest of the set that came out, or why none did; "failed" is only ever stored by older versions.
 Outcome = dict[Literal["set", "diverged", "failed"], str]

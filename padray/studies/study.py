@@ -15,10 +15,10 @@ from padray.stages import stored
 from padray.stages.base import Context
 from padray.stages.facts import dataset_facts
 from padray.store.artifacts import Folder, StoredObject
-from padray.studies import comparison, definition, drawing, page, plan, table
+from padray.studies import comparison, definition, drawing, grid, study_page, table
 from padray.studies.definition import FULL, Study
+from padray.studies.grid import UNCHANGED, Changes
 from padray.studies.make import CellResult, Chain, StudyCells, make
-from padray.studies.plan import UNCHANGED, Changes
 
 PAGE, HTML = "table.md", "table.html"
 _NAME = re.compile(r"[\w .,+=@()-]{1,100}")  # one that every storage takes
@@ -38,7 +38,7 @@ class Asked:
         return stem if self.profile == FULL else f"{stem}-{self.profile}"
 
 
-def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
+def prepare(asked: Asked) -> tuple[Study, Study, list[grid.Cell]]:
     """The study as its file has it, as its profile has it, and the cells. Raises InputError."""
     if not _NAME.fullmatch(asked.name):
         raise InputError(
@@ -50,7 +50,7 @@ def prepare(asked: Asked) -> tuple[Study, Study, list[plan.Cell]]:
         raise InputError(f"--validation {held:g} must be a share of the training data above 0 and at most 0.5")
     original = definition.read(asked.path)
     study = original.under(asked.profile)
-    return original, study, list(plan.cells(study, asked.changes))
+    return original, study, list(grid.cells(study, asked.changes))
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class StudyTable:
     body: list[list[str]]
 
 
-def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[plan.Cell]]) -> StudyTable:
+def run(context: Context, asked: Asked, parts: tuple[Study, Study, list[grid.Cell]]) -> StudyTable:
     """Make the study's table and store it."""
     original, study, cells = parts
     context = replace(context, name=asked.name)
     outcomes = make(context, study, cells)
-    result = table.StudyResult(study, asked.profile, plan.differences(original, cells), outcomes.results)
+    result = table.StudyResult(study, asked.profile, grid.differences(original, cells), outcomes.results)
     uri = _write(context, result, outcomes)
     columns, body = table.lines_for_console(outcomes.results)
     lines, failed = table.lines_of(table.entries(outcomes.results)), sum(bool(one.failed) for one in outcomes.results)
@@ -113,7 +113,7 @@ def _write(context: Context, study_result: table.StudyResult, outcomes: StudyCel
     columns = stored.columns_of(table.CellLine, table.lines_of(entries))
     files = {
         PAGE: table.markdown(study_result, captions, beside).encode(),
-        HTML: page.html(context, study_result, compared, captions).encode(),
+        HTML: study_page.html(context, study_result, compared, captions).encode(),
         "table.parquet": stored.encode_table(columns),
         "table.csv": table.as_csv(columns),
         **drawn,

@@ -13,8 +13,8 @@ from typing import Any
 
 from padray.config import Config
 from padray.studies.definition import FULL, Shown, Study
+from padray.studies.grid import Differences
 from padray.studies.make import CellResult
-from padray.studies.plan import Differences
 
 CONTROL = "random real samples"
 _MOST_PAIRS = 4

@@ -26,9 +26,9 @@ import torch
 
 from padray import fingerprint
 from padray.configuration import loading
-from padray.search import study, trials
+from padray.search import driver, trials
+from padray.search.trial_run import Queue, SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import Queue, SearchWork
 from padray.stages import cells, data, experts, pipeline
 from padray.stages.base import Context, Done, Inputs, Lost, Unit, Work
 from padray.stages.inline import InlineRunner
@@ -137,7 +137,7 @@ def make(kind: str, context: Context) -> None:
     place = fingerprint.search_identity(context.config, found)
     work = SearchWork(context.name, context.config, Inputs(context.location, found), place)
     work.all()
-    study._search(context, work)
+    driver._search(context, work)
     assert len(work.records()) == context.config.search.trials
 
 

@@ -21,9 +21,9 @@ from typing import Any
 from padray import fingerprint
 from padray.config import Config
 from padray.configuration import loading
-from padray.search import study, trials
+from padray.search import driver, trials
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs
 from padray.stages.inline import InlineRunner
@@ -78,7 +78,7 @@ class Task:
 
 def cost(config: Config, records: list[TrialRecord], held: int) -> dict[str, float]:
     """What the trials took so far."""
-    settings, took = config.distill, study.cost(config, records)
+    settings, took = config.distill, driver.cost(config, records)
     samples = settings.student_steps * min(settings.batch, 10 * settings.ipc) * settings.trajectories
     judge = (config.search.epochs or config.evaluation.judging.epochs) * 10 * settings.ipc * TRAINED + held * LOOK
     return {**took, "forward_equivalents": took["iterations"] * samples * STEP + took["judges"] * judge}
@@ -109,7 +109,7 @@ def searched(task: Task, seed: int, stopping: str, full: int, budget: float | No
     outcome = pipeline.run(replace(context, config=work.config_of(best.parameters), artifacts={}), "evaluate")
     row = next(row for row in outcome.rows if row.source == "distilled")
     return {
-        **study.counts(records),
+        **driver.counts(records),
         **spent,
         "cpu_s": round(seconds, 1) if fresh else None,
         "best": best.number,

@@ -30,7 +30,7 @@ from sklearn import datasets
 from padray.data import survey
 from padray.data.settings import DataSettings
 from padray.recipe import budget as budgets
-from padray.recipe import fit, text
+from padray.recipe import sizing, text
 from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
 
@@ -69,7 +69,7 @@ def settings(name: str, path: Path, asked: argparse.Namespace, file: Path) -> di
     about = file.with_suffix(".json")
     if not about.exists():
         found, budget = survey.look(str(path), KNOWN.get(name, DataSettings())), budgets.budget(asked.budget, cores=1)
-        fitted = fit.fit(found, asked.ipc, budget, family=asked.family)
+        fitted = sizing.fit(found, asked.ipc, budget, family=asked.family)
         file.unlink(missing_ok=True)
         text.write(fitted, str(file))
         sizes, took = asdict(fitted.plan.sizes), fitted.seconds
@@ -144,7 +144,7 @@ def main() -> None:
             continue
         have[key] = case(name, asked)
         for made in have.values():  # whichever family the recipe would choose by now
-            made["chosen"] = made["family"] == fit.family_of(made["content"], budgets.budget(made["budget"]))
+            made["chosen"] = made["family"] == sizing.family_of(made["content"], budgets.budget(made["budget"]))
         asked.result.write_text(json.dumps(have, indent=1, sort_keys=True) + "\n")
         rows = have[key]["rows"]
         print(

@@ -29,7 +29,7 @@ from padray.planning.plan import Asked, plan
 from padray.planning.prices import WORKER_START_S
 from padray.planning.simulation.fleet import Fleet
 from padray.planning.simulation.model import DRIVER_S, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Stage, Start, Trial, Unit
+from padray.planning.simulation.workers import Actors, Group, Search, Stage, Start, Trial, Unit
 from padray.stages import base
 from padray.stages.inline import InlineRunner
 from padray.store.artifacts import StoredObject

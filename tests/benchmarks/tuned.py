@@ -17,11 +17,11 @@ from typing import Any
 
 from padray.configuration import loading
 from padray.data import survey
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.recipe import text as recipe
 from padray.report import words
 from padray.report.choice import sentence
-from padray.search import spaces, study, trials
+from padray.search import driver, spaces, trials
 from padray.stages import pipeline
 from padray.stages.base import Context
 from padray.stages.inline import InlineRunner
@@ -76,7 +76,7 @@ def searched(task: str, settings: str, number: int, root: Path) -> dict[str, Any
     lines = spaces.around(loading.load(settings, more).config)
     space = "search.space={" + ", ".join(f"{name}: {spec}" for name, spec in lines.items()) + "}"
     context = Context(task, loading.load(settings, (*more, space)).config, open_location(str(root)), InlineRunner())
-    outcome = study.tune(context, "evaluate")
+    outcome = driver.tune(context, "evaluate")
     highest = trials.best(outcome.records)
     assert highest is not None and outcome.default is not None
     other = pipeline.run(_of(context, highest.parameters), "evaluate")

@@ -2,10 +2,10 @@
 
 import typer
 
-from padray.cluster import work
-from padray.cluster.work import Work
+from padray.cluster import package
+from padray.cluster.package import Work
 from padray.commandline import cli
-from padray.configuration import lines
+from padray.configuration import arguments
 
 NOWHERE = "http://127.0.0.1:9"
 SPACE = "distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n"
@@ -13,4 +13,4 @@ SPACE = "distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n"
 
 def sent(*words: object, variables: tuple[str, ...] = ()) -> Work:
     """The job for `padray submit WORDS`."""
-    return work.of_line(lines.parse(typer.main.get_command(cli.app), tuple(map(str, words))), variables)
+    return package.of_line(arguments.parse(typer.main.get_command(cli.app), tuple(map(str, words))), variables)

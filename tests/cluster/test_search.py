@@ -10,9 +10,9 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import DivergedError
-from padray.search import finals, sampling, study
+from padray.search import driver, finals, sampling
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import data
 from padray.stages.base import Context, Inputs, Unit
 from padray.store.artifacts import Folder
@@ -74,7 +74,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     context, work = prepared(space, root, "ray", "search.seed=4", start)  # draws each kind of trial at least once
     records = ended(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
-    assert study.counts(records) == {"finished": 3, "stopped": 0, "failed": 3}
+    assert driver.counts(records) == {"finished": 3, "stopped": 0, "failed": 3}
     first, second = (record.parameters for record in sorted(records, key=lambda record: record.number)[:2])
     assert first == {"distill.windows.max_start": 4, "distill.lr_images": 1.0, "distill.selection.alpha": 0.25}
     assert second == {"distill.lr_images": 2.0}, "the configuration itself, then what the search starts from"
@@ -158,13 +158,13 @@ def test_an_interrupted_search_equals_an_undisturbed_one(space, tmp_path):
 def test_a_failed_search_says_why(space, tmp_path):
     context = make_context(space, tmp_path / "runs", "inline", (*FEW, "search.trials=2", "experts.lr=1e30"))
     with pytest.raises(DivergedError, match=r"none of 2 trials finished; the first says: .*"):
-        study.tune(context)
+        driver.tune(context)
 
 
 def test_the_best_settings_are_a_config(space, tmp_path):
     root = tmp_path / "runs"  # the same on Ray: test_kills.py
     context = make_context(space, root, "inline", (*FEW, "search.trials=3", "search.seed=3"))
-    outcome = study.tune(context, until="distill")
+    outcome = driver.tune(context, until="distill")
     best = next(path for path in root.rglob("best.yaml"))
     config = loading.load(str(best)).config
     assert not config.search.space

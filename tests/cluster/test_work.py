@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from padray import __version__
-from padray.cluster import work
-from padray.configuration import lines
+from padray.cluster import package
+from padray.configuration import arguments
 from padray.errors import InputError
 from tests.cluster.sending import NOWHERE, SPACE, sent
 from tests.conftest import TINY, Run
@@ -48,7 +48,7 @@ def test_a_price_table_travels_with_its_search_and_a_price_as_it_is(mine, tmp_pa
 @pytest.mark.parametrize(
     "words, entrypoint",
     [
-        *[((command, "demo"), f"{command} demo") for command in lines.COMMANDS if command not in ("tune", "study")],
+        *[((command, "demo"), f"{command} demo") for command in arguments.COMMANDS if command not in ("tune", "study")],
         (("demo",), "run demo"),
         (("demo", "--fresh"), "run demo --fresh"),
         (("experts", "--fresh", "demo", "--set", "seed=1"), "experts demo --set=seed=1 --fresh"),
@@ -110,12 +110,12 @@ def test_a_line_that_cannot_run_there_is_refused_here(run: Run, monkeypatch, wor
 
 
 def test_files_that_are_too_large_do_not_travel(mine, monkeypatch):
-    monkeypatch.setattr(work, "MOST_BYTES", len(TINY) - 1)
+    monkeypatch.setattr(package, "MOST_BYTES", len(TINY) - 1)
     with pytest.raises(
         InputError, match=rf"the files of this job have {len(TINY):,} bytes, and no more than .*tiny.yaml"
     ):
         sent(mine, "--storage=/s")
-    monkeypatch.setattr(work, "MOST_BYTES", len(TINY))
+    monkeypatch.setattr(package, "MOST_BYTES", len(TINY))
     assert sent(mine, "--storage=/s").size == len(TINY)
 
 

@@ -10,9 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from padray.commandline import cli, examples
-from padray.configuration import lines, loading
+from padray.configuration import arguments, loading
 from padray.exchange.incoming import KINDS
-from padray.exchange.layouts import LAYOUTS
+from padray.exchange.targets import LAYOUTS
 from tests.docs.pages import PAGES, ROOT, blocks, name, text
 
 COMMANDS = typer.main.get_command(cli.app)
@@ -65,9 +65,9 @@ def check_padray(words: list[str]) -> None:
     assert words[0] in COMMANDS.commands, f"padray {words[0]} is no command"
     if words[1:] in (["-h"], ["--help"]):
         return
-    given = lines.parameters(COMMANDS, words[0], words[1:])
+    given = arguments.parameters(COMMANDS, words[0], words[1:])
     if words[0] == "submit":
-        line = lines.parse(COMMANDS, tuple(given["line"]))
+        line = arguments.parse(COMMANDS, tuple(given["line"]))
         return check_settings({**line.options, "path" if line.command == "study" else "config": line.names[0]})
     check_settings(given)
 

@@ -20,8 +20,8 @@ from padray.data.whitening import Preprocessing
 from padray.errors import InputError
 from padray.exchange import outgoing
 from padray.exchange.formats import Outgoing
-from padray.exchange.layouts import LAYOUTS, files_of
 from padray.exchange.sets import ImportOptions
+from padray.exchange.targets import LAYOUTS, files_of
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.exchange.conftest import Chain, peer_set
 

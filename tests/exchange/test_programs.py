@@ -15,7 +15,7 @@ from padray.commandline import commands
 from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.whitening import to_unit
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.exchange.outgoing import Exported
 from padray.report import code
 from padray.stages import pipeline, stored

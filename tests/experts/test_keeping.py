@@ -14,8 +14,8 @@ from padray.config import ScheduleSettings
 from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
+from padray.experts.external_ranking import scores_of
 from padray.experts.keeping import described, kept_samples, listed_samples
-from padray.experts.ranking import scores_of
 
 TRAIN, VALIDATION = [0, 2, 3, 5, 6, 7], [1, 4]
 LABELS = [0, 1, 1, 0, 0, 1, 0, 1, 0, 1]  # of 8 training files and 2 test files

@@ -12,7 +12,7 @@ import torch
 from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError
-from padray.experts.ranking import scores_of
+from padray.experts.external_ranking import scores_of
 from padray.experts.schedule import rank
 
 TRAIN, VALIDATION = [0, 2, 3, 5, 6, 7], [1, 4]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from padray.config import DataSettings, ScoreSettings
 from padray.data import datasets, sources
 from padray.draws import generator
-from padray.experts.scores import NEVER_LEARNED, SCORES, Observed, observe
+from padray.experts.scorers import NEVER_LEARNED, SCORES, Observed, observe
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.networks import factory
 from padray.networks.settings import NetworkSettings

@@ -23,11 +23,11 @@ from padray.data import sources, survey
 from padray.data.datasets import Dataset
 from padray.data.whitening import Preprocessing
 from padray.errors import InputError, WorkError
-from padray.experts import ranking
+from padray.experts import external_ranking
 from padray.recipe import scale, text
 from padray.recipe.budget import Budget, Seconds
-from padray.recipe.fit import Fit
 from padray.recipe.scale import Sizes
+from padray.recipe.sizing import Fit
 from tests.hostile.cases import cases
 
 SIZES, BUDGET = Sizes("trajectory", 8, 50, 40), Budget("5m", 300.0, 1)
@@ -276,4 +276,4 @@ def test_rankings(data: st.DataObject) -> None:
         columns = [data.draw(column(6)) for _ in names]
         content, name = written(pa.Table.from_arrays(columns, names=names)), "ranking.parquet"
     damaged = data.draw(st.one_of(st.just(content), damage(content)))
-    ends_well(lambda: ranking.scores_of(damaged, name, ranked()))
+    ends_well(lambda: external_ranking.scores_of(damaged, name, ranked()))

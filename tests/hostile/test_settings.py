@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from padray.commandline import cli
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.search import study as search
+from padray.search import driver as search
 from padray.studies import study as studies
 from tests.hostile.cases import cases
 

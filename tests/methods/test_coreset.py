@@ -10,11 +10,11 @@ from scipy.optimize import minimize
 
 from padray.config import NetworkSettings
 from padray.draws import generator
-from padray.experts.scores import NEVER_LEARNED, Observed, forgetting
+from padray.experts.scorers import NEVER_LEARNED, Observed, forgetting
 from padray.experts.training import Samples
-from padray.methods.coreset import selection
+from padray.methods.coreset import rules
 from padray.methods.coreset.choosing import CoresetSelection
-from padray.methods.coreset.selection import Seen
+from padray.methods.coreset.rules import Seen
 from padray.methods.coreset.settings import CoresetSettings
 from tests.methods.given import Given
 
@@ -47,7 +47,7 @@ def test_herding_takes_the_sample_that_brings_the_mean_nearest(seed):
         left = [i for i in range(N) if i not in picked]
         far = [np.linalg.norm(((k + 1) * features.mean(0) - features[[*picked, i]].sum(0)).numpy()) for i in left]
         picked.append(left[int(np.argmin(far))])
-    assert selection.herding(features, 6).places.tolist() == picked
+    assert rules.herding(features, 6).places.tolist() == picked
     far_first = int((features.mean(0) - features).norm(dim=1).argmax())
     assert picked[0] != far_first, "not the opposite, which DeepCore takes"
 
@@ -55,13 +55,13 @@ def test_herding_takes_the_sample_that_brings_the_mean_nearest(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_k_center_takes_the_farthest_from_a_drawn_first_one(seed):
     features = drawn(seed).features.numpy()
-    places = selection.k_center(torch.from_numpy(features), 6, generator(seed, "centre")).places.tolist()
+    places = rules.k_center(torch.from_numpy(features), 6, generator(seed, "centre")).places.tolist()
     picked = [int(torch.randint(N, (), generator=generator(seed, "centre")))]
     for _ in range(5):
         nearest = [min(np.linalg.norm(f - features[p]) for p in picked) for f in features]
         picked.append(int(np.argmax(nearest)))
     assert places == picked
-    firsts = {int(selection.k_center(torch.from_numpy(features), 1, generator(s, "c")).places) for s in range(30)}
+    firsts = {int(rules.k_center(torch.from_numpy(features), 1, generator(s, "c")).places) for s in range(30)}
     assert len(firsts) > 5
 
 
@@ -83,12 +83,12 @@ def hessian_free_glister(seen: Seen, held: Seen, count: int, lr: float) -> list[
 @pytest.mark.parametrize("seed", range(5))
 def test_glister_s_cheap_form_is_the_step_written_out(seed, lr):
     seen, held = drawn(seed), drawn(seed + 100, 9)
-    assert selection.glister(seen, held, 8, lr).places.tolist() == hessian_free_glister(seen, held, 8, lr)
+    assert rules.glister(seen, held, 8, lr).places.tolist() == hessian_free_glister(seen, held, 8, lr)
 
 
 def test_glister_takes_one_step_along_the_mean_of_all_picks_and_looks_anew_after_each():
     seen, held = drawn(7), drawn(107, 9)
-    order = selection.glister(seen, held, 8, 5.0).places.tolist()
+    order = rules.glister(seen, held, 8, 5.0).places.tolist()
     wanted = gradients(held).mean(axis=0)
     once = np.argsort(-(gradients(seen) @ wanted), kind="stable")[:8].tolist()
     assert order != once and order[0] == once[0]
@@ -97,7 +97,7 @@ def test_glister_takes_one_step_along_the_mean_of_all_picks_and_looks_anew_after
 def test_the_inner_products_are_those_of_the_gradients():
     seen = drawn(1)
     own = gradients(seen)
-    assert np.allclose(selection.gram(seen).numpy(), own @ own.T, rtol=0, atol=1e-12)
+    assert np.allclose(rules.gram(seen).numpy(), own @ own.T, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,7 +110,7 @@ def test_craig_is_greedy_facility_location_with_the_sizes_of_its_clusters(seed):
     for _ in range(5):
         left = [i for i in range(N) if i not in picked]
         picked.append(left[int(np.argmax(np.round([near[:, [*picked, i]].max(axis=1).sum() for i in left], 9)))])
-    chosen = selection.craig(selection.gram(seen), 5)
+    chosen = rules.craig(rules.gram(seen), 5)
     assert chosen.places.tolist() == picked
     owners = [int(np.argmin(far[i, picked])) for i in range(N)]
     assert chosen.weights.tolist() == [owners.count(place) for place in range(5)] and sum(chosen.weights) == N
@@ -140,7 +140,7 @@ def pursued(seen: Seen, count: int, ridge: float) -> tuple[list[int], np.ndarray
 def test_gradmatch_pursues_the_mean_gradient_with_weights_that_are_not_negative(seed, ridge):
     seen = drawn(seed)
     picked, weights = pursued(seen, 5, ridge)
-    chosen = selection.gradmatch(selection.gram(seen), 5, ridge)
+    chosen = rules.gradmatch(rules.gram(seen), 5, ridge)
     assert chosen.places.tolist() == picked
     assert np.allclose(chosen.weights.numpy(), weights, atol=1e-5) and float(chosen.weights.min()) >= 0
 
@@ -148,7 +148,7 @@ def test_gradmatch_pursues_the_mean_gradient_with_weights_that_are_not_negative(
 def test_a_weight_that_would_be_negative_is_nothing():
     normal, wanted = torch.tensor([[2.0, 1.9], [1.9, 2.0]]).double(), torch.tensor([1.0, 0.5]).double()
     assert torch.linalg.solve(normal, wanted)[1] < 0
-    assert selection._not_negative(normal, wanted).tolist() == pytest.approx([0.5, 0.0])
+    assert rules._not_negative(normal, wanted).tolist() == pytest.approx([0.5, 0.0])
 
 
 def test_forgetting_counts_falls_from_right_to_wrong_and_puts_what_was_never_learned_first():
@@ -166,15 +166,15 @@ def test_forgetting_counts_falls_from_right_to_wrong_and_puts_what_was_never_lea
     seen = Observed(nothing, nothing[:, 0], torch.zeros(6, dtype=torch.int64), right, losses, nothing[:, 0])
     counts = forgetting(seen)
     assert [int(one) for one in counts] == [0, 2, 1, NEVER_LEARNED, 0, 1]
-    assert selection.hardest(counts, 6).places.tolist() == [3, 1, 5, 2, 0, 4]
+    assert rules.hardest(counts, 6).places.tolist() == [3, 1, 5, 2, 0, 4]
 
 
-EACH: dict[str, Callable[[Seen, int], selection.Chosen]] = {
-    "herding": lambda seen, count: selection.herding(seen.features, count),
-    "glister": lambda seen, count: selection.glister(seen, seen, count, 0.1),
-    "craig": lambda seen, count: selection.craig(selection.gram(seen), count),
-    "gradmatch": lambda seen, count: selection.gradmatch(selection.gram(seen), count, 1.0),
-    "hardest": lambda seen, count: selection.hardest(seen.features[:, 0], count),
+EACH: dict[str, Callable[[Seen, int], rules.Chosen]] = {
+    "herding": lambda seen, count: rules.herding(seen.features, count),
+    "glister": lambda seen, count: rules.glister(seen, seen, count, 0.1),
+    "craig": lambda seen, count: rules.craig(rules.gram(seen), count),
+    "gradmatch": lambda seen, count: rules.gradmatch(rules.gram(seen), count, 1.0),
+    "hardest": lambda seen, count: rules.hardest(seen.features[:, 0], count),
 }
 
 
@@ -302,5 +302,5 @@ def test_the_best_pair_is_not_missed_by_much():
     far = np.linalg.norm(own[:, None] - own, axis=2)
     near = far.max() - far
     best = max(near[:, list(pair)].max(axis=1).sum() for pair in itertools.combinations(range(N), 2))
-    greedy = near[:, selection.craig(selection.gram(drawn(5)), 2).places.tolist()].max(axis=1).sum()
+    greedy = near[:, rules.craig(rules.gram(drawn(5)), 2).places.tolist()].max(axis=1).sum()
     assert best >= greedy >= (1 - 1 / np.e) * best

@@ -10,7 +10,7 @@ from padray.commandline import commands
 from padray.data.datasets import Dataset
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation import protocol
-from padray.search import objective
+from padray.search import judgement
 from padray.search.trials import TrialRecord
 from padray.stages import pipeline, stored
 from padray.stages.base import Inputs
@@ -234,7 +234,7 @@ def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place, 
     history = stored.load_history(context.folder(found["distill"]), 4)
     assert [row.get("validation_diverged") for row in history] == [None, 2, None, 2]
     begun = TrialRecord(0, {}, "running")
-    trial = objective.judge(context.config, Inputs(context.location, found["data"]), found["distill"], begun, 4)
+    trial = judgement.judge(context.config, Inputs(context.location, found["data"]), found["distill"], begun, 4)
     assert (trial.state, trial.value, trial.values) == ("finished", 0.0, (0.0, 0.0, 0.0))
     assert trial.reason == "3 of 3 networks diverged on its set, which counts as 0 %"
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from padray.config import ScheduleSettings, ScoreSettings
-from padray.experts.scores import SCORES
+from padray.experts.scorers import SCORES
 from padray.report import difficulty, difficulty_figures
 from padray.report.difficulty import AgreementInfo, Difficulty, Table
 from padray.report.style import DARK, LIGHT

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from padray.data.whitening import Preprocessing
-from padray.methods import figures as family
+from padray.methods import figure_data as family
 from padray.methods.trajectory import report as trajectory
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import (

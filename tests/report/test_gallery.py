@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from padray.data.datasets import Dataset
-from padray.report import gallery, page, pictures, profiles
+from padray.report import gallery, page, profiles, rendering
 from padray.report.difficulty import Difficulty
-from padray.report.pictures import Picture
 from padray.report.real import real_part
+from padray.report.rendering import Picture
 from padray.report.subject import Subject
 from padray.report.templates import breakable
 from padray.synthetic.set import Learned, SyntheticSet
@@ -41,7 +41,7 @@ def told() -> Subject:
 
 @pytest.fixture(scope="module")
 def drawn(told: Subject) -> dict[str, Picture]:
-    return pictures.pictures(told)
+    return rendering.pictures(told)
 
 
 def test_an_image_is_its_own_pixels() -> None:
@@ -67,7 +67,7 @@ def test_the_page_shows_what_the_set_was_who_is_near_and_who_is_easy(told: Subje
     assert html.count('class="sample pixelated"') == 2 + 2 * 3 + 2 * 2 + 2 * 6
     assert "<th>0</th><th>10</th><th>30</th>" in html.replace("\n", ""), "iterations in their order, then the set"
     assert "0.000 from sample 7" in html and "<b>yes</b>" in html, "a copy"
-    shown = gallery.gallery(pictures.info.images_info(told.synthetic), None, told.real).extremes
+    shown = gallery.gallery(rendering.info.images_info(told.synthetic), None, told.real).extremes
     assert [name for name, _, _ in shown] == ["no", "yes"]
     assert [one.caption for one in shown[1][1].samples] == ["1", "3", "5"], "the easiest of the class first"
     assert [one.caption for one in shown[1][2].samples] == ["15", "17", "19"]

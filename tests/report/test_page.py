@@ -15,10 +15,10 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.data import whitening
 from padray.data.whitening import Preprocessing
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.networks.flat import Span
-from padray.report import code, page, pictures, words
-from padray.report.pictures import Picture
+from padray.report import code, page, rendering, words
+from padray.report.rendering import Picture
 from padray.report.subject import Link, Subject
 from padray.synthetic import set as synthetic
 from padray.synthetic.set import Learned, SyntheticSet
@@ -78,13 +78,13 @@ def subject(rows: list[Row] | None = None, **parts: Any) -> Subject:
 
 def undrawn(told: Subject) -> str:
     """The page with empty pictures: drawing takes most of the time and has tests of its own."""
-    with mock.patch.dict(pictures.DRAWINGS, {kind: lambda shown, theme: b"" for kind in pictures.DRAWINGS}):
-        return page.render(told, pictures.pictures(told))
+    with mock.patch.dict(rendering.DRAWINGS, {kind: lambda shown, theme: b"" for kind in rendering.DRAWINGS}):
+        return page.render(told, rendering.pictures(told))
 
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Picture]:
-    return pictures.pictures(subject())
+    return rendering.pictures(subject())
 
 
 @pytest.fixture(scope="module")

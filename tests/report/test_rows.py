@@ -7,12 +7,12 @@ import pytest
 from padray.commandline.console import Console
 from padray.config import Config
 from padray.configuration import loading
-from padray.evaluation import table
+from padray.evaluation import summary
 from padray.evaluation.ceiling import Ceiling
-from padray.evaluation.table import CellResult, Row
+from padray.evaluation.summary import CellResult, Row
 from padray.report import figures, info, words
 from padray.report.style import DARK, LIGHT
-from padray.stages.results import RunResult, SetDigest
+from padray.stages.summaries import RunResult, SetDigest
 from tests.report.test_page import subject, undrawn
 
 SOURCES = ("distilled", "random", "random_soft", "hard_labels", "full")
@@ -27,8 +27,8 @@ def rows(balanced: float = 0.0, metric: str = "accuracy") -> list[Row]:
     found = []
     for k, source in enumerate(SOURCES):
         cells = [cell(seed, 0.5 + 0.05 * k, 0.5 + 0.05 * k - balanced) for seed in range(2)]
-        found.append(table.row("net", source, cells, metric))
-    return table.with_recovery(found)
+        found.append(summary.row("net", source, cells, metric))
+    return summary.with_recovery(found)
 
 
 def text(made: list[Row]) -> str:
@@ -85,7 +85,7 @@ def test_a_network_that_diverged_is_told_on_the_page_and_on_the_console(capsys):
     made = rows()
     values = [0.667, 0.675, 0.0, 0.671, 0.671]
     cells = [cell(seed, value, value, diverged=not value) for seed, value in enumerate(values)]
-    made[0] = table.row("net", "distilled", cells)
+    made[0] = summary.row("net", "distilled", cells)
     said = text(made)
     assert said.count("53.7 ± 30.0 % (1 diverged; the others 67.1 ± 0.3)") == 2, "in the headline and in the table"
     assert "(one that diverges counts as 0 %)" in said

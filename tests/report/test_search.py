@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from padray.configuration import loading, trees
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
 from padray.report import search, search_figures, search_view
 from padray.report.choice import Choice, Finalist, Gain

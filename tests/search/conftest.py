@@ -9,10 +9,10 @@ import pytest
 
 from padray import fingerprint
 from padray.configuration import loading
-from padray.search import study
-from padray.search.study import SearchOutcome
+from padray.search import driver
+from padray.search.driver import SearchOutcome
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import data
 from padray.stages.base import Context, Inputs
 from padray.stages.inline import InlineRunner
@@ -60,7 +60,7 @@ class Search:
 
     def tune(self, until: str = "evaluate") -> tuple[Context, SearchOutcome]:
         context = self.context()
-        return context, study.tune(context, until)
+        return context, driver.tune(context, until)
 
     def folder(self, outcome: SearchOutcome) -> Folder:
         return self.context().folder(outcome.identity)

@@ -11,7 +11,7 @@ from scipy import stats
 from padray.config import Config
 from padray.report import choice as words
 from padray.report.choice import Choice
-from padray.search import choosing
+from padray.search import decision
 from padray.search.finals import FinalRecord
 from padray.search.trials import TrialRecord
 from padray.settings.space import SearchSettings
@@ -38,7 +38,7 @@ def chosen(*credits: np.ndarray, values: tuple[float, ...] = ()) -> Choice:
     """The choice among trials that these networks judged; trial 0 are the defaults."""
     sides = {trial: judged(trial, side) for trial, side in enumerate(credits)}
     records = [finished(trial, (values or [side.mean() for side in credits])[trial]) for trial in sides]
-    return choosing.choose(Config(search=SearchSettings(final_seeds=3)), records, sides, credits[0].shape[1])
+    return decision.choose(Config(search=SearchSettings(final_seeds=3)), records, sides, credits[0].shape[1])
 
 
 def interval(ours_NM: np.ndarray, theirs_NM: np.ndarray, count: int) -> tuple[float, float, float, float]:
@@ -56,15 +56,15 @@ def interval(ours_NM: np.ndarray, theirs_NM: np.ndarray, count: int) -> tuple[fl
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_gain_is_its_mean_its_standard_error_and_its_interval(count: int) -> None:
     ours, theirs = drawn(0.8, 5, 40, 1), drawn(0.6, 5, 40, 2)
-    gain = choosing.gain_of(judged(1, ours), judged(0, theirs), count)
+    gain = decision.gain_of(judged(1, ours), judged(0, theirs), count)
     assert [gain.points, gain.error, gain.low, gain.high] == pytest.approx(interval(ours, theirs, count), abs=1e-4)
     shuffled = judged(1, ours)[::-1]
-    assert choosing.gain_of(shuffled, judged(0, theirs), count) == gain, "network by network, in whatever order"
+    assert decision.gain_of(shuffled, judged(0, theirs), count) == gain, "network by network, in whatever order"
 
 
 def test_equal_sets_have_no_difference_and_no_interval() -> None:
     same = drawn(0.7, 4, 30, 0)
-    gain = choosing.gain_of(judged(1, same), judged(0, same), 2)
+    gain = decision.gain_of(judged(1, same), judged(0, same), 2)
     assert (gain.points, gain.error, gain.low, gain.high) == (0, 0, 0, 0)
     assert chosen(same, same).trial == 0
 
@@ -112,14 +112,14 @@ def test_the_split_is_too_small_where_its_error_is_larger_than_the_spread_of_tri
 
 
 def test_without_anything_to_compare_the_defaults_stay() -> None:
-    alone = choosing.choose(Config(), [finished(0, 0.5)], {}, 100)
+    alone = decision.choose(Config(), [finished(0, 0.5)], {}, 100)
     assert alone.trial == 0 and words.sentence(alone).startswith("The defaults stay: no other trial")
 
 
 def test_defaults_that_came_to_nothing_are_replaced_by_the_best_that_did() -> None:
     broken = replace(finished(0, 0.9), state="failed", value=None, reason="the loss became nan")
-    found = choosing.choose(Config(), [broken, finished(1, 0.4), finished(2, 0.3)], {}, 100)
+    found = decision.choose(Config(), [broken, finished(1, 0.4), finished(2, 0.3)], {}, 100)
     assert found.trial == 1 and "The defaults came to no result (the loss became nan)" in words.sentence(found)
     sides = {trial: judged(trial, drawn(share, 4, 50, trial)) for trial, share in ((1, 0.3), (2, 0.8))}
-    found = choosing.choose(Config(), [broken, finished(1, 0.4), finished(2, 0.3)], sides, 50)
+    found = decision.choose(Config(), [broken, finished(1, 0.4), finished(2, 0.3)], sides, 50)
     assert found.trial == 2, "as the finals say"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from padray.search import finals, objective, study
+from padray.search import driver, finals, judgement
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import inline
 from tests.search.conftest import Make, Search, work_of
 from tests.search.test_trials import loaded
@@ -34,7 +34,7 @@ def test_the_defaults_and_the_best_others_are_judged_by_other_networks(finished)
 
 def test_a_network_of_the_finals_is_judged_as_the_objective_judges(again, finished, monkeypatch) -> None:
     """The same unit of draws gives the same value: finals differ from the objective by their networks alone."""
-    work, trial, judging = work_of(again()), finished[2].records[1], objective.judging_of
+    work, trial, judging = work_of(again()), finished[2].records[1], judgement.judging_of
     monkeypatch.setattr(finals, "judging_of", lambda *rest: judging(*rest[:3], "objective"))
     make, units = finals.FinalWork(work, {1: trial}).prepare(), finals.units_of(work, [trial, trial])[:3]
     said = finals.read(work.folder(), [make(unit) for unit in units])
@@ -103,7 +103,7 @@ def test_the_defaults_stay_the_choice_and_best_yaml_says_so(search: Make, monkey
     made = search("search.space={distill.lr_images: {type: choice, choices: [1.0, 1.0e-9]}}", "search.trials=3")
     context, outcome = made.tune("report")
     assert outcome.choice.trial == 0 and outcome.tested.set_digest == outcome.default.set_digest
-    file = Path(study.summary(context, outcome).best.file)
+    file = Path(driver.summary(context, outcome).best.file)
     assert "The defaults stay" in file.read_text().splitlines()[0]
     assert "The defaults stay" in Path(outcome.tested.report).read_text()
 
@@ -112,7 +112,7 @@ def test_defaults_that_diverge_are_no_choice_and_stop_nothing(search: Make) -> N
     space = "search.space={distill.lr_images: {type: choice, choices: [1.0e+38, 1.0]}}"
     made = search(space, "distill.lr_images=1e38", "search.start=[{distill.lr_images: 1.0}]")
     context, outcome = made.tune("report")
-    said = study.summary(context, outcome)
+    said = driver.summary(context, outcome)
     assert outcome.records[0].state == "failed" and outcome.best.parameters == {"distill.lr_images": 1.0}
     assert said.default == [] and said.verdict.startswith("The defaults came to no result (")
     assert Path(outcome.tested.report).is_file()

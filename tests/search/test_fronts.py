@@ -10,7 +10,7 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.report import front as words
 from padray.report.front import Front, FrontMember, Point
-from padray.search import finals, objective, sampling, study, trials
+from padray.search import driver, finals, judgement, sampling, trials
 from padray.search.trials import TrialRecord
 from padray.stages.effort import effort_of
 from padray.stages.facts import dataset_facts
@@ -87,7 +87,7 @@ def test_a_search_for_small_sets_leaves_its_front_and_prefers_nothing_dearer(sea
     line = [word for one in SIZES for word in ("--set", one)]
     said = run("tune", made.settings, "--storage", made.root, "--runner", "inline", "--json", *line).json
     assert [one["trial"] for one in said["front"]["members"]] == [one.trial for one in front.members]
-    assert said["verdict"] == study.summary(context, outcome).verdict
+    assert said["verdict"] == driver.summary(context, outcome).verdict
     assert "Pareto front of accuracy and bytes" in said["verdict"] and "search" in said["reused"]
 
 
@@ -96,10 +96,10 @@ def test_effort_is_what_a_set_takes_to_make_wherever_it_is_made(again, finished)
     work = work_of(search)
     config = loading.with_values(work.config, {"search.objectives": ["accuracy", "effort"]}, "here")
     place, begun = default.identities["distill"], TrialRecord(0, {}, "running")
-    judged = objective.judge(config, work.inputs, place, begun, config.distill.iterations)
+    judged = judgement.judge(config, work.inputs, place, begun, config.distill.iterations)
     facts = dataset_facts(search.context().folder(work.inputs.data))
     assert judged.cost == effort_of(config, facts).total > 1e4
-    with_one = objective.judge(work.config, work.inputs, place, begun, config.distill.iterations)
+    with_one = judgement.judge(work.config, work.inputs, place, begun, config.distill.iterations)
     assert with_one.cost is None and b"cost" not in with_one.to_json() and b"cost" in judged.to_json()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.search import fit, sampling, spaces, study
+from padray.search import driver, fit, sampling, spaces
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the others are the papers' tables
@@ -15,7 +15,7 @@ SPACES = [path for path in FILES if not path.name.startswith("study_")]  # the o
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_its_suggestions_are_settings(path):
     config = loading.load("digits-ipc1", space=str(path)).config
-    study.check(config)
+    driver.check(config)
     asked = sampling.study(config.search, [], seed=0)
     given = [sampling.suggest(asked.ask(), config.search.space) for _ in range(20)]
     assert all(loading.with_values(config, values, "this trial") != config for values in given)
@@ -25,7 +25,7 @@ def test_its_suggestions_are_settings(path):
 def refused(space: str, *parts: str) -> None:
     config = loading.load("digits-ipc1", (f"search.space={space}",)).config
     with pytest.raises(InputError) as caught:
-        study.check(config)
+        driver.check(config)
     assert str(caught.value).startswith("search.space: ") and all(part in str(caught.value) for part in parts), caught
 
 
@@ -72,7 +72,7 @@ def test_a_space_of_which_nothing_fits_together_is_refused(space: str, parts: tu
     ],
 )
 def test_a_space_of_which_something_fits_is_searched(space: str) -> None:
-    study.check(loading.load("digits-ipc1", (f"search.space={space}",)).config)
+    driver.check(loading.load("digits-ipc1", (f"search.space={space}",)).config)
 
 
 # -- a space for settings that somebody has
@@ -98,7 +98,7 @@ def test_a_space_around_settings_holds_them_and_makes_no_other_experts(preset, o
     assert {f"distill.{name}" for name in names} <= lines.keys()
     space = "{" + ", ".join(f"{name}: {spec}" for name, spec in lines.items()) + "}"
     searching = loading.load(preset, (*overrides, f"search.space={space}", "data.validation=0.1")).config
-    study.check(searching)
+    driver.check(searching)
     (first,) = sampling.starts(searching)
     assert first.keys() == lines.keys(), "trial 0, the settings themselves, lies inside"
     assert {name.split(".")[0] for name in lines} == {"distill"}

@@ -11,9 +11,9 @@ import pytest
 from padray.commandline.console import Console
 from padray.config import Config
 from padray.errors import DivergedError, InputError
-from padray.search import objective, stopping, study, trials
+from padray.search import driver, judgement, stopping, trials
+from padray.search.trial_run import Queue, SearchWork
 from padray.search.trials import Rung, TrialRecord
-from padray.search.work import Queue, SearchWork
 from padray.stages import distiller
 from padray.stages.limits import Limits
 from tests.search.conftest import Make, ended, work_of
@@ -173,7 +173,7 @@ class Killed(BaseException):
 
 def judged_by(number_of: Callable[[TrialRecord, int], float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are worth what this says of a trial and its iterations; a negative value is a trial that diverges."""
-    judge = objective.judge
+    judge = judgement.judge
 
     def judged(config, inputs, distilled, trial: TrialRecord, until: int) -> TrialRecord:
         made, value = judge(config, inputs, distilled, trial, until), number_of(trial, config.distill.iterations)
@@ -182,7 +182,7 @@ def judged_by(number_of: Callable[[TrialRecord, int], float], monkeypatch: pytes
         rungs = (*trial.rungs, *[replace(rung, value=value) for rung in made.rungs[len(trial.rungs) :]])
         return replace(made, value=value, values=(value,) * 3, rungs=rungs)
 
-    monkeypatch.setattr(objective, "judge", judged)
+    monkeypatch.setattr(judgement, "judge", judged)
 
 
 def test_a_search_stops_takes_up_and_ends_with_a_full_trial(search: Make, monkeypatch) -> None:
@@ -244,13 +244,13 @@ def test_after_its_hours_a_search_begins_nothing_new_and_says_so(search: Make, m
     made, told = search("search.hours=1.0e-9", *few), []
     context = made.context()
     context.notify = lambda progress: told.append(progress) if progress.stage == "search" else None
-    outcome = study.tune(context, "evaluate")
+    outcome = driver.tune(context, "evaluate")
     assert [record.number for record in outcome.records] == [0], "without the configuration itself there is no result"
     assert (told[-1].done, told[-1].total) == (1, 1)
     assert told[-1].text.startswith("1e-09 hours are over after 1 of 4 trials; the same command goes on")
     printed = Console(False)
     printed.out.file = io.StringIO()
-    printed.result(study.summary(context, outcome))
+    printed.result(driver.summary(context, outcome))
     said = " ".join(printed.out.file.getvalue().split())
     assert "1 trials finished, 0 failed, 3 not begun: 1e-09 hours are over (the same command goes on)" in said
     work = work_of(made)

@@ -13,9 +13,9 @@ from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.sources import source_digest
 from padray.errors import DivergedError, InfrastructureError, InputError
-from padray.search import choosing, objective, sampling, study, trials
+from padray.search import decision, driver, judgement, sampling, trials
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import stored
 from padray.store.artifacts import Folder
 from tests.search.conftest import Make, ended, work_of
@@ -67,8 +67,8 @@ def test_the_best_settings_are_a_config_of_the_same_meaning(finished, tmp_path: 
 
 
 def test_the_chosen_trial_is_what_is_proven_beside_the_defaults(again, monkeypatch, run) -> None:
-    choose = choosing.choose
-    monkeypatch.setattr(choosing, "choose", lambda *rest: replace(choose(*rest), trial=2))
+    choose = decision.choose
+    monkeypatch.setattr(decision, "choose", lambda *rest: replace(choose(*rest), trial=2))
     search = again()
     _, outcome = search.tune("report")
     assert outcome.tested.set_digest == outcome.records[2].set_sha256 != outcome.default.set_digest
@@ -191,14 +191,14 @@ def test_the_same_search_again_reuses_all(finished, again) -> None:
 
 
 def failing(numbers: set[int], monkeypatch: pytest.MonkeyPatch, kind: type[Exception] = DivergedError) -> None:
-    judge = objective.judge
+    judge = judgement.judge
 
     def fails(config: Any, inputs: Any, distilled: Any, trial: TrialRecord, until: int) -> Any:
         if trial.number in numbers:
             raise kind(f"trial {trial.number} had no luck")
         return judge(config, inputs, distilled, trial, until)
 
-    monkeypatch.setattr(objective, "judge", fails)
+    monkeypatch.setattr(judgement, "judge", fails)
 
 
 def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, again, monkeypatch) -> None:
@@ -208,7 +208,7 @@ def test_failed_trials_are_counted_with_their_reason_and_never_best(finished, ag
     context, outcome = search.tune("report")
     assert outcome.best.number != best and outcome.best.state == "finished"
     assert outcome.records[best].reason == f"trial {best} had no luck" and outcome.records[best].value is None
-    assert asdict(study.summary(context, outcome).trials) == {
+    assert asdict(driver.summary(context, outcome).trials) == {
         "finished": 2,
         "stopped": 0,
         "failed": 1,
@@ -313,6 +313,6 @@ def test_the_objective_is_the_validation_split(finished, monkeypatch) -> None:
     work, best = work_of(search), outcome.best
     identity = outcome.tested.identities["distill"]
     begun, until = TrialRecord(best.number, best.parameters, "running"), work.config.distill.iterations
-    assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) == best
+    assert judgement.judge(outcome.best_config, work.inputs, identity, begun, until) == best
     monkeypatch.setattr(stored, "load_dataset", permuted("validation"))
-    assert objective.judge(outcome.best_config, work.inputs, identity, begun, until) != best
+    assert judgement.judge(outcome.best_config, work.inputs, identity, begun, until) != best

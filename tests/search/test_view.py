@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from padray.errors import InputError
-from padray.search import study, view
+from padray.search import driver, view
 from padray.search.trials import Rung, TrialRecord
 from tests.search.conftest import Make
 from tests.search.test_stopping import ASHA
@@ -47,7 +47,7 @@ def test_another_process_sees_the_search_while_it_runs(search: Make, tmp_path: P
             seen.append(look(f"searches/{name}", url))
 
     context.notify = notify
-    outcome = study.tune(context, "evaluate")
+    outcome = driver.tune(context, "evaluate")
     assert [[(number, state, list(rungs)) for number, state, rungs, _ in trials] for trials in seen] == [
         [(0, "RUNNING", [])],
         [(0, "RUNNING", ["3"])],
@@ -59,7 +59,7 @@ def test_another_process_sees_the_search_while_it_runs(search: Make, tmp_path: P
         for r in outcome.records
     ]
     monkeypatch.setenv(view.STUDY_URL, other := url.replace("study.", "other."))
-    study.tune(search(*ASHA, "search.trials=3", "evaluation.seeds=1").context(), "evaluate")
+    driver.tune(search(*ASHA, "search.trials=3", "evaluation.seeds=1").context(), "evaluate")
     assert look(outcome.identity.folder, other) == look(outcome.identity.folder, url), "made again from the records"
 
 

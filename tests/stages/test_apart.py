@@ -16,10 +16,10 @@ from padray.commandline import commands
 from padray.commandline.console import Console
 from padray.data import whitening
 from padray.errors import InputError
-from padray.exchange.layouts import LAYOUTS
 from padray.exchange.sets import ImportOptions
+from padray.exchange.targets import LAYOUTS
 from padray.operations import upkeep, usage
-from padray.report import code, page, pictures
+from padray.report import code, page, rendering
 from padray.stages import pipeline, report, stored
 from padray.stages.base import Context
 from padray.stages.pipeline import Outcome
@@ -163,7 +163,7 @@ def test_the_report_s_lines_read_both_files(made, monkeypatch):
     assert told.fitted_key == made.object("preprocessing-*").relative_to(made.root).as_posix()
     load = code.safetensors_load(told.set_key, told.config, told.synthetic, told.fitted_key)
     text = code.training_code(load, told.config, told.synthetic)
-    html = page.render(told, pictures.pictures(told))
+    html = page.render(told, rendering.pictures(told))
     assert "The preprocessing lies with the dataset" in html and told.fitted_key in html
     monkeypatch.chdir(made.root)
     names: dict[str, Any] = {}
@@ -181,7 +181,7 @@ def refusals(one: Made, place: Path) -> list[str]:
     assert one.load().learned.images.shape == (10, 1, 8, 8)
     said = []
     for look in (
-        lambda: pictures.pictures(report.gather(one.context, one.outcome.identities, one.outcome.rows, one_set(one))),
+        lambda: rendering.pictures(report.gather(one.context, one.outcome.identities, one.outcome.rows, one_set(one))),
         lambda: exported(one, "imagefolder", place),
         lambda: exported(one, "pt", place),
     ):

@@ -20,7 +20,7 @@ from padray.errors import InputError
 from padray.evaluation import protocol, published
 from padray.evaluation.accuracy import Accuracy
 from padray.evaluation.protocol import Score
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.experts import training
 from padray.experts.training import Recipe, Samples
 from padray.fingerprint import Identity

@@ -19,7 +19,7 @@ from padray.methods.method import Costs, Iterative, Selective
 from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.methods.state import start
 from padray.planning import plan
-from padray.planning.page import page as plan_page
+from padray.planning.wording import page as plan_page
 from padray.settings.sections import Positive
 from padray.stages import pipeline, stored
 from padray.stages.base import Context

@@ -11,7 +11,7 @@ from padray.commandline import commands, job
 from padray.configuration import loading
 from padray.draws import generator, seed_for
 from padray.errors import InputError, WorkError
-from padray.experts.scores import SCORES, observe
+from padray.experts.scorers import SCORES, observe
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.networks import factory
 from padray.report import words

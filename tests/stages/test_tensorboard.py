@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from padray.commandline import commands
-from padray.evaluation import table
+from padray.evaluation import summary
 from padray.evaluation.protocol import Cell
-from padray.evaluation.table import CellResult
+from padray.evaluation.summary import CellResult
 from padray.fingerprint import Identity
 from padray.networks.settings import NetworkSettings
 from padray.stages import pipeline, stored, tensorboard
@@ -98,7 +98,7 @@ def test_of_the_cells_that_choose_a_learning_rate_the_chosen_ones_are_shown(tiny
         Cell("random", network, 0, lr): CellResult("random", network.label, 0, lr, "train", 0.5, 0.5, test, test, 10, 3)
         for lr, test in ((0.01, 0.9), (0.1, 0.2))
     }
-    rows = [table.row(network.label, "random", [cells[Cell("random", network, 0, 0.01)]])]
+    rows = [summary.row(network.label, "random", [cells[Cell("random", network, 0, 0.01)]])]
     tensorboard.show_evaluation(context, SET, rows, cells)
     shown = points(tmp_path / "runs/tensorboard/name-ipc1-ffffffffffff/evaluation")
     assert shown[f"cells/random/{network.label}"] == near({0: 0.9})

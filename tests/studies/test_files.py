@@ -12,7 +12,7 @@ from padray.configuration import loading
 from padray.methods.families import FAMILIES
 from padray.stages.effort import effort_of
 from padray.stages.facts import DatasetFacts, Splits
-from padray.studies import definition, plan
+from padray.studies import definition, grid
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("study_*.yaml"))
 PROFILES = [(path, profile) for path in FILES for profile in (definition.FULL, *definition.read(str(path)).profiles)]
@@ -60,8 +60,8 @@ def read(stem: str) -> definition.Study:
 
 
 @functools.cache
-def cells_of(stem: str, profile: str = definition.FULL) -> list[plan.Cell]:
-    return list(plan.cells(read(stem).under(profile)))
+def cells_of(stem: str, profile: str = definition.FULL) -> list[grid.Cell]:
+    return list(grid.cells(read(stem).under(profile)))
 
 
 def test_every_table_and_figure_has_its_study_or_a_reason():
@@ -82,7 +82,7 @@ def test_table_1_makes_every_printed_number_whose_settings_are_published():
     """And the controls; of four methods padray has none."""
     cells = cells_of("study_table1")
     others = {"KIP", "FRePo", "RCIG", "CAFE"}
-    assert {c.row for c in cells if c.missing == plan.NOT_AVAILABLE} == others
+    assert {c.row for c in cells if c.missing == grid.NOT_AVAILABLE} == others
     unmade = {(c.row, c.column) for c in cells if c.config is None and c.printed is not None and c.row not in others}
     large = {f"CIFAR-10, IPC {ipc}" for ipc in (500, 1000)}
     tiny = {("DM", f"Tiny, IPC {ipc}") for ipc in (1, 10, 50)}
@@ -288,7 +288,7 @@ CIFAR10 = DatasetFacts(tuple("0123456789"), (3, 32, 32), Splits(45_000, 5000, 10
 
 @pytest.mark.parametrize("profile, facts", [(definition.FULL, CIFAR10), ("small", DIGITS)])
 def test_all_families_have_the_same_data_network_evaluation_and_cost(profile, facts):
-    by_column: dict[str, list[plan.Cell]] = {}
+    by_column: dict[str, list[grid.Cell]] = {}
     for cell in cells_of("study_common_protocol", profile):
         by_column.setdefault(cell.column, []).append(cell)
     assert read("study_common_protocol").kind == "comparison"

@@ -6,9 +6,9 @@ import pytest
 
 from padray.configuration import loading
 from padray.errors import InputError
-from padray.studies import definition, plan
+from padray.studies import definition, grid
 from padray.studies import study as studies
-from padray.studies.plan import Changes
+from padray.studies.grid import Changes
 from padray.studies.study import Asked
 
 STUDY = """
@@ -53,7 +53,7 @@ def study(tmp_path):
 
 
 def test_a_cell_is_its_row_and_its_column_over_the_preset(study):
-    cells = {(cell.row, cell.column): cell for cell in plan.cells(study())}
+    cells = {(cell.row, cell.column): cell for cell in grid.cells(study())}
     assert list(cells) == [(r, c) for r in ("50 %", "75 %", "KIP") for c in ("20", "40")]
     config = cells["50 %", "40"].config
     assert (config.schedule.initial_ratio, config.schedule.addition_end_epoch, config.distill.ipc) == (0.5, 40, 1)
@@ -66,7 +66,7 @@ def test_a_cell_is_its_row_and_its_column_over_the_preset(study):
 
 def test_a_profile_replaces_what_it_names(study):
     small = study().under("small")
-    cells = {(cell.row, cell.column): cell.config for cell in plan.cells(small)}
+    cells = {(cell.row, cell.column): cell.config for cell in grid.cells(small)}
     assert list(cells) == [(r, c) for r in ("50 %", "75 %") for c in ("20", "40")], "null drops a row from a profile"
     assert cells["50 %", "20"].schedule.addition_end_epoch == 4
     assert cells["50 %", "40"].schedule.addition_end_epoch == 40
@@ -77,39 +77,39 @@ def test_a_profile_replaces_what_it_names(study):
 
 
 def test_distillations_differ_in_their_seed_alone(study):
-    cell = next(plan.cells(study(), Changes(("distill.seed=7",))))
+    cell = next(grid.cells(study(), Changes(("distill.seed=7",))))
     configs = cell.distillations(3)
     assert [config.distill.seed for config in configs] == [7, 8, 9]
     assert all(config.model_copy(update={"distill": cell.config.distill}) == cell.config for config in configs)
 
 
 def test_every_difference_of_setting_is_named(study):
-    found = dict(plan.differences(study(), list(plan.cells(study().under("small")))))
+    found = dict(grid.differences(study(), list(grid.cells(study().under("small")))))
     assert found["experts.epochs"] == [(45, 20)]
     assert found["schedule.addition_end_epoch"] == [(20, 4)]
     assert found["network.width"] == [(32, 16)]
     assert not [key for key in found if key.startswith(("search.", "cluster."))]
     assert "schedule.initial_ratio" not in found, "what both have is no difference"
-    assert dict(plan.differences(study(), list(plan.cells(study())))) == {}
+    assert dict(grid.differences(study(), list(grid.cells(study())))) == {}
 
 
 def test_what_was_typed_is_a_difference_too_but_not_where_the_files_lie(study):
-    cells = list(plan.cells(study(), Changes(("experts.count=2", "data.path=FOLDER"))))
-    assert [key for key, _ in plan.differences(study(), cells)] == ["experts.count"]
-    small = list(plan.cells(study().under("small"), Changes(("experts.epochs=16",))))
-    assert dict(plan.differences(study(), small))["experts.epochs"] == [(45, 16)]
+    cells = list(grid.cells(study(), Changes(("experts.count=2", "data.path=FOLDER"))))
+    assert [key for key, _ in grid.differences(study(), cells)] == ["experts.count"]
+    small = list(grid.cells(study().under("small"), Changes(("experts.epochs=16",))))
+    assert dict(grid.differences(study(), small))["experts.epochs"] == [(45, 16)]
 
 
 def test_other_networks_as_columns_differ_from_those_of_their_row(study):
     text = STUDY[: STUDY.index("columns:")] + "columns: {title: network, architectures: [convnet, lenet]}\n"
     text += "profiles: {small: {preset: demo, architectures: [mlp]}}\n"
-    found = dict(plan.differences(study(text), list(plan.cells(study(text).under("small")))))
+    found = dict(grid.differences(study(text), list(grid.cells(study(text).under("small")))))
     assert found["network.width"] == [(32, 16)], "rows correspond where columns do not"
 
 
 def test_networks_as_columns_are_evaluated_on_one_set(study):
     text = STUDY[: STUDY.index("columns:")] + "columns: {title: network, architectures: [convnet, lenet]}\n"
-    cells = [cell for cell in plan.cells(study(text)) if cell.row == "50 %"]
+    cells = [cell for cell in grid.cells(study(text)) if cell.row == "50 %"]
     assert [cell.column for cell in cells] == ["convnet3w128", "lenet"]
     assert cells[0].config == cells[1].config
     assert [network.name for network in cells[0].config.evaluation.architectures] == ["convnet", "lenet"]
@@ -136,18 +136,18 @@ profiles: {small: {preset: small-digits}}
 
 
 def test_a_row_and_a_column_name_a_preset_together(study):
-    cells = {(cell.row, cell.column): cell for cell in plan.cells(study(FAMILIES))}
+    cells = {(cell.row, cell.column): cell for cell in grid.cells(study(FAMILIES))}
     assert cells["PAD", "500"].config == loading.load("pad-cifar10-ipc500").config
     mtt = loading.load("mtt-cifar10-ipc1", ("distill.ema_decay=0.9",)).config
     assert cells["MTT", "1"].config == mtt
     left_out = cells["MTT", "500"]
     assert left_out.config is None and left_out.missing == "no settings published"
-    small = plan.cells(study(FAMILIES).under("small"))
+    small = grid.cells(study(FAMILIES).under("small"))
     assert {cell.config.data.dataset for cell in small if cell.config} == {"digits"}, "a profile's preset stands alone"
 
 
 def test_a_row_of_a_control_has_the_settings_of_the_set_beside_it(study):
-    cells = {cell.row: cell for cell in plan.cells(study(FAMILIES)) if cell.column == "1"}
+    cells = {cell.row: cell for cell in grid.cells(study(FAMILIES)) if cell.column == "1"}
     assert (cells["Random"].source, cells["Full"].source, cells["PAD"].source) == ("random", "full", "distilled")
     assert cells["Random"].config == cells["PAD"].config
     assert cells["Full"].config.evaluation.controls.full and not cells["PAD"].config.evaluation.controls.full
@@ -167,12 +167,12 @@ def test_a_row_of_a_control_has_the_settings_of_the_set_beside_it(study):
 )
 def test_wrong_rows_are_refused_in_a_sentence(study, change, sentence):
     with pytest.raises(InputError, match=sentence):
-        list(plan.cells(study(FAMILIES.replace(*change))))
+        list(grid.cells(study(FAMILIES.replace(*change))))
 
 
 def test_a_validation_split_for_all_cells_judges_where_nothing_was_judged(study):
-    without = list(plan.cells(study(FAMILIES)))
-    for before, cell in zip(without, plan.cells(study(FAMILIES), Changes(validation=0.2)), strict=True):
+    without = list(grid.cells(study(FAMILIES)))
+    for before, cell in zip(without, grid.cells(study(FAMILIES), Changes(validation=0.2)), strict=True):
         if cell.config is None:
             continue
         assert cell.config.data.validation == 0.2 and before.config.data.validation == 0
@@ -182,11 +182,11 @@ def test_a_validation_split_for_all_cells_judges_where_nothing_was_judged(study)
 
 def test_a_validation_split_leaves_a_judging_that_was_asked_for_as_it_is(study):
     typed = ("distill.validation.seeds=1", "distill.validation.every=7", "distill.iterations=30")
-    cells = list(plan.cells(study(FAMILIES), Changes(typed, 0.1)))
+    cells = list(grid.cells(study(FAMILIES), Changes(typed, 0.1)))
     assert {(c.config.distill.validation.seeds, c.config.distill.validation.every) for c in cells if c.config} == {
         (1, 7)
     }
-    short = list(plan.cells(study(FAMILIES), Changes(("distill.iterations=30",), 0.1)))
+    short = list(grid.cells(study(FAMILIES), Changes(("distill.iterations=30",), 0.1)))
     assert {c.config.distill.validation.every for c in short if c.config} == {1}, (
         "of 30 iterations too, many are judged"
     )
@@ -213,7 +213,7 @@ def test_a_validation_split_leaves_a_judging_that_was_asked_for_as_it_is(study):
 )
 def test_a_wrong_study_is_refused_in_a_sentence(study, change, sentence):
     with pytest.raises(InputError, match=sentence):
-        list(plan.cells(study(STUDY.replace(*change))))
+        list(grid.cells(study(STUDY.replace(*change))))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -253,9 +253,9 @@ printed: {"1": {file: 46.3}}
 def test_a_case_whose_file_is_not_there_has_no_cell_and_one_that_is_typed_is_that_case_s_alone(study, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text("[0.5]")
-    cells = {cell.column: cell for cell in plan.cells(study(RANKED))}
+    cells = {cell.column: cell for cell in grid.cells(study(RANKED))}
     assert cells["file"].missing == "no file absent.json: name yours with --set scores.path=FILE"
     assert cells["file"].config is None and cells["file"].printed == 46.3 and cells["none"].config
-    cells = {cell.column: cell.config for cell in plan.cells(study(RANKED), Changes((f"scores.path={path}", "seed=3")))}
+    cells = {cell.column: cell.config for cell in grid.cells(study(RANKED), Changes((f"scores.path={path}", "seed=3")))}
     assert cells["file"].scores.path == str(path) and cells["file"].scores.digest
     assert cells["el2n"].scores.method == "el2n" and {config.seed for config in cells.values()} == {3}

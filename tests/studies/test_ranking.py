@@ -6,7 +6,7 @@ import pytest
 
 from padray.studies import drawing
 from padray.studies.comparison import interval
-from padray.studies.ranking import half_width, ranking_of
+from padray.studies.significance import half_width, ranking_of
 from padray.studies.table import Entry, Ours
 
 

@@ -19,7 +19,7 @@ from padray.stages.base import Context, Progress
 from padray.stages.inline import InlineRunner
 from padray.store.opening import open_location
 from padray.studies import study as studies
-from padray.studies.plan import Changes
+from padray.studies.grid import Changes
 from padray.studies.study import Asked
 from padray.synthetic.set import decode
 from tests.conftest import TINY

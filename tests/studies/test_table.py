@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from padray.configuration import loading
-from padray.evaluation import table as evaluation
-from padray.evaluation.table import Row
+from padray.evaluation import summary as evaluation
+from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
-from padray.studies import definition, plan, table
+from padray.studies import definition, grid, table
 from padray.studies.make import CellResult, Chain
 from padray.studies.table import StudyResult
 
@@ -33,14 +33,14 @@ def told(tmp_path):
         path = tmp_path / "study.yaml"
         path.write_text(STUDY)
         study = definition.read(str(path))
-        asked = list(plan.cells(study.under(profile), plan.Changes(overrides)))
+        asked = list(grid.cells(study.under(profile), grid.Changes(overrides)))
         results = [cells.get(f"{c.row}_{c.column}") or result(c, 3, (random or {}).get(c.row, 0.3)) for c in asked]
-        return StudyResult(study.under(profile), profile, plan.differences(study, asked), results)
+        return StudyResult(study.under(profile), profile, grid.differences(study, asked), results)
 
     return made
 
 
-def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") -> CellResult:
+def result(cell: grid.Cell, rows: int, random: float = 0.3, failed: str = "") -> CellResult:
     """Three distillations of a cell, the first `rows` of which were evaluated; the k-th reached 50 + k %."""
     if cell.config is None:
         return CellResult(cell, (), (), ())
@@ -50,7 +50,7 @@ def result(cell: plan.Cell, rows: int, random: float = 0.3, failed: str = "") ->
     )
 
 
-def evaluated(cell: plan.Cell, accuracy: float, random: float, diverged: int = 0) -> list[Row]:
+def evaluated(cell: grid.Cell, accuracy: float, random: float, diverged: int = 0) -> list[Row]:
     """The rows of a set whose two networks reached that mean, but for those that diverged, of the control too."""
     values = {"distilled": [accuracy - 0.1, accuracy + 0.1], "random": [random, random]}
     label = cell.shown_network()
@@ -70,7 +70,7 @@ def texts(told: StudyResult) -> dict[tuple[str, str], str]:
     return {(entry.row, entry.column): entry.text for entry in table.entries(told.results)}
 
 
-def cell(told: StudyResult, row: str, column: str) -> plan.Cell:
+def cell(told: StudyResult, row: str, column: str) -> grid.Cell:
     return next(r.cell for r in told.results if (r.cell.row, r.cell.column) == (row, column))
 
 

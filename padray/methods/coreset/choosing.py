@@ -2,7 +2,7 @@
 
 What is looked at is one network of `distill.scoring`, which every worker trains for itself from the same seed. Ours,
 and not DeepCore's: it is seen without augmentation and in evaluation mode, its gradients are per sample, and forgetting
-is counted from epoch to epoch with a sample that was never learned as the hardest (padray/experts/scores.py).
+is counted from epoch to epoch with a sample that was never learned as the hardest (padray/experts/scorers.py).
 """
 
 import math
@@ -14,10 +14,10 @@ import torch
 
 from padray.draws import generator, seed_for
 from padray.errors import DivergedError
-from padray.experts.scores import SCORES, observe
+from padray.experts.scorers import SCORES, observe
 from padray.experts.training import Draws, Recipe, Samples, train
-from padray.methods.coreset import selection
-from padray.methods.coreset.selection import Chosen, Seen
+from padray.methods.coreset import rules
+from padray.methods.coreset.rules import Chosen, Seen
 from padray.methods.coreset.settings import CoresetSettings
 from padray.methods.method import Contribution, Costs, Rehearsal, Selected, Selective, Sizes
 from padray.networks import factory, peak
@@ -64,21 +64,21 @@ class CoresetSelection(Selective[CoresetSettings]):
         settings, count = self.settings, self.settings.ipc
         draw = generator(self.materials.seed, "distill", f"coreset-{label}")
         if settings.method == "random":
-            return selection.random(len(own), count, draw)
+            return rules.random(len(own), count, draw)
         if settings.method == "forgetting":
             assert self.scored.forgotten is not None, "it was asked for"
-            return selection.hardest(self.scored.forgotten[own], count)
+            return rules.hardest(self.scored.forgotten[own], count)
         rows = self.materials.kept[own]
         seen = self._look(Samples(self.images[rows], self.materials.labels[rows]))
         if settings.method == "herding":
-            return selection.herding(seen.features, count)
+            return rules.herding(seen.features, count)
         if settings.method == "k_center":
-            return selection.k_center(seen.features, count, draw)
+            return rules.k_center(seen.features, count, draw)
         if settings.method == "glister":
-            return selection.glister(seen, self._held(label) or seen, count, settings.glister_lr)
+            return rules.glister(seen, self._held(label) or seen, count, settings.glister_lr)
         if settings.method == "craig":
-            return selection.craig(selection.gram(seen), count)
-        return selection.gradmatch(selection.gram(seen), count, settings.ridge)
+            return rules.craig(rules.gram(seen), count)
+        return rules.gradmatch(rules.gram(seen), count, settings.ridge)
 
     def _held(self, label: int) -> Seen | None:
         """What is said of the class's validation samples; None without any."""

@@ -35,7 +35,7 @@ class ScoringSettings(Section):
 
 
 class CoresetSettings(DistillSettings):
-    """Coresets: `ipc` real samples of each class, chosen by `method` (methods/coreset/selection.py), with their labels.
+    """Coresets: `ipc` real samples of each class, chosen by `method` (methods/coreset/rules.py), with their labels.
 
     Nothing is distilled, so images do not move and no iterate is judged.
     """

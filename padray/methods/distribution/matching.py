@@ -17,7 +17,7 @@ from padray.methods.classwise import CLASS_BYTES, METRICS_BYTES, ClasswiseMatchi
 from padray.methods.distribution import report
 from padray.methods.distribution.outputs import outputs_of
 from padray.methods.distribution.settings import DistributionSettings
-from padray.methods.figures import Figure, History, class_losses
+from padray.methods.figure_data import Figure, History, class_losses
 from padray.methods.method import Contribution, Costs, Sizes
 from padray.methods.state import State
 from padray.networks.flat import Span

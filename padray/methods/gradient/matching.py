@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from padray.experts.training import Draws, Samples
 from padray.methods.classwise import ClasswiseMatching
-from padray.methods.figures import Figure, History, class_losses
+from padray.methods.figure_data import Figure, History, class_losses
 from padray.methods.gradient import costs, inner, report
 from padray.methods.gradient.distances import Distance, distance_of
 from padray.methods.gradient.settings import GradientSettings

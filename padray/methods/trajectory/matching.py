@@ -14,7 +14,7 @@ import torch
 from padray.draws import generator
 from padray.errors import DivergedError
 from padray.methods import steps
-from padray.methods.figures import Figure, History
+from padray.methods.figure_data import Figure, History
 from padray.methods.method import Contribution, Costs, Iterative, Metrics, Rehearsal, Sizes, Snapshot
 from padray.methods.state import State, start
 from padray.methods.trajectory import costs, descent, report, student, windows

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from padray.methods.figures import CountsInfo, Figure, History, RowsInfo, WeightsInfo, column, in_bins
+from padray.methods.figure_data import CountsInfo, Figure, History, RowsInfo, WeightsInfo, column, in_bins
 from padray.methods.trajectory.importance import HISTOGRAM_EDGES
 from padray.methods.trajectory.selection import cut_index
 from padray.methods.trajectory.settings import (

@@ -12,7 +12,7 @@ from padray.errors import InputError
 from padray.planning.simulation import stages
 from padray.planning.simulation.clock import Clock, Driver, Link
 from padray.planning.simulation.fleet import Cluster, Fleet
-from padray.planning.simulation.work import Actors, Group, Ledger, Search, Stage, Start, Trial, Unit, World
+from padray.planning.simulation.workers import Actors, Group, Ledger, Search, Stage, Start, Trial, Unit, World
 
 DRIVER_S = 0.003  # of the driver for a message (2.0 ms of 2,000 cells, 3.3 ms of 10,000, when cells were still tasks)
 MOST_LOST = 100_000  # nodes, after which a simulation is given up

@@ -4,7 +4,7 @@ from collections import deque
 
 from padray.planning.simulation.clock import Call
 from padray.planning.simulation.fleet import Fleet, Slot
-from padray.planning.simulation.work import (
+from padray.planning.simulation.workers import (
     Activity,
     Actors,
     Group,

@@ -9,7 +9,7 @@ import pytest
 from padray.errors import InputError
 from padray.planning.simulation.fleet import Fleet, life
 from padray.planning.simulation.model import Outcome, Setting, drawn, limit, simulate
-from padray.planning.simulation.work import Actors, Group, Search, Start, Trial, Unit
+from padray.planning.simulation.workers import Actors, Group, Search, Start, Trial, Unit
 
 NOTHING = Start()
 SPREAD = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0)  # measured seconds of units that are not alike

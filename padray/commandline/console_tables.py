@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from padray.commandline.results import Artifact, ArtifactLine
-from padray.evaluation.table import LabelledRow, Row, percent, shows_balanced
+from padray.evaluation.summary import LabelledRow, Row, percent, shows_balanced
 from padray.machine.files import shown
 from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
 from padray.stages.progress import UNITS, duration, said

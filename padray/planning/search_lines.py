@@ -12,8 +12,8 @@ from padray.fingerprint import Identity
 from padray.planning import costs
 from padray.planning.chain import Chain
 from padray.planning.lines import Evidence, Line, Part, Task
-from padray.search import choosing, finals, sampling, stopping, study, trials
-from padray.search.work import SearchWork
+from padray.search import decision, driver, finals, sampling, stopping, trials
+from padray.search.trial_run import SearchWork
 from padray.settings.space import ParameterSpec
 from padray.stages import evaluate
 from padray.stages.base import Inputs
@@ -54,7 +54,7 @@ def lines(chain: Chain, own: list[Line]) -> tuple[list[Line], list[Line]]:
     Raises:
         InputError: the space cannot be searched.
     """
-    study.check(chain.config)
+    driver.check(chain.config)
     place = fingerprint.search_identity(chain.config, chain.data)
     work = SearchWork(chain.context.name, chain.config, Inputs(chain.context.location, chain.data), place)
     search = _Search(chain, work, work.records())
@@ -206,7 +206,7 @@ def _chosen(search: _Search) -> trials.TrialRecord | None:
     if len(there) < len(units):
         return None
     judged = finals.read(folder, there.values())
-    choice = choosing.choose(search.chain.config, records, judged, search.chain.known.validation)
+    choice = decision.choose(search.chain.config, records, judged, search.chain.known.validation)
     return search.records[choice.trial]
 
 

@@ -14,15 +14,15 @@ from padray.report.choice import Choice
 from padray.report.front import Front
 from padray.report.front import sentence as in_words
 from padray.report.search import SearchSummary, TrialLine
-from padray.search import choosing, finals, fit, fronts, sampling, stopping, trials, view
+from padray.search import decision, finals, fit, fronts, sampling, stopping, trials, view
+from padray.search.trial_run import SearchWork
 from padray.search.trials import TrialRecord
-from padray.search.work import SearchWork
 from padray.stages import data, pipeline
 from padray.stages.base import Context, Inputs, Progress
 from padray.stages.facts import dataset_facts
 from padray.stages.limits import Limits
 from padray.stages.pipeline import Outcome
-from padray.stages.results import BestTrial, SearchResult, TrialCounts
+from padray.stages.summaries import BestTrial, SearchResult, TrialCounts
 from padray.store.artifacts import StoredObject
 
 BEST = "best.yaml"
@@ -68,7 +68,7 @@ def tune(context: Context, until: str = "report") -> SearchOutcome:
         raise DivergedError(f"none of {len(records)} trials finished; the first says: {records[0].reason}")
     judged, objects = finals.make(context, work, records)
     samples = dataset_facts(context.folder(dataset)).splits.validation
-    choice = choosing.choose(config, records, judged, samples)
+    choice = decision.choose(config, records, judged, samples)
     best = next(record for record in records if record.number == choice.trial)
     best_config = work.config_of(best.parameters)
     front, files = fronts.make(work, records)

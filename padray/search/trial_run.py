@@ -7,7 +7,7 @@ from padray.config import Config
 from padray.configuration import loading
 from padray.errors import DivergedError, InputError
 from padray.fingerprint import Identity
-from padray.search import objective, sampling, stopping, trials
+from padray.search import judgement, sampling, stopping, trials
 from padray.search.asking import Asker
 from padray.search.trials import Parameters, TrialRecord
 from padray.stages import data, pipeline
@@ -78,7 +78,7 @@ class SearchWork:
         try:
             prepare(config)
             distilled = pipeline.run(self.context(config, InlineRunner()), "distill").identities["distill"]
-            return objective.judge(config, self.inputs, distilled, trial, self.config.distill.iterations)
+            return judgement.judge(config, self.inputs, distilled, trial, self.config.distill.iterations)
         except DivergedError as error:
             return failed(trial, error)
 

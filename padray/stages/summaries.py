@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray.evaluation.ceiling import Ceiling
-from padray.evaluation.table import Row
+from padray.evaluation.summary import Row
 from padray.report.choice import Choice
 from padray.report.front import Front
 

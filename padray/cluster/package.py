@@ -15,13 +15,13 @@ from pathlib import Path
 from padray import __version__
 from padray.cluster import session
 from padray.configuration import loading
-from padray.configuration.lines import Line
+from padray.configuration.arguments import Line
 from padray.configuration.paths import check_paths, check_settings
 from padray.errors import InputError
-from padray.search import study as search
+from padray.search import driver as search
 from padray.stages import pipeline
 from padray.studies import study
-from padray.studies.plan import Changes
+from padray.studies.grid import Changes
 from padray.studies.study import Asked
 
 MOST_BYTES = 1_000_000

@@ -17,7 +17,7 @@ from padray.recipe import budget as budgets
 from padray.recipe import scale
 from padray.recipe.budget import Budget, Measure, Pace, Seconds
 from padray.recipe.scale import JUDGED, Family, Plan, Sizes
-from padray.recipe.sections import config_of
+from padray.recipe.yaml_sections import config_of
 
 MARGIN = 0.85  # of the budget is given out; the rest is for reading the data, starting, compiling and the report
 START_S = 10.0  # of a run, whatever its sizes
