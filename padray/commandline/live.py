@@ -67,7 +67,8 @@ class PlainLines(_Lines):
             f"{heard.stage} {heard.done}/{heard.total}{', ' * bool(left)}{left}{': ' * bool(text)}{text}"
         )
         if (stages := _stages(heard.ahead)) and heard.done < heard.total:
-            self.console.print(f"run {len(heard.ahead.over)}/{stages} stages: {heard.stage}; {heard.ahead}")
+            later = "; ".join(filter(None, (heard.stage, str(heard.ahead))))
+            self.console.print(f"run {len(heard.ahead.over)}/{stages} stages: {later}")
 
 
 def _stages(ahead: Ahead) -> int:

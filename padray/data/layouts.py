@@ -40,8 +40,8 @@ def locate(settings: DataSettings) -> Source:
 
 _LAYOUTS = (
     "it reads train*.parquet or .csv with test*, train/<class>/ with test/<class>/ of images, one such file or "
-    "<class>/ alone (a part is tested on), or what torchvision.datasets.CIFAR10(root, download=True) fetches (where "
-    "data.dataset is cifar10, cifar100, mnist, fashionmnist or svhn)"
+    "<class>/ alone, or what torchvision.datasets.CIFAR10(root, download=True) fetches (where data.dataset is cifar10, "
+    "cifar100, mnist, fashionmnist or svhn)"
 )
 
 

@@ -112,7 +112,9 @@ def told(said: Said, code: int, sentence: str) -> None:
     """One sentence and an exit code; no traceback, no secret."""
     assert said.code == code and sentence in said.err, said
     errors = [
-        line for line in said.err.splitlines() if not line.startswith(("data ", "scores ", "experts ", "distill "))
+        line
+        for line in said.err.splitlines()
+        if not line.startswith(("run ", "data ", "scores ", "experts ", "distill "))
     ]
     assert len(errors) == 1 and "Traceback" not in said.err
     assert not any(secret in said.out + said.err for secret in (OWNER[1], STRANGER[1], "not-to-be-told"))

@@ -224,7 +224,7 @@ def test_networks_that_diverge_judge_an_iterate_and_a_trial_as_the_worst(place, 
     def diverge(*_: object) -> None:
         raise DivergedError("the loss became nan")
 
-    monkeypatch.setattr(protocol, "judge", diverge)
+    monkeypatch.setattr(protocol, "_trained", diverge)
     settings, root = place
     judged = ("distill.validation={every: 2, seeds: 2, epochs: 5}", "distill.seed=7")
     made = distilled(place, *judged)[1]
