@@ -112,7 +112,7 @@ class Console:
         if isinstance(result, SearchResult):
             for line in _search(result):
                 self.out.print(line, markup=False)
-            default = result.default
+            default = result.default if result.best.trial else ()  # where they stay, they are the set
         if result.evaluation:
             self.out.print(console_tables.of_accuracies([*result.evaluation, *console_tables.as_defaults(default)]))
         if result.ceiling:
