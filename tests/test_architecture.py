@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def test_no_module_leads_back_to_itself():
         for own in ends:
             del left[own]
     assert not left, f"in circles, or above one: {sorted(left)}"
+
+
+# Names that mean the same in every folder that has them: what that family, or that part of the settings, is.
+SAME_IN_EVERY_FOLDER = {"__init__", "costs", "families", "matching", "report", "settings"}
+
+
+def test_no_file_name_means_two_things():
+    twice = [name for name, count in Counter(path.stem for path in modules()).items() if count > 1]
+    assert set(twice) <= SAME_IN_EVERY_FOLDER
 
 
 def test_few_modules_stand_at_the_top():
