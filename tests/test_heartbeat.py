@@ -101,7 +101,7 @@ def test_another_process_sees_how_far_a_run_is_and_what_a_killed_one_was_at(tiny
     wait_for("the same command in its place", lambda: not left.exists() and list((root / "running").iterdir()), 90)
     again.send_signal(signal.SIGTERM)  # whoever runs these tests in the background has Ctrl-C ignored
     _, err = again.communicate(timeout=60)
-    assert re.search(r"distill \d+/100000.*\nrun 3/4 stages: distill; ", err), "on plain lines: the stage, and the run"
+    assert re.search(r"distill \d+/100000.*\nrun 3/4 stages: distill", err), "on plain lines: the stage, and the run"
     (told,) = run("status", "--storage", root, "--json").json["runs"]
     assert told["state"] == "stopped" and told["end"] == "interrupted" and told["running"] == []
     shown = run("status", "--storage", root).out
