@@ -110,8 +110,7 @@ def _imagefolder(config: Config, synthetic: SyntheticSet) -> Reader:
         f"{_ABOUT}folder = ImageFolder('.', {transform})\n"
         "images = torch.stack([image for image, _ in folder])\n"
         f"labels = torch.tensor([about['labels'][Path(path).as_posix()] for path, _ in folder.imgs]){soft}\n"
-        f"{_CONSTANTS[synthetic.preprocessing.kind]}images = preprocess(images)\n"
-        + _lr(config, synthetic, "about['lr']")
+        + _as_trained(config, synthetic)
     )
     return Reader("torch torchvision", lines)
 
@@ -127,11 +126,15 @@ def _hf(config: Config, synthetic: SyntheticSet) -> Reader:
         "import json\nfrom pathlib import Path\n\nimport numpy as np\nfrom datasets import load_dataset\n\n"
         f"{_ABOUT}rows = load_dataset('parquet', data_files='data/*.parquet', split='train')\n"
         f"images = torch.from_numpy(np.stack([np.asarray(image) for image in rows['image']])){axes} / 255\n"
-        f"labels = {labels}\n"
-        f"{_CONSTANTS[synthetic.preprocessing.kind]}images = preprocess(images)\n"
-        + _lr(config, synthetic, "about['lr']")
+        f"labels = {labels}\n" + _as_trained(config, synthetic)
     )
     return Reader("torch datasets pillow", lines)
+
+
+def _as_trained(config: Config, synthetic: SyntheticSet) -> str:
+    """The last lines of a reader of original values: they are preprocessed as for the run, and the lr is set."""
+    preprocessed = f"{_CONSTANTS[synthetic.preprocessing.kind]}images = preprocess(images)\n"
+    return preprocessed + _lr(config, synthetic, "about['lr']")
 
 
 def _tabular(read: str) -> Make:
@@ -146,9 +149,7 @@ def _tabular(read: str) -> Make:
             "import json\nfrom pathlib import Path\n\nimport pandas as pd\n\n"
             f"{_ABOUT}table = pd.{read}\n"
             f"images = torch.tensor(table[about['columns']].to_numpy()).float().view({shape})\n"
-            f"labels = {labels}\n"
-            f"{_CONSTANTS[synthetic.preprocessing.kind]}images = preprocess(images)\n"
-            + _lr(config, synthetic, "about['lr']")
+            f"labels = {labels}\n" + _as_trained(config, synthetic)
         )
         return Reader("torch pandas pyarrow", lines)
 
