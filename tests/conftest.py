@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from padray.report import style
 from tests.roots import new_root  # noqa: F401  # a fixture
 from tests.swift import s3, s3_server  # noqa: F401  # fixtures
 
 RAY = "tests/cluster/"
+DRAWN = style.drawn
 TINY = """
 data: {dataset: digits, limit_per_class: 25}
 network: {name: convnet, width: 4, depth: 2}
@@ -82,6 +85,25 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place))
         yield place / "padray"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Reports' figures are laid out, but are empty sheets: drawing them would take half of a tiny chain's time.
+
+    The tests of what is seen have theirs drawn (`figures_drawn`).
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "drawn", lambda figure: np.full((1, 1, 4), 255, np.uint8))
+        yield
+
+
+@pytest.fixture(scope="module")
+def figures_drawn() -> Iterator[None]:
+    """For a module's tests figures are drawn as users see them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "drawn", DRAWN)
+        yield
 
 
 @pytest.fixture

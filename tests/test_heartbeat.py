@@ -76,8 +76,10 @@ def test_another_process_sees_how_far_a_run_is_and_what_a_killed_one_was_at(tiny
 
     going = command(*typed)
     try:
-        first = wait_for("the distillation", of_distilling, 90)
-        later = wait_for("an iteration", lambda: (now := of_distilling())["done"] > first["done"] and now, 30)
+        first = wait_for("the distillation", of_distilling, 90, pause=0.5)
+        later = wait_for(
+            "an iteration", lambda: (now := of_distilling())["done"] > first["done"] and now, 30, pause=0.5
+        )
         assert first["state"] == later["state"] == "running" and first["command"] == "distill"
         assert first["run"] == "tiny" and first["total"] == 100_000 and "loss" in later["text"]
         assert later["left_s"] == pytest.approx((100_000 - later["done"]) / later["rate"])

@@ -128,6 +128,7 @@ def _tuner(queue: Queue, concurrency: int, asked: Any, scratch: Path) -> tune.Tu
             search_alg=_Queued(queue),
             num_samples=-1,  # as many as there are
             max_concurrent_trials=concurrency,
+            reuse_actors=True,  # a process waits for one trial after another
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(

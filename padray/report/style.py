@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 WIDTH, NARROW = 7.6, 3.5
@@ -131,19 +132,24 @@ def sheet(height: float, theme: Theme, *, layout: Literal["constrained"] | None 
 
 def png(figure: Figure) -> bytes:
     """The figure's bytes: a function of what was drawn (no date, no version)."""
-    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font lacks
-        canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    picture = Image.fromarray(drawn).convert("RGB")
+    pixels, buffer = drawn(figure), io.BytesIO()
+    picture = Image.fromarray(pixels).convert("RGB")
     few = picture.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)  # a third of the bytes
     palette = few.getpalette() or []
     corner = 3 * int(np.asarray(few)[0, 0])
-    palette[corner : corner + 3] = drawn[0, 0, :3].tolist()  # the paper is exactly that of the page
+    palette[corner : corner + 3] = pixels[0, 0, :3].tolist()  # the paper is exactly that of the page
     few.putpalette(palette)
     few.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def drawn(figure: Figure) -> NDArray[np.uint8]:
+    """The figure's pixels: height x width x RGBA."""
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font lacks
+        canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
 
 
 def legend_columns(theme: Theme, columns: int) -> int:

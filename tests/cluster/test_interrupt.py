@@ -1,5 +1,6 @@
 """A driver that is told to stop, by Ctrl-C or `ray job stop`: its Train workers store their last state first."""
 
+import json
 import re
 import shutil
 import signal
@@ -20,11 +21,12 @@ def test_a_driver_that_is_told_to_stop_has_its_workers_store_their_last_state(
         shutil.copytree(inline[0], each, ignore=shutil.ignore_patterns("distilled", "evaluations", "events"))
     overrides = [part for text in (SELDOM, "distill.iterations=4000", "cluster.workers=2") for part in ("--set", text)]
     run = command("distill", settings, "--storage", root, *overrides, environment=local_ray)
-    told = ""
-    while not re.search(r"distill [1-9]", told):  # the first iterations are over
-        line = run.stderr.readline()
-        assert line, told
-        told += line
+
+    def begun() -> bool:  # a line on the terminal comes later, when many more iterations are over
+        signs = [json.loads(path.read_text()) for path in root.glob("running/*")]
+        return any(stage["stage"] == "distill" and stage["done"] for sign in signs for stage in sign["stages"])
+
+    wait_for("the first iterations", begun, 100)
     run.send_signal(signal.SIGTERM)
     _, err = run.communicate(timeout=100)
     assert run.returncode == 130 and "Traceback" not in err, err

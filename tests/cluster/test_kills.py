@@ -14,7 +14,7 @@ from padray.configuration import loading
 from tests.cluster.conftest import command, events, finished_units, objects, ray_processes, wait_for
 
 pytestmark = pytest.mark.ray
-LONGER = ("experts.count=6", "experts.epochs=40", "distill.iterations=120", "distill.checkpoint_seconds=0")
+LONGER = ("experts.count=6", "experts.epochs=20", "distill.iterations=60", "distill.checkpoint_seconds=0")
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +88,14 @@ def test_a_train_worker_killed_goes_on_from_the_last_checkpoint(local_ray, setti
     context.notify = lambda progress: told.append(progress.done) if progress.stage == "distill" else None
 
     def far() -> bool:
-        return any(int(path.name.split("-")[1]) >= 40 for path in root.rglob("checkpoint-*"))
+        return any(int(path.name.split("-")[1]) >= 20 for path in root.rglob("checkpoint-*"))
 
     thread, killed = kill_when(far, "RayTrainWorker", newcomer=True)
     outcome = pipeline.run(context, "distill")
     thread.join()
     assert len(killed) == 2, "a new group of workers was started"
     again = [later for earlier, later in pairwise(told) if later <= earlier]
-    assert len(again) <= 1 and all(later > 40 for later in again), "told again is what came after a checkpoint"
+    assert len(again) <= 1 and all(later > 20 for later in again), "told again is what came after a checkpoint"
     assert outcome.set_digest == undisturbed[1].set_digest
 
 

@@ -64,6 +64,13 @@ def stored(folder: Folder) -> dict[str, bytes]:
     return {item.key: folder.get(item) for item in folder.loose("trial-")}
 
 
+def of_class(name: str) -> int:
+    """How many actors of a class this Ray has had."""
+    from ray.util.state import list_actors
+
+    return sum(actor.class_name.rpartition(".")[2] == name for actor in list_actors(limit=1000, timeout=30))
+
+
 @pytest.mark.ray
 def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local_ray, space, tmp_path, monkeypatch):
     import ray
@@ -72,6 +79,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     start = "search.start=[{distill.lr_images: 2.0}]"
     context, work = prepared(space, root, "ray", "search.seed=4", start)  # draws each kind of trial at least once
+    waited = of_class("ImplicitFunc")
     records = ended(context.runner.search(work, context))
     assert sorted(record.number for record in records) == list(range(6))
     assert driver.counts(records) == {"finished": 3, "stopped": 0, "failed": 3}
@@ -89,6 +97,7 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     units = finished_units(root, "experts")
     assert len(units) == len(set(units)) == 3 * len(ratios), "each set of experts was made once"
     assert list(context.runner.search(work, context)) == [], "there is nothing left to do"
+    assert of_class("ImplicitFunc") - waited == 2, "a process waits for one trial after another"
     judged, objects = finals.make(context, work, sorted(records, key=lambda record: record.number))
     here = finals.FinalWork(work, {record.number: record for record in records}).prepare()
     again = [here(Unit("finals", item.stem, "")) for item in objects]

@@ -24,7 +24,7 @@ SEARCH = """
 search:
   trials: 3
   seeds: 3
-  epochs: 60
+  epochs: 20
   startup_trials: 2
   finalists: 2
   final_seeds: 3
