@@ -64,7 +64,7 @@ def test_a_failing_job_says_why(head, settings):
 
 @pytest.mark.ray
 def test_the_pipeline_as_a_job(head, settings, tmp_path):
-    done = head.submit("pipeline", settings, "--storage", tmp_path / "runs")
+    done = head.submit("pipeline", settings, "--storage", tmp_path / "runs", "--set", "cluster.max_actors=1")
     assert done.returncode == 0, done.stdout
     assert "distill 12/12" in done.stdout and "set: sha256" in done.stdout, "the logs stream"
     assert "Warning" not in done.stdout + done.stderr

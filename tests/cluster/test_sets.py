@@ -17,7 +17,7 @@ def test_two_sets_are_evaluated_together(settings, tmp_path):
     for seed in (0, 1):
         context = make_context(settings, root, "inline", (f"distill.seed={seed}",))
         names.append(pipeline.run(context, "distill").identities["distill"].folder)
-    done = command("evaluate", *names, "--storage", root, "--json")
+    done = command("evaluate", *names, "--storage", root, "--json", "--set", "cluster.max_actors=1")
     out, err = done.communicate(timeout=180)
     assert done.returncode == 0, err
     rows = json.loads(out)["evaluation"]

@@ -24,7 +24,7 @@ def test_a_study_on_ray_has_the_table_of_one_process(local_ray, settings, tmp_pa
     made = {}
     for runner in ("inline", "ray"):
         asked = Asked(str(path))
-        context = make_context(settings, tmp_path / runner, runner, ())
+        context = make_context(settings, tmp_path / runner, runner, ("cluster.max_actors=1",))
         made[runner] = studies.run(context, asked, studies.prepare(asked))
     assert made["ray"].summary.cells == made["inline"].summary.cells
     assert [cell.n for cell in made["ray"].summary.cells] == [2, 2, 2]
