@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+unexport PYTHONDONTWRITEBYTECODE  # Ray starts hundreds of processes: none need compile the sources again
+
 .PHONY: setup demo test chaos lint format benchmarks bench bench-full image
 setup: .venv/ready
 

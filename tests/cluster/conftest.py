@@ -101,9 +101,13 @@ def inline(chain: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def objects(root: Path, below: str = "") -> dict[str, bytes]:
-    """Everything below a root but what holds times: the records of what runs did and do, and their pictures."""
+    """Everything below a root but what holds times: the records of what runs did and do, and their pictures.
+
+    And but what a kill in the middle of a write leaves, which is no object.
+    """
     files = (path for path in (root / below).rglob("*") if path.is_file() and not ASIDE & {*path.parts})
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    whole = (path for path in files if not path.name.startswith(".put-"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in whole}
 
 
 def events(root: Path, stage: str, kind: str) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ def on_ray(local_ray, chain, tmp_path_factory):
     return root, chain(root, "ray")[1]
 
 
+@pytest.mark.chaos  # `make test` has the same in a bucket (test_s3_chain.py)
 def test_both_runners_leave_the_same_bytes(inline, on_ray):
     there, here = objects(inline[0]), objects(on_ray[0])
     assert {key.partition("/")[0] for key in here} == {"datasets", "scores", "experts", "distilled", "evaluations"}
@@ -241,6 +242,7 @@ def reaches(name: str, stage: str, run: str, count: int) -> None:
     wait_for(f"{count} {name} of {stage}", lambda: scraped(name, stage, run).get(f"{name}_total") == count, 60)
 
 
+@pytest.mark.chaos  # the next two have what becomes of one stage
 def test_ray_s_metrics_say_what_the_events_say(on_ray):
     root, run = on_ray[0], on_ray[0].parent.name
     for stage in ("scores", "experts", "evaluate"):
