@@ -71,7 +71,7 @@ def test_a_curvature_is_the_difference_of_two_gradients():
         (100, 8_192, 100),
         (97, 131_072, 97),
     ],
-)  # fmt: skip
+)
 def test_a_part_fits_into_the_cache_and_divides_the_batch(samples, map_bytes, part):
     assert derivatives.part_of(samples, map_bytes) == part
 
@@ -88,10 +88,13 @@ def test_sizes_are_those_of_the_published_network():
 @pytest.mark.parametrize(
     ("compile", "settings", "passes", "expected"),
     [
-        ("auto", {}, 1e12, True), ("auto", {}, 1e3, False), ("on", {}, 0, True), ("off", {}, 1e15, False),
+        ("auto", {}, 1e12, True),
+        ("auto", {}, 1e3, False),
+        ("on", {}, 0, True),
+        ("off", {}, 1e15, False),
         ("on", {"norm": "batch"}, 1e15, False),
     ],
-)  # fmt: skip
+)
 def test_what_is_compiled_is_decided_by_settings_and_the_work_to_come(compile, settings, passes, expected):
     module = flat_network(**settings).module
     assert derivatives.is_compiled(module, Execution(compile), passes) is expected
