@@ -1,11 +1,13 @@
 """What the settings of every family have, and what a configuration asks of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from padray.experts.settings import ExpertSettings
+from padray.methods.searched import WIDE, Between, Range, around
 from padray.networks.settings import NetworkSettings
 from padray.settings.sections import (
     FULL_AUGMENTATION,
@@ -94,6 +96,15 @@ class DistillSettings(Section):
     def samples_asked(self) -> int:
         """The most training samples of a class that an iteration, or the start, looks at."""
         return self.ipc
+
+    def searched(self, experts: ExpertSettings) -> Mapping[str, Range | None]:
+        """Of its settings those that a first search is worth, and what from; None where one is to stay as it is.
+
+        Args:
+            experts: which stay as they are, so that all trials share them.
+        """
+        momenta = Between(0.0, max(0.9, self.momentum_images))
+        return {"lr_images": around(self.lr_images, WIDE), "momentum_images": momenta}
 
     def compilable_passes(self, classes: int) -> float:
         """Forward passes of a sample that networks/derivatives.py makes in all iterations, in their equivalents."""

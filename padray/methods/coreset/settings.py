@@ -1,9 +1,12 @@
 """The settings of coresets."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from padray.experts.settings import ExpertSettings
+from padray.methods.searched import Range
 from padray.methods.settings import Contributions, DistillSettings, ValidationSettings
 from padray.networks.settings import Architecture, NetworkSettings
 from padray.settings.sections import Augmentation, Batch, Count, Positive, Section, Share, Units
@@ -70,6 +73,9 @@ class CoresetSettings(DistillSettings):
     @property
     def from_units(self) -> bool:
         return True
+
+    def searched(self, experts: ExpertSettings) -> Mapping[str, Range | None]:
+        return {}
 
     @property
     def looks(self) -> bool:

@@ -1,11 +1,13 @@
 """The settings of trajectory matching: its windows, filters, weights and labels."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from padray.experts.settings import ExpertSettings
+from padray.methods.searched import NARROW, WIDE, Among, Between, Range, around
 from padray.methods.settings import Contributions, DistillSettings
 from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES, NetworkSettings
 from padray.settings.sections import Batch, Count, Epoch, NotNegative, Positive, Section, Share, Units
@@ -185,6 +187,25 @@ class TrajectorySettings(DistillSettings):
     @property
     def changes_lr(self) -> bool:
         return self.lr_student_lr > 0
+
+    def searched(self, experts: ExpertSettings) -> Mapping[str, Range | None]:
+        alphas = Between(0.0, max(0.5, self.selection.alpha))
+        return {
+            "lr_images": around(self.lr_images, WIDE),
+            "labels.lr": around(self.labels.lr, WIDE) if self.soft_labels else None,
+            "student_lr": around(self.student_lr, NARROW),
+            "selection.alpha": None if self.selection.strategy == "none" else alphas,
+            "windows.max_start": self._last_starts(experts),
+        }
+
+    def _last_starts(self, experts: ExpertSettings) -> Among | None:
+        """Up to the last one that these experts allow."""
+        if experts.keep_epochs is not None:
+            return None
+        windows, last = self.windows, experts.epochs + 1 - self.expert_epochs
+        ends = [max(end, windows.max_start) for end in ((windows.max_start + last) // 2, last)]
+        choices = tuple(sorted({windows.start, windows.max_start, *ends}))
+        return Among(choices) if len(choices) > 1 else None
 
     def compilable_passes(self, classes: int) -> float:
         if self.gradient == "unroll":  # keeps graphs, which programs have none of
