@@ -79,27 +79,10 @@ class ParameterSpec(Section):
 
 
 class SearchSettings(Section):
-    """The search: its space by dotted setting, and how a trial is judged on the validation split.
+    """A search: its space by dotted setting, how a trial is judged on the validation split, and how one is chosen.
 
-    A trial's value is the mean validation accuracy of `seeds` fresh networks trained for `epochs` epochs
-    (default: those of the evaluation) on what the trial distilled in `distill.iterations` iterations. `concurrency`:
-    trials at a time on Ray; auto is what the cluster has room for once all its nodes are up.
-
-    Trial 0 is the configuration itself. Those of `start` come next: each is what it gives of the space, as a section
-    of dotted settings, a preset's name or a settings file (best.yaml of another search); the rest of it, and what lies
-    outside the space, stays as configured.
-
-    stopping: `median` and `asha` judge trials after so many `rungs`, the last one after 1 / `reduction` of the
-    iterations, the one before after 1 / `reduction` of those, and stop the worse ones there (search/stopping.py).
-    Trial 0 is never stopped, and a stopped trial is never the best. hours: after so long a command begins no more
-    trials; those that run come to their end.
-
-    objectives: `[accuracy, bytes]` also minimises what the set learned in bytes, `[accuracy, effort]` what it takes to
-    make it, in forward passes of a sample; trials that nothing beats in both are the Pareto front. distill.ipc can be
-    searched then, and nothing is stopped early.
-
-    The `finalists` best trials and trial 0 are judged again by `final_seeds` other networks each. Trial 0 is chosen
-    unless one of them is better beyond noise (search/decision.py).
+    How trials are stopped: search/stopping.py. Trial 0, which is the settings as they are, stays the choice unless
+    another is better beyond noise: search/decision.py.
     """
 
     UNITS: ClassVar[frozenset[str]] = frozenset({"trials", "hours", "concurrency", "finalists", "final_seeds", "seed"})
@@ -120,7 +103,9 @@ class SearchSettings(Section):
     reduction: Annotated[int, Field(ge=2, le=10)] = 3
     """The last rung is after 1 / reduction of the iterations, the one before after 1 / reduction of those. [ours]"""
     objectives: tuple[Literal["accuracy", "bytes", "effort"], ...] = ("accuracy",)
-    """What counts: the accuracy alone, or also what the set learned in bytes, or what it takes to make it. [ours]"""
+    """What counts: the accuracy alone, or also what the set learned in bytes, or what it takes to make it, in forward
+    passes of a sample. Trials that none beats in both are the Pareto front; `distill.ipc` may then be searched, and
+    none is stopped early. [ours]"""
     seeds: Annotated[int, Field(ge=3, le=10_000)] = 3
     """Fresh networks whose mean validation accuracy is a trial's value. [ours]"""
     epochs: Epochs | None = None
