@@ -224,6 +224,17 @@ def test_the_families_beside_each_other():
     assert cells["ATT", "10"]["values"] == cells["MTT", "10"]["values"], "its students are nearest at their last step"
 
 
+def test_what_init_config_reaches_in_minutes():
+    made = result("recipe").values()
+    assert {one["dataset"] for one in made} >= {"pictures", "wine", "xrays"}
+    for one in made:
+        assert len(one["sets"]) >= 3 and one["chosen"], "whole runs of the family that the recipe chooses"
+        ceiling = statistics.mean(each["ceiling"]["mean"] for each in one["sets"])
+        family = {"distribution": "DM", "trajectory": "trajectories"}[one["family"]]
+        sources = [percent([one["rows"][name] | {"source": name}], name) for name in ("distilled", "random")]
+        assert table_row(one["dataset"], one["budget"], family, *sources, f"{100 * ceiling:.1f}") in PAGES
+
+
 def test_the_time_to_the_same_accuracy():
     found = result("time_to_accuracy")["times"]["what both reach"]
     seconds, times, with_compiling = found["cpu_s"], found["times_as_fast"], found["times_as_fast_with_compiling"]
