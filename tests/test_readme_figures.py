@@ -212,6 +212,20 @@ def test_what_the_changelog_says_of_the_labels_at_the_start():
     assert f"at IPC 1 {gain:.1f} (" + " against ".join(texts) + " %, 60 iterations)" in CHANGELOG
 
 
+def test_what_a_search_s_choice_is_worth():
+    tasks = result("tuned")["tasks"]
+    counts = {which: {"clearly_worse": 0, "clearly_better": 0} for which in ("chosen", "highest")}
+    for task in tasks.values():
+        for which, count in counts.items():
+            for how in count:
+                count[how] += task["summary"][which][how]
+    assert len(tasks) == 4 and sum(len(task["searches"]) for task in tasks.values()) == 10
+    chosen, highest = (
+        f"clearly worse in {c['clearly_worse']} and clearly better in {c['clearly_better']}" for c in counts.values()
+    )
+    assert f"the choice is {chosen} of them, and the trial with the highest value {highest}." in CHANGELOG
+
+
 def test_what_the_changelog_calls_found_is_marked_as_seen_once():
     assert "### Found Without a file of results beside them, the figures here were seen once." in CHANGELOG
 

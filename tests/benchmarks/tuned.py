@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.tuned digits 0 1 2 --storage FOLDER
     python -m tests.benchmarks.tuned wine 0 1 2 --storage FOLDER        # 178 rows; settings by init-config
+    python -m tests.benchmarks.tuned xrays 0 1 2 --storage FOLDER --data FOLDER-OF-IMAGES
 
 A search over the space that `init-config` would write, once for each number: another split, other draws. The defaults,
 the choice and the highest trial are then trained on by fresh networks and tested. The highest trial is what is chosen
@@ -18,6 +19,8 @@ from typing import Any
 from padray.configuration import loading
 from padray.data import survey
 from padray.evaluation.summary import Row
+from padray.recipe import budget as budgets
+from padray.recipe import sizing
 from padray.recipe import text as recipe
 from padray.report import words
 from padray.report.choice import sentence
@@ -30,42 +33,42 @@ from tests.benchmarks.record import RESULTS
 from tests.benchmarks.serving import machine
 
 SEARCH = ("search.trials=10", "search.startup_trials=4", "evaluation.seeds=10", "evaluation.controls.lrs=[0.03]")
+FEWER = ("search.epochs=60", "evaluation.epochs=100")
+TABLE = ("distill.iterations=60", "distill.validation.every=30", *FEWER)
+IMAGES = ("data.limit_per_class=300", "distill.iterations=100", "distill.validation.every=100", *FEWER)
 OVERRIDES = {
-    "digits": ("distill.iterations=60", "search.epochs=60", "evaluation.epochs=100"),
-    "wine": ("distill.iterations=60", "search.epochs=60", "evaluation.epochs=100", "distill.validation.every=30"),
-    "pneumonia": (
-        "data.limit_per_class=300",
-        "distill.iterations=40",
-        "search.epochs=60",
-        "evaluation.epochs=100",
-        "distill.validation.every=40",
-    ),
+    "digits": ("distill.iterations=60", *FEWER),
+    "wine": TABLE,
+    "breast_cancer": TABLE,
+    "pneumonia": IMAGES,
+    "xrays": IMAGES,
 }
 
 
 def settings_of(task: str, folder: Path, files: str | None) -> str:
-    """A preset's name, or the settings that init-config writes for the files."""
+    """A preset's name, or the settings that init-config writes for the files, for two minutes of one core."""
     if task == "digits":
         return "small-digits"
-    place = Path(files) if files else _wine(folder / "wine-files")
+    place = Path(files) if files else _table(task, folder / f"{task}-files")
     file = folder / f"{task}.yaml"
     if not file.exists():
-        recipe.write(survey.look(str(place), recipe.known(())), 1, str(file))
+        surveyed = survey.look(str(place), recipe.known(("data.size=32",) if task in ("pneumonia", "xrays") else ()))
+        recipe.write(sizing.fit(surveyed, 1, budgets.budget("2m", cores=1)), str(file))
     return str(file)
 
 
-def _wine(folder: Path) -> Path:
-    """scikit-learn's 178 wines as a table, a fifth of them to test."""
+def _table(task: str, folder: Path) -> Path:
+    """One of scikit-learn's tables, a fifth of its rows to test."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from sklearn.datasets import load_wine
+    from sklearn import datasets
     from sklearn.model_selection import train_test_split
 
-    bunch = load_wine()
+    bunch = getattr(datasets, f"load_{task}")()
     folder.mkdir(parents=True, exist_ok=True)
     parts = train_test_split(range(len(bunch.target)), test_size=0.2, random_state=0, stratify=bunch.target)
     for name, rows in zip(("train", "test"), parts, strict=True):
-        columns = {key: bunch.data[rows, place] for place, key in enumerate(bunch.feature_names)}
+        columns = {str(key): bunch.data[rows, place] for place, key in enumerate(bunch.feature_names)}
         pq.write_table(pa.table({**columns, "label": bunch.target[rows]}), folder / f"{name}.parquet")
     return folder
 
@@ -129,7 +132,7 @@ def main() -> None:
     parser.add_argument("task", choices=OVERRIDES)
     parser.add_argument("numbers", nargs="+", type=int)
     parser.add_argument("--storage", required=True)
-    parser.add_argument("--data", help="folder of the files, for pneumonia")
+    parser.add_argument("--data", help="folder of the files, for pneumonia and xrays")
     parser.add_argument("--file", default="tuned.json")
     asked = parser.parse_args()
     folder, file = Path(asked.storage), RESULTS / asked.file
