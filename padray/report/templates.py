@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from padray.report.style import DARK, LIGHT
 
-_BREAKS = re.compile(r"([./_=,-]+)(?=\w)")
+_BREAKS = re.compile(r"(?<!\d)([./_=,-]+)(?=\w)|([./_=,-]+)(?=[^\W\d])")  # not within 0.25
+_WITHIN = re.compile(r"(?<=\d) (?=[±%])|(?<=±) (?=\d)")
 
 
 def render(name: str, view: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
@@ -25,6 +26,7 @@ def render(name: str, view: Mapping[str, Any], pictures: Mapping[str, Any]) -> s
     )
     environment.filters["uri"] = _uri
     environment.filters["breakable"] = breakable
+    environment.filters["unbroken"] = unbroken
     return environment.get_template(name).render(view, pictures=pictures, light=LIGHT, dark=DARK) + "\n"
 
 
@@ -34,4 +36,9 @@ def _uri(png: bytes) -> str:
 
 def breakable(text: object) -> Markup:
     """A long name that may go on in the next line after a dot or the like, and never within a word."""
-    return Markup(_BREAKS.sub(r"\1<wbr>", str(escape(text))))
+    return Markup(_BREAKS.sub(r"\g<0><wbr>", str(escape(text))))
+
+
+def unbroken(text: object) -> str:
+    """A sentence whose numbers stay on one line with their spread and their unit."""
+    return _WITHIN.sub("\N{NO-BREAK SPACE}", str(text))

@@ -14,7 +14,7 @@ from padray.report.difficulty import Difficulty
 from padray.report.real import real_part
 from padray.report.rendering import Picture
 from padray.report.subject import Subject
-from padray.report.templates import breakable
+from padray.report.templates import breakable, unbroken
 from padray.synthetic.set import Learned, SyntheticSet
 from tests.report.test_nearest import dataset
 from tests.report.test_page import subject
@@ -113,3 +113,9 @@ def test_a_table_is_told_in_its_own_units_beside_the_real_means() -> None:
 def test_long_names_go_on_after_a_dot_and_never_within_a_word() -> None:
     assert breakable("distill.validation_seeds=3") == "distill.<wbr>validation_<wbr>seeds=<wbr>3"
     assert breakable("<b>") == "&lt;b&gt;"
+    assert breakable("[0.49, 1,000] set-0082") == "[0.49, 1,000] set-<wbr>0082", "a number is a word"
+    assert breakable("front-0003-b7") == "front-<wbr>0003-<wbr>b7"
+
+
+def test_a_number_stays_with_its_spread_and_its_unit() -> None:
+    assert unbroken("reaches 90.6 ± 1.5 % on 3 sets") == "reaches 90.6\xa0±\xa01.5\xa0% on 3 sets"

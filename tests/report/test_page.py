@@ -128,6 +128,7 @@ def test_page_is_the_same_bytes_again(html: str, drawn: dict[str, Picture]) -> N
 
 
 def test_page_holds_what_a_reader_looks_for(html: str) -> None:
+    assert "87.6\xa0±\xa01.0\xa0% on the test split" in html
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
     assert "Trained on 2 synthetic images, a convnet2w32 reaches 87.6 ± 1.0 % on the test split" in text
     assert "on 2 random real images 71.7 ± 1.0 %." in text and "It beats its control by 15.9 points." in text
@@ -136,6 +137,15 @@ def test_page_holds_what_a_reader_looks_for(html: str) -> None:
     assert (
         "The ceiling: the 2 experts it was matched with reach between 90.0 and 95.0 % on the validation split." in text
     )
+
+
+def test_on_a_telephone_accuracies_stand_beside_what_they_are_of(html: str) -> None:
+    style, body = html.split("</style>")
+    wide, narrow = style.split("@media (max-width: 600px)")
+    assert ".heading { display: none; }" in wide and ".heading { display: table-row; }" in narrow
+    assert ".network { display: none; }" in narrow
+    shown = re.findall(r"rowspan.*?>(.*?)<", body)
+    assert shown == re.findall(r'class="heading"><th colspan="5">(.*?)</th>', body) and len(shown) == 1
 
 
 def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:

@@ -282,8 +282,8 @@ def test_page_tells_the_search(html: str) -> None:
     assert "net 90.0 ± 1.0 % 80.0 ± 1.0 % 4 +10.0 ± 0.7" in text
     assert "The settings are chosen from 5 trials: 3 finished, 2 failed." in text
     assert "Trial 2 was highest with 85.0 ± 7.1 %" in text and "chosen from 5 trials" in text
-    assert "2 4 – – 85.0 ± 7.1 % finished, chosen 3 5" in text  # ranked: 3 is the next best
-    assert "1 9 – – failed: the loss became nan" in text
+    assert "2 85.0 ± 7.1 % 4 – – finished, chosen 3" in text  # ranked: 3 is the next best
+    assert "1 9 – – failed : the loss became nan" in text
     assert "padray tune" in text and "--space space.yaml" in text
     assert "searches/digits-aaaaaaaaaaaa/best.yaml" in text
     assert html.count("<picture>") == 6
