@@ -187,14 +187,85 @@ def test_every_setting_says_what_it_means_and_which_one_comes_first(run: Run, tm
     assert {key.rsplit(".", 1)[0] if key.count(".") > 1 else key for key in loaded.origins} == said.keys()
     assert all(said.values())
     head = " ".join(line.removeprefix("# ") for line in text.split("\n\n")[0].splitlines())
-    assert "18 training and 6 test samples of 3x8x8 numbers each, 3 classes: cat, dog, eel" in head
+    assert "18 training and 6 test samples: images of 3x8x8; 3 classes: cat, dog, eel" in head
     assert "eel, 3, 3.0 times as few: balanced accuracy" in head and "Change first: distill.ipc" in head
     assert loaded.config.evaluation.metric == "balanced_accuracy" and loaded.config.distill.ipc == 2
     assert (loaded.config.data.image_column, loaded.config.data.label_column) == ("photo", "animal")
     assert all(len(line) <= 120 for line in text.splitlines() if "path:" not in line)
-    assert "18 training and 6 test samples, images, 3x8x8" in shown
+    assert "18 training and 6 test samples: images of 3x8x8" in shown
     assert "cat has 9 training samples, eel 3" in shown
-    assert "padray config show pets.yaml" in shown and "padray run pets.yaml" in shown
+    assert "padray plan pets.yaml" in shown and "padray run pets.yaml" in shown
+
+
+def scans(folder: Path) -> Path:
+    """Grey pictures that are larger than padray would read them, in two files."""
+    parts = []
+    for counts in ((4, 9), (2, 2)):
+        kinds = labels(counts)
+        parts.append({"image": [png((112, 112), k) for k in kinds], "label": kinds})
+    return tables(folder, *parts)
+
+
+def plants(file: Path) -> Path:
+    """A table whose labels are found by their being text, and which has no test split."""
+    rows = [f"{value:.3f},{value * k:.3f},{'abc'[k]}\n" for k in range(3) for value in RNG.normal(size=10)]
+    file.write_text("width,height,species\n" + "".join(rows))
+    return file
+
+
+def small(folder: Path) -> Path:
+    """Pictures in class folders alone, more of them than a minute is for."""
+    for kind, name in enumerate(KINDS):
+        (folder / name).mkdir(parents=True)
+        for index in range(150):
+            picture((64, 64), kind).save(folder / name / f"{index}.png")
+    return folder
+
+
+WORDS = {
+    "x rays": (
+        scans,
+        ["13 training and 4 test samples: images with sides of 112 pixels, brought to 1x64x64 (data.size)"],
+        ["test split"],
+    ),
+    "plants.csv": (
+        plants,
+        [
+            "24 training and 6 test samples: a table of 2 columns beside the labels",
+            "he labels are the column species",
+            "he data have no test split of their own: it is 20 % of each class of plants.csv, drawn by "
+            "data.split_seed 0, and only the proof reads it",
+        ],
+        ["2x1x1"],
+    ),
+    "small": (
+        small,
+        [
+            "360 training and 90 test samples: images of 1x64x64",
+            "every class has 120 training samples",
+            "it is 20 % of each class of small/, drawn by data.split_seed 0",
+            "of the 360 training samples are read, the first ",
+        ],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_was_found_taken_and_left_out_is_said_on_the_terminal_and_in_the_file(
+    run: Run, tmp_path, monkeypatch, name
+):
+    """Each of these a new user had to guess."""
+    make, said, unsaid = WORDS[name]
+    paces = defaultdict(lambda: 1e-5, {("iteration", False): 0.1, ("look", False): 2e-6})
+    monkeypatch.setattr(budgets, "measure", lambda config, known, notify=None: paces)
+    file = tmp_path / "made.yaml"
+    ended = run("init-config", make(tmp_path / name), "--to", file, "--budget", "1m")
+    assert ended.code == 0, ended.err
+    head = " ".join(line.removeprefix("# ") for line in file.read_text().partition("\ndata:")[0].splitlines())
+    for sentence in said:
+        assert sentence in ended.out and sentence in head.replace("Every", "every"), (ended.out, head)
+    assert not any(other in ended.out for other in unsaid)
 
 
 def test_the_filters_in_its_comments_are_settings_too(run: Run, tmp_path):

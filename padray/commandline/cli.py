@@ -190,7 +190,7 @@ def preflight(
 
 @app.command("init-config")
 def init_config(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A dataset's folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A dataset's folder, or its CSV or Parquet file.")],
     to: Annotated[str | None, typer.Option("--to", metavar="FILE", help="A new file (default NAME.yaml).")] = None,
     ipc: Annotated[int, typer.Option("--ipc", metavar="N", help="Synthetic samples per class.")] = 1,
     budget: Annotated[

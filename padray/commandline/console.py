@@ -176,9 +176,12 @@ class Console:
     def surveyed(self, survey: "SurveySummary") -> None:
         """What was found in a dataset, where its settings are, and what to do next."""
         (smallest, fewest), (largest, most) = survey.smallest, survey.largest
-        shape = "x".join(map(str, survey.shape))
-        self.out.print(f"found: {survey.train:,} training and {survey.test:,} test samples, {survey.holds}, {shape}")
-        self.out.print(f"classes: {survey.classes}; {largest} has {most:,} training samples, {smallest} {fewest:,}")
+        self.out.print(f"found: {survey.found}")
+        uneven = f"{largest} has {most:,} training samples, {smallest} {fewest:,}"
+        even = f"every class has {most:,} training samples"
+        self.out.print(f"classes: {survey.classes}; {even if fewest == most else uneven}")
+        for remark in survey.remarks:
+            self.out.print(f"note: {remark}")
         self.out.print(f"settings: {survey.file}, {survey.sized}")
         for line in survey.next:
             self.out.print(f"next: {line}")

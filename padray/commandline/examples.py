@@ -35,6 +35,7 @@ EXAMPLES = {
     "init-config": (
         "padray init-config FOLDER --budget 1h --ipc 10 --to mine.yaml",
         "padray init-config FOLDER --set data.size=32",
+        "padray init-config wines.csv --set data.label_column=NAME",
     ),
     "plan": ("padray plan digits-ipc10 --calibrate", "padray plan digits-ipc10 --nodes 8 --price prices.yaml"),
     "config show": ("padray config show demo --set distill.ipc=10",),

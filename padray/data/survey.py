@@ -60,8 +60,10 @@ class Survey:
         index = int(np.argmax(self.counts))
         return self.names[index], self.counts[index]
 
-    def summary(self, file: str, sized: str, following: Sequence[str]) -> "SurveySummary":
-        """What `--json` prints, with the settings' file, what they take, and the commands that go on from there."""
+    def summary(
+        self, found: str, remarks: Sequence[str], file: str, sized: str, following: Sequence[str]
+    ) -> "SurveySummary":
+        """What `--json` prints, with what is said of it, the settings' file and time, and the commands from there."""
         names, counts = self.names, self.counts
         return SurveySummary(
             dataset=self.settings.dataset,
@@ -76,6 +78,8 @@ class Survey:
             train_per_class=counts,
             smallest=self.smallest,
             largest=self.largest,
+            found=found,
+            remarks=remarks,
             file=file,
             sized=sized,
             next=following,
@@ -89,6 +93,8 @@ class SurveySummary:
     Attributes:
         test_from: where the test samples come from.
         smallest, largest: the classes with the fewest and most training samples, and how many.
+        found: what the samples are, in words.
+        remarks: what was taken for what, and what is left out, in words.
         file: where the settings are.
         sized: for which time they are, and what it goes to.
         next: what to type next.
@@ -106,6 +112,8 @@ class SurveySummary:
     train_per_class: Sequence[int]
     smallest: tuple[str, int]
     largest: tuple[str, int]
+    found: str
+    remarks: Sequence[str]
     file: str
     sized: str
     next: Sequence[str]

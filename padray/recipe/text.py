@@ -14,6 +14,7 @@ from padray.data.listing import some
 from padray.data.survey import Survey
 from padray.errors import InfrastructureError, InputError
 from padray.machine.files import is_utf8, reason, shown
+from padray.recipe import found
 from padray.recipe.scale import Plan
 from padray.recipe.sizing import MARGIN, Fit
 from padray.recipe.yaml_sections import UNEVEN, Line, sections_of
@@ -78,12 +79,12 @@ def text(fitted: Fit) -> str:
 
 def _head(fitted: Fit) -> str:
     plan = fitted.plan
-    survey, shape = plan.survey, "x".join(map(str, plan.survey.shape))
+    survey = plan.survey
     paragraphs = [
         f"Settings for {survey.settings.dataset}, written by `padray init-config`. They run as they are: `padray run` "
         f"with the name of this file. `padray config show` with it lists every other setting.",
-        f"Found: {sum(survey.counts)} training and {survey.test} test samples of {shape} numbers each, "
-        f"{len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}{_sizes(survey)}{_stand_in(survey)}",
+        f"Found: {found.samples(survey)}; {len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}"
+        + "".join(f"{remark[0].upper()}{remark[1:]}. " for remark in found.remarks(plan)),
         f"S{sized(fitted)[1:]}",
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
         "on the validation split tells which is better. Then distill.iterations"
@@ -128,18 +129,6 @@ def _balance(plan: Plan) -> str:
         f"The largest class, {shown(largest)}, has {most} training samples, the smallest, {shown(smallest)}, "
         f"{fewest}{uneven if plan.uneven > UNEVEN else ''}. "
     )
-
-
-def _sizes(survey: Survey) -> str:
-    if survey.settings.size is None:
-        return ""
-    kinds, low, high = survey.found_sizes
-    return f"The images have sides of {low}{f' to {high}' * (low < high)} pixels{f', {kinds} sizes' * (kinds > 1)}. "
-
-
-def _stand_in(survey: Survey) -> str:
-    place = shown(survey.test_place)
-    return f"{place} serves as the test split." if place.removeprefix("data/").startswith("val") else ""
 
 
 def _filters(plan: Plan) -> str:

@@ -38,8 +38,8 @@ def _data(plan: Plan) -> list[Line]:
         "preprocessing": _PREPROCESSING[data.preprocessing],
     }
     stated = set(data.model_dump(exclude_unset=True)) | {"validation", "preprocessing"}
-    lines: list[Line] = [("dataset", data.dataset, "a name, for folders and tables")]
-    lines.append(("path", data.path, "the dataset's folder; only this machine reads it"))
+    lines: list[Line] = [("dataset", data.dataset, "a name, for what is stored and printed")]
+    lines.append(("path", data.path, "where the dataset lies; only this machine reads it"))
     for key, value in data.model_dump(mode="json").items():
         default = DataSettings.model_fields[key].default
         if key in stated - {"dataset", "path"} or (key in meaning and value != default):
