@@ -251,7 +251,7 @@ def init_config(
     """Write settings for a dataset of one's own. Raises InputError."""
     from padray.data import survey
     from padray.recipe import budget as budgets
-    from padray.recipe import found, sizing
+    from padray.recipe import description, sizing
     from padray.recipe import text as recipe
     from padray.search import spaces
 
@@ -264,8 +264,8 @@ def init_config(
     typed, space = shlex.quote(file), spaces.write(file)
     searching = [f"padray tune {typed} --space {shlex.quote(space)}"] if space else []
     steps = [f"padray plan {typed} --calibrate", f"padray run {typed}", *searching]
-    said = found.samples(surveyed), found.remarks(fitted.plan)
-    return surveyed.summary(*said, file, recipe.sized(fitted), steps)
+    words = description.samples(surveyed), description.remarks(fitted.plan)
+    return surveyed.summary(*words, file, recipe.sized(fitted), steps)
 
 
 def plan(name: str, request: Request, asked: "planning.Asked", console: Console) -> "Plan":

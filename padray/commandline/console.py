@@ -176,7 +176,7 @@ class Console:
     def surveyed(self, survey: "SurveySummary") -> None:
         """What was found in a dataset, where its settings are, and what to do next."""
         (smallest, fewest), (largest, most) = survey.smallest, survey.largest
-        self.out.print(f"found: {survey.found}")
+        self.out.print(f"found: {survey.samples}")
         uneven = f"{largest} has {most:,} training samples, {smallest} {fewest:,}"
         even = f"every class has {most:,} training samples"
         self.out.print(f"classes: {survey.classes}; {even if fewest == most else uneven}")

@@ -61,7 +61,7 @@ class Survey:
         return self.names[index], self.counts[index]
 
     def summary(
-        self, found: str, remarks: Sequence[str], file: str, sized: str, following: Sequence[str]
+        self, samples: str, remarks: Sequence[str], file: str, sized: str, following: Sequence[str]
     ) -> "SurveySummary":
         """What `--json` prints, with what is said of it, the settings' file and time, and the commands from there."""
         names, counts = self.names, self.counts
@@ -78,7 +78,7 @@ class Survey:
             train_per_class=counts,
             smallest=self.smallest,
             largest=self.largest,
-            found=found,
+            samples=samples,
             remarks=remarks,
             file=file,
             sized=sized,
@@ -93,7 +93,7 @@ class SurveySummary:
     Attributes:
         test_from: where the test samples come from.
         smallest, largest: the classes with the fewest and most training samples, and how many.
-        found: what the samples are, in words.
+        samples: what they are, in words.
         remarks: what was taken for what, and what is left out, in words.
         file: where the settings are.
         sized: for which time they are, and what it goes to.
@@ -112,7 +112,7 @@ class SurveySummary:
     train_per_class: Sequence[int]
     smallest: tuple[str, int]
     largest: tuple[str, int]
-    found: str
+    samples: str
     remarks: Sequence[str]
     file: str
     sized: str

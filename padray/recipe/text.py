@@ -14,7 +14,7 @@ from padray.data.listing import some
 from padray.data.survey import Survey
 from padray.errors import InfrastructureError, InputError
 from padray.machine.files import is_utf8, reason, shown
-from padray.recipe import found
+from padray.recipe import description
 from padray.recipe.scale import Plan
 from padray.recipe.sizing import MARGIN, Fit
 from padray.recipe.yaml_sections import UNEVEN, Line, sections_of
@@ -83,8 +83,8 @@ def _head(fitted: Fit) -> str:
     paragraphs = [
         f"Settings for {survey.settings.dataset}, written by `padray init-config`. They run as they are: `padray run` "
         f"with the name of this file. `padray config show` with it lists every other setting.",
-        f"Found: {found.samples(survey)}; {len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}"
-        + "".join(f"{remark[0].upper()}{remark[1:]}. " for remark in found.remarks(plan)),
+        f"Found: {description.samples(survey)}; {len(survey.names)} classes: {some(survey.names)}. {_balance(plan)}"
+        + "".join(f"{remark[0].upper()}{remark[1:]}. " for remark in description.remarks(plan)),
         f"S{sized(fitted)[1:]}",
         "Change first: distill.ipc, the size of the set; then distill.lr_images, ten times more or less: the accuracy "
         "on the validation split tells which is better. Then distill.iterations"
