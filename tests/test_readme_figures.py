@@ -243,10 +243,11 @@ def test_what_init_config_reaches_in_minutes():
     assert {one["dataset"] for one in made} >= {"pictures", "wine", "xrays"}
     for one in made:
         assert len(one["sets"]) >= 3 and one["chosen"], "whole runs of the family that the recipe chooses"
-        ceiling = statistics.mean(each["ceiling"]["mean"] for each in one["sets"])
+        ceilings = [each["rows"].get("full", each["ceiling"])["mean"] for each in one["sets"]]
         family = {"distribution": "DM", "trajectory": "trajectories"}[one["family"]]
         sources = [percent([one["rows"][name] | {"source": name}], name) for name in ("distilled", "random")]
-        assert table_row(one["dataset"], one["budget"], family, *sources, f"{100 * ceiling:.1f}") in PAGES
+        ceiling = f"{100 * statistics.mean(ceilings):.1f}"
+        assert table_row(one["dataset"], one["budget"], family, *sources, ceiling) in PAGES
 
 
 def test_the_time_to_the_same_accuracy():

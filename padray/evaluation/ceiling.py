@@ -15,6 +15,7 @@ class Ceiling:
     Attributes:
         made_by: the control `full`, or the experts that a set was matched with, after their last epoch.
         split: what they were judged on.
+        balanced: whether these are balanced accuracies, because those decide.
     """
 
     made_by: Literal["full", "experts"]
@@ -23,13 +24,16 @@ class Ceiling:
     mean: float
     std: float
     n: int
+    balanced: bool = False
 
     @property
     def text(self) -> str:
         """`6 experts on all training samples: 82.1 ± 4.0 % on the validation split`."""
         experts = f"{self.n} expert{'s' * (self.n > 1)}"
         who = experts if self.made_by == "experts" else f"{self.architecture} (n={self.n})"
-        return f"{who} on all training samples: {Spread(self.mean, self.std).text} % on the {self.split} split"
+        measure = " balanced accuracy" * self.balanced
+        reached = Spread(self.mean, self.std, self.n).text
+        return f"{who} on all training samples: {reached} %{measure} on the {self.split} split"
 
 
 def ceiling_of(rows: Sequence[Row], architecture: str, experts: Sequence[float]) -> Ceiling | None:
@@ -41,7 +45,7 @@ def ceiling_of(rows: Sequence[Row], architecture: str, experts: Sequence[float])
     """
     full = next((row for row in rows if (row.source, row.architecture) == ("full", architecture)), None)
     if full is not None:
-        return Ceiling("full", architecture, "test", full.mean, full.std, full.n)
+        return Ceiling("full", architecture, "test", *full.spread(full.by_balanced), full.by_balanced)
     if not experts:
         return None
     spread = statistics.stdev(experts) if len(experts) > 1 else 0.0

@@ -47,15 +47,16 @@ class CellResult:
 
 
 class Spread(NamedTuple):
-    """Accuracies of several networks, in [0, 1]: their mean and sample standard deviation."""
+    """Accuracies of `n` networks, in [0, 1]: their mean and sample standard deviation."""
 
     mean: float
     std: float
+    n: int
 
     @property
     def text(self) -> str:
-        """`87.8 ± 0.4`, in percent."""
-        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f}"
+        """`87.8 ± 0.4`, in percent; of one network, which has no deviation, `87.8`."""
+        return f"{100 * self.mean:.1f}" + f" ± {100 * self.std:.1f}" * (self.n != 1)
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,22 @@ class Row:
     hard_label_recovery: float | None
     protocol: str
 
+    @property
+    def by_balanced(self) -> bool:
+        """Whether balanced accuracy is what decides."""
+        return self.metric == "balanced_accuracy"
+
     def spread(self, balanced: bool = False) -> Spread:
         """Over all networks."""
-        return Spread(self.balanced_mean, self.balanced_std) if balanced else Spread(self.mean, self.std)
+        mean, std = (self.balanced_mean, self.balanced_std) if balanced else (self.mean, self.std)
+        return Spread(mean, std, self.n)
 
     def others(self, balanced: bool = False) -> Spread | None:
         """Over those that did not diverge; None where all did."""
         mean, std = self.others_mean, self.others_std
         if balanced:
             mean, std = self.balanced_others_mean, self.balanced_others_std
-        return None if mean is None or std is None else Spread(mean, std)
+        return None if mean is None or std is None else Spread(mean, std, self.n - self.diverged)
 
     def values_of(self, balanced: bool = False) -> list[float]:
         """Of all networks."""
@@ -174,7 +181,7 @@ def with_recovery(rows: Sequence[Row]) -> list[Row]:
 
 def shows_balanced(rows: Sequence[Row]) -> bool:
     """Whether balanced accuracy says more than accuracy: they are a point apart, or it is what choices are made by."""
-    return any(line.metric == "balanced_accuracy" or abs(line.mean - line.balanced_mean) > 0.01 for line in rows)
+    return any(line.by_balanced or abs(line.mean - line.balanced_mean) > 0.01 for line in rows)
 
 
 def percent(line: Row, balanced: bool = False) -> str:

@@ -139,7 +139,7 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(percent))
-        axes.set_xlabel("test accuracy" if theme.is_narrow else "test accuracy: mean ± std, and each network")
+        axes.set_xlabel(f"test {info.measure}{'' if theme.is_narrow else ': mean ± std, and each network'}")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(
             handles,

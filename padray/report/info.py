@@ -190,6 +190,9 @@ def running_median(values: Floats, window: int) -> Floats:
     return medians
 
 
+_MEASURES = ("accuracy", "balanced accuracy")
+
+
 class Point(NamedTuple):
     """One (architecture, source): mean ± std over networks, and each network's accuracy."""
 
@@ -201,16 +204,21 @@ class Point(NamedTuple):
 
 
 class AccuracyInfo(NamedTuple):
-    """Test accuracies in [0, 1], architecture by architecture, and the sources in their fixed order."""
+    """Test accuracies in [0, 1], architecture by architecture, and the sources in their fixed order.
+
+    `measure`: which accuracy, the one that decides.
+    """
 
     architectures: tuple[str, ...]
     sources: tuple[str, ...]
     points: tuple[Point, ...]
+    measure: str = "accuracy"
 
 
 def accuracy_info(rows: Sequence[Row]) -> AccuracyInfo:
     """The table's rows as points."""
-    points = tuple(Point(r.architecture, r.source, r.mean, r.std, tuple(r.values)) for r in rows)
+    balanced = any(row.by_balanced for row in rows)
+    points = tuple(Point(r.architecture, r.source, *r.spread(balanced)[:2], tuple(r.values_of(balanced))) for r in rows)
     architectures = tuple(dict.fromkeys(point.architecture for point in points))
     present = {point.source for point in points}
-    return AccuracyInfo(architectures, tuple(s for s in SOURCES if s in present), points)
+    return AccuracyInfo(architectures, tuple(s for s in SOURCES if s in present), points, _MEASURES[balanced])

@@ -40,6 +40,7 @@ def _view(subject: Subject) -> dict[str, object]:
         "noun": subject.noun,
         "accuracies": _table(subject.rows),
         "balanced": shows_balanced(subject.rows),
+        "by_balanced": subject.rows[0].by_balanced,
         "recovery": words.recovery(subject.rows),
         "protocol": words.protocol(config, has_validation),
         "test_split": subject.test_split,
@@ -126,7 +127,7 @@ def _table(rows: Sequence[Row]) -> list[_Group]:
 
 
 def _shown(row: Row, balanced: bool) -> _Shown:
-    values = ", ".join(f"{100 * value:.2f}" for value in row.values)
+    values = ", ".join(f"{100 * value:.2f}" for value in row.values_of(row.by_balanced))
     also = words.accuracy(row, balanced=True) if balanced else ""
     return _Shown(row.source, info.SOURCES[row.source], words.accuracy(row), row.n, f"{row.lr:.3g}", also, values)
 

@@ -272,8 +272,8 @@ def verdict(pairs: Sequence[Comparison], summary: SearchSummary) -> str:
         return decided
     first, *others = pairs
     return (
-        f"{decided} On test, on {first.architecture}, the chosen settings reach {words.accuracy(first.best)}, the "
-        f"defaults {words.accuracy(first.default)}: {_outcome(first.difference)}. "
+        f"{decided} On test, on {first.architecture}, the chosen settings reach {words.deciding(first.best)}, the "
+        f"defaults {words.deciding(first.default)}: {_outcome(first.difference)}. "
         f"{_elsewhere(others, either=not first.difference.clear)}"
     ).strip()
 

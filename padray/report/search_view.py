@@ -128,7 +128,7 @@ def _front(summary: SearchSummary) -> FrontPart | None:
 def _compared(pair: search.Comparison) -> Compared:
     difference = pair.difference
     error = f"{difference.error:.1f}" if difference.known else "?"
-    best, default = words.accuracy(pair.best), words.accuracy(pair.default)
+    best, default = words.deciding(pair.best), words.deciding(pair.default)
     return Compared(pair.architecture, best, default, pair.best.n, difference.text, error, difference.clear)
 
 

@@ -45,7 +45,7 @@ def _accuracy(info: AccuracyInfo) -> Columns:
         "network": [p.architecture for p, _, _ in lines],
         "trained_on": [p.source for p, _, _ in lines],
         "seed": [seed for _, seed, _ in lines],
-        "accuracy": [value for _, _, value in lines],
+        info.measure.replace(" ", "_"): [value for _, _, value in lines],
         "mean": [p.mean for p, _, _ in lines],
         "std": [p.std for p, _, _ in lines],
     }

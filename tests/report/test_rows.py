@@ -8,10 +8,11 @@ from padray.commandline.console import Console
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation import summary
-from padray.evaluation.ceiling import Ceiling
+from padray.evaluation.ceiling import Ceiling, ceiling_of
 from padray.evaluation.summary import CellResult, Row
 from padray.report import figures, info, words
 from padray.report.style import DARK, LIGHT
+from padray.report.tables import as_csv
 from padray.stages.summaries import RunResult, SetDigest
 from tests.report.test_page import subject, undrawn
 
@@ -46,6 +47,28 @@ def test_the_page_names_every_source_and_the_recovery():
 def test_the_page_shows_balanced_accuracy_where_classes_differ_in_size():
     said = text(rows(balanced=0.2))
     assert "test accuracy balanced n lr" in said and "55.0 ± 0.0 % 35.0 ± 0.0 % 2 0.1" in said
+
+
+def test_what_decides_is_what_the_page_claims_and_what_its_verdict_is_about():
+    """X-rays of uneven classes: level in plain accuracy, clearly better in the balanced one, which decides."""
+    plain = {"distilled": (0.573, 0.60, 0.54), "random": (0.529, 0.58, 0.47), "full": (0.69,)}
+    balanced = {"distilled": (0.652, 0.68, 0.62), "random": (0.45, 0.48, 0.42), "full": (0.76,)}
+
+    def made(metric: str) -> list[Row]:
+        cells = {s: [cell(k, t, balanced[s][k]) for k, t in enumerate(plain[s])] for s in plain}
+        return [summary.row("net", source, cells[source], metric) for source in plain]
+
+    said = text(made("balanced_accuracy"))
+    assert "a net reaches 65.1 ± 3.0 % balanced accuracy on the test split; on" in said
+    assert "real images 45.0 ± 3.0 %; on all" in said and "training images 76.0 %." in said
+    assert "It beats its control by 20.1 points." in said and "difference of means of balanced accuracy ±" in said
+    assert "test balanced accuracy in %, seeds 0, 1, …" in said and "65.20, 68.00, 62.00" in said
+    shown = info.accuracy_info(made("balanced_accuracy"))
+    assert (shown.measure, shown.points[0].values) == ("balanced accuracy", balanced["distilled"])
+    assert as_csv(shown).splitlines()[0] == b"network,trained_on,seed,balanced_accuracy,mean,std"
+    assert "It does not clearly" not in said and "does not clearly beat" in text(made("accuracy"))
+    ceiling = ceiling_of(made("balanced_accuracy"), "net", [])
+    assert ceiling and ceiling.text == "net (n=1) on all training samples: 76.0 % balanced accuracy on the test split"
 
 
 def test_every_source_has_a_name_and_a_colour():
