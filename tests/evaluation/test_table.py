@@ -72,7 +72,7 @@ def test_a_network_that_diverged_is_counted_and_the_others_have_a_mean_of_their_
 
 def test_one_left_is_the_other_and_none_left_has_no_mean() -> None:
     half = summary.percent(summary.row("net", "x", [cell(0, 0.5), wild(1)]))
-    assert half == "25.0 ± 35.4 (n=2, 1 diverged; the other 50.0 ± 0.0)"
+    assert half == "25.0 ± 35.4 (n=2, 1 diverged; the other 50.0)"
     row = summary.row("net", "x", [wild(0), wild(1)])
     assert row.others_mean is row.others_std is None and row.others_values == []
     assert summary.percent(row) == "0.0 ± 0.0 (n=2, all diverged)"
