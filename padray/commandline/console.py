@@ -146,8 +146,8 @@ class Console:
         self.out.print(f"files: {len(exported.files)}; metadata.json says what the others do not")
         if exported.install:
             self.out.print(f"to train on it there: pip install {exported.install}; python train.py")
-        if exported.measured:
-            self.out.print(exported.measured.sentence)
+        if exported.measured or exported.lost:
+            self.out.print(exported.measured.sentence if exported.measured else f"note: {exported.lost}")
 
     @_or_json
     def imported(self, imported: "Imported") -> None:

@@ -1,5 +1,6 @@
 """Export: a stored set's files, put into a folder that is new or empty, all of them or none."""
 
+import json
 import os
 import secrets
 import shutil
@@ -21,7 +22,11 @@ from padray.store.location import Location
 
 @dataclass(frozen=True)
 class Exported:
-    """A set that was written as others read it; `reused` where its files were there already."""
+    """A set that was written as others read it; `reused` where its files were there already.
+
+    Attributes:
+        lost: what became of the learned values, where nobody measured what that costs; empty where all are kept.
+    """
 
     exported: str
     layout: str
@@ -31,6 +36,7 @@ class Exported:
     reused: bool
     install: str
     measured: Measured | None = None
+    lost: str = ""
 
 
 def export_set(
@@ -56,12 +62,20 @@ def export_set(
     config = _config(path, manifest)
     cost = measuring.measure(location, path, synthetic, layout) if measure else None
     files = files_of(Outgoing(synthetic, item.sha256, {"measured": asdict(cost)} if cost else {}), layout)
-    install = ""
+    install, lost = "", "" if cost else _lost(files, layout)
     if layout in reading.READERS:  # a layout that is added may be read by what nobody writes a program for
-        files |= reading.companions(layout, config, synthetic, cost.sentence if cost else "", files)
+        files |= reading.companions(layout, config, synthetic, cost.sentence if cost else lost, files)
         install = reading.reader(layout, config, synthetic).install
     reused = put_all(files, place)
-    return Exported(path, layout, destination, sorted(files), item.sha256, reused, install, cost)
+    return Exported(path, layout, destination, sorted(files), item.sha256, reused, install, cost, lost)
+
+
+def _lost(files: Files, layout: str) -> str:
+    """What the layout does not keep of the images, which costs accuracy; empty where it keeps all."""
+    if layout not in measuring.PICTURES:
+        return ""
+    about = json.loads(files["metadata.json"])["images"]
+    return f"The images: {about}. What that costs in accuracy was not measured; padray export --measure does."
 
 
 def _config(path: str, manifest: Manifest) -> Config:

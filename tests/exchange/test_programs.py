@@ -16,6 +16,7 @@ from padray.configuration import loading
 from padray.data.datasets import Dataset
 from padray.data.whitening import to_unit
 from padray.evaluation.summary import Row
+from padray.exchange.measuring import PICTURES
 from padray.exchange.outgoing import Exported
 from padray.report import code
 from padray.stages import pipeline, stored
@@ -99,6 +100,8 @@ def test_the_program_of_an_export_reaches_what_was_reported(
     made = digits.export(layout, tmp_path / "out")
     needs = {"pt": "torch", "ddranking": "torch", "imagefolder": "torch torchvision", "hf": "torch datasets pillow"}
     assert made.install == needs[layout] and f"pip install {made.install}" in (tmp_path / "out/README.txt").read_text()
+    told = "What that costs in accuracy was not measured; padray export --measure does."
+    assert (told in (tmp_path / "out/README.txt").read_text()) == (told in made.lost) == (layout in PICTURES)
     program = (tmp_path / "out" / "train.py").read_text()
     assert "padray" not in program, "who has no padray runs it too"
     agree(digits, digits.reached(program, tmp_path / "out", monkeypatch))

@@ -244,7 +244,14 @@ def test_command_is_typed_as_it_was_but_for_places() -> None:
 
 @pytest.mark.parametrize("soft", [True, False])
 @pytest.mark.parametrize("kind", ["normalize", "zca", "none", "zca of its dataset"])
-def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_code_runs(
+    kind: str,
+    soft: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As a program too, which says what it made and how to go on with it."""
     kind, _, apart = kind.partition(" of its ")
     values = {
         "normalize": {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])},
@@ -263,8 +270,12 @@ def test_training_code_runs(kind: str, soft: bool, tmp_path: Path, monkeypatch: 
     short = ("evaluation.epochs=3", "network.width=4", f"distill.labels.kind={'soft' if soft else 'hard'}")
     config = loading.load("digits-ipc1", short).config
     fitted = "fitted.safetensors" if apart else None
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(code.training_code(code.safetensors_load("set.safetensors", config, made, fitted), config, made), names)
+    said = capsys.readouterr().out
+    assert re.search(r"convnet2w4 after 3 epochs on the set: it knows \d+% of its 3 images\n", said), said
+    assert "trained(preprocess(x)).argmax(dim=1): the classes of real images x (N, 1, 4, 4) in [0, 1]" in said
+    assert names["trained"](names["preprocess"](torch.rand(2, 1, 4, 4))).argmax(dim=1).shape == (2,)
     real = torch.rand(5, 1, 4, 4)
     assert names["train"](0)(names["preprocess"](real)).shape == (5, 3)
     assert torch.allclose(names["preprocess"](real), made.preprocessing.apply(real))
