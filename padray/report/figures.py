@@ -94,7 +94,8 @@ def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(4 if theme.is_narrow else 8, integer=True))
         if info.cut is not None:
             _cut(axes, info.cut, count, theme)
-        bar = place(figure, left, top + height + 0.55, min(3.2, width), 0.11)
+        start = 0.1 if theme.is_narrow else left
+        bar = place(figure, start, top + height + 0.55, min(3.2, theme.width - start - aside), 0.11)
         colours = figure.colorbar(image, cax=bar, orientation="horizontal")
         colours.outline.set_edgecolor(theme.line)
         ticks = [power for power in range(-4, 5) if abs(power) <= limit]
@@ -139,6 +140,8 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(percent))
+        if axes.get_xlim()[1] > 1:
+            axes.set_xlim(right=1 + 0.02 * (1 - axes.get_xlim()[0]))
         axes.set_xlabel(f"test {info.measure}{'' if theme.is_narrow else ': mean ± std, and each network'}")
         handles = [axes.plot([], [], "o", color=theme.sources[s], markersize=5)[0] for s in info.sources]
         figure.legend(

@@ -5,6 +5,7 @@ a bar per feature, both drawn as SVG in the page's colours.
 """
 
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from padray.methods.figure_data import Floats
 from padray.report.info import ImagesInfo
 from padray.report.real import Extremes, Pair, RealPart
 from padray.report.strip import StripInfo
+from padray.report.values import in_digits
 
 _WIDTH, _HEIGHT = 120, 60  # of the drawing of a series or a table's row, in its own units
 _OPEN = 10  # classes that are shown at once; the others are folded away
@@ -108,15 +110,17 @@ def _beside(content: str, pair: Pair) -> Beside:
 
 def _extremes(content: str, one: Extremes) -> tuple[str, Group, Group]:
     half = len(one.easiest)
-    groups = []
-    for what, part, rows, scores in (
-        ("easiest", one.easiest, one.rows[:half], one.scores[:half]),
-        ("hardest", one.hardest, one.rows[half:], one.scores[half:]),
-    ):
+    groups, texts = [], _scores(one.scores)
+    for what, part, scores in (("easiest", one.easiest, texts[:half]), ("hardest", one.hardest, texts[half:])):
         pictures = thumbnails(content, part, f"{one.name}, {what}")
-        shown = [Shown(p, f"{score:.3g}") for p, _, score in zip(pictures, rows, scores, strict=True)]
-        groups.append(Group(what, shown))
+        groups.append(Group(what, [Shown(p, score) for p, score in zip(pictures, scores, strict=True)]))
     return one.name, groups[0], groups[1]
+
+
+def _scores(scores: Sequence[float]) -> list[str]:
+    """Counts as such, other scores with the same decimals for all."""
+    whole = all(score == round(score) for score in scores)
+    return [f"{score:.0f}" for score in scores] if whole else in_digits(scores, max(scores) - min(scores))
 
 
 def thumbnails(content: str, samples: Floats, name: str) -> list[Thumbnail]:

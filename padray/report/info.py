@@ -51,7 +51,8 @@ class ImagesInfo(NamedTuple):
         rows = f"All {shown} classes" if shown == self.classes else f"The first {shown} of {self.classes} classes"
         clipped = f", then clipped to [0, 1]; {100 * self.at_bounds:.1f} % of the values lie at a bound"
         noun, rule = ("image", self.space + clipped) if self.content == "image" else ("sample", self.space)
-        return f"{rows}, {per_class} of {self.ipc} {noun}{'s' * (self.ipc > 1)} each. {rule}."
+        each = f"{self.ipc}" if per_class == self.ipc else f"{per_class} of {self.ipc}"
+        return f"{rows}, {each} {noun}{'s' * (self.ipc > 1)} each. {rule}."
 
 
 def images_info(synthetic: SyntheticSet) -> ImagesInfo:
@@ -138,13 +139,13 @@ class LossInfo(NamedTuple):
     @property
     def caption(self) -> str:
         """What the lines are, which iterate was taken, and how many iterations left contributions out."""
-        taken = f"The last iterate ({self.chosen}) is the set: none was judged."
+        taken = f"The last iterate ({self.chosen:,}) is the set: none was judged."
         if self.best is not None:
-            said = f"{self.chosen}, with {100 * self.best:.1f} % {self.measure}"
+            said = f"{self.chosen:,}, with {100 * self.best:.1f} % {self.measure}"
             taken = f"The set is the iterate that did best on validation: {said}."
         if self.diverged:
             taken += f" Of the networks that judged iterates, {self.diverged} diverged, which counts as 0 %."
-        skipped = f"In {self.skipped} of {len(self.iterations)} iterations" if self.skipped else "In no iteration"
+        skipped = f"In {self.skipped:,} of {len(self.iterations):,} iterations" if self.skipped else "In no iteration"
         lost = f"; in {self.not_finite} of these, because it was not finite" if self.not_finite else ""
         return (
             f"Thin: the loss of each iteration; thick: its running median over {self.window}. {taken} {skipped} "

@@ -16,6 +16,7 @@ from torch import Tensor
 from padray.methods.figure_data import Floats
 
 _CHUNK = 1 << 26  # bytes of candidates and their distances held at once
+_FEW = 30  # distances that are seen best one by one
 _WORK = 1e11  # multiplications that a report may take for it
 
 Read = Callable[[Tensor], Tensor]
@@ -49,13 +50,19 @@ class NearestInfo(NamedTuple):
         own, real = np.median(self.distances), np.median(self.yardstick)
         of = "" if len(self.places) == self.total else f" (the first {len(self.places):,} of {self.total:,}, by class)"
         near = int((self.distances < self.yardstick.min()).sum())
-        nearer = f"{near or 'none'} of them {'is' if near <= 1 else 'are'} nearer to a real sample than any of these"
+        come = "comes" if near <= 1 else "come"
+        dots = "Each dot is a sample. " if self.is_few else ""
         return (
-            f"Distance of each of the {self.which}{of} to the real training sample that is nearest, {self.unit}: "
+            f"{dots}Distance of each of the {self.which}{of} to the real training sample that is nearest, {self.unit}: "
             f"median {own:.3f}, least {self.distances.min():.3f}. Of as many random real samples to their nearest "
-            f"other: median {real:.3f}, least {self.yardstick.min():.3f}; {nearer} to another. A distance near 0 would "
-            f"be a copy."
+            f"other: median {real:.3f}, least {self.yardstick.min():.3f}; {near or 'none'} of the "
+            f"{self.which} {come} nearer to a real one than any of these to another. A distance near 0 would be a copy."
         )
+
+    @property
+    def is_few(self) -> bool:
+        """Whether so few were asked about that each is drawn."""
+        return len(self.distances) <= _FEW
 
     @property
     def closest(self) -> list[int]:

@@ -12,10 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from padray.methods.figure_data import Floats
 from padray.report.real import RealPart
-from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, shorten_start
+from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, two_lines
+from padray.report.values import in_digits
 from padray.synthetic.set import SyntheticSet
 
 MOST_FEATURES, _MOST_CLASSES, _MOST_COLUMNS = 40, 7, 9
+_MOST_CHANNELS = 3
 _ROW = 0.3  # inches of a feature
 
 
@@ -46,9 +48,11 @@ class ProfilesInfo(NamedTuple):
         shown = min(len(self.names), _MOST_CLASSES)
         which = f"the first {shown} of {len(self.names)} classes" if shown < len(self.names) else "each class"
         if not self.is_table:
+            channels = self.own.shape[2]
+            cut = f" The first {_MOST_CHANNELS} of {channels} channels." if channels > _MOST_CHANNELS else ""
             return (
                 f"Lines: the set's series of {which}, in the data's own units; band: mean ± standard deviation of the "
-                f"class's real training samples at each step."
+                f"class's real training samples at each step.{cut}"
             )
         cut = f" The first {MOST_FEATURES} features." if len(self.features) > MOST_FEATURES else ""
         return (
@@ -73,12 +77,12 @@ class ProfilesInfo(NamedTuple):
         return {"class": [line[0] for line in lines], "sample": [line[1] for line in lines], **values}
 
 
-def feature_names(facts: dict[str, Any], count: int) -> tuple[str, ...]:
+def feature_names(facts: dict[str, Any], count: int, noun: str = "feature") -> tuple[str, ...]:
     """Features, or channels, with their units: `alcohol (% vol)`; numbered where their names are not known."""
     names = [str(name) for name in facts.get("features") or ()]
     units = [str(unit) for unit in facts.get("units") or ()]
     if len(names) != count:
-        return tuple(f"feature {place}" for place in range(count))
+        return tuple(f"{noun} {place}" for place in range(count))
     if len(units) != count:
         return tuple(names)
     return tuple(f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True))
@@ -92,7 +96,7 @@ def profiles_info(synthetic: SyntheticSet, real: RealPart) -> ProfilesInfo | Non
     shape = real.means.shape[1:]
     values = own.reshape(synthetic.classes, synthetic.ipc, *shape).numpy()
     within, between = (real.spreads**2).mean(axis=0), real.means.var(axis=0)
-    features = feature_names(synthetic.facts, shape[0])
+    features = feature_names(synthetic.facts, shape[0], "feature" if len(shape) == 1 else "channel")
     names = tuple(str(name) for name in synthetic.facts["class_names"])
     deviations = np.sqrt(within + between)
     return ProfilesInfo(values, real.means, real.spreads, real.means.mean(axis=0), deviations, features, names)
@@ -112,7 +116,7 @@ def values_of(info: ProfilesInfo) -> Values:
     classes = min(len(info.names), _MOST_CLASSES)
     samples = max(1, min(info.own.shape[1], _MOST_COLUMNS // classes))
     lines = [
-        (name, [[*(f"{v:.4g}" for v in info.own[k, :samples, f]), f"{info.means[k, f]:.4g}"] for k in range(classes)])
+        (name, [in_digits([*info.own[k, :samples, f], info.means[k, f]], info.deviations[f]) for k in range(classes)])
         for f, name in enumerate(info.features)
     ]
     return Values(info.names[:classes], samples, lines, len(info.names) - classes)
@@ -140,7 +144,7 @@ def _table(info: ProfilesInfo, theme: Theme) -> bytes:
             axes.plot([], [], "o", color=colour, markersize=4, label=shorten(info.names[k], 24))
         axes.axvline(0, color=theme.line, linewidth=0.8)
         letters = 18 if theme.is_narrow else 44
-        axes.set_yticks(range(count), [shorten_start(name, letters) for name in features], color=theme.ink)
+        axes.set_yticks(range(count), [two_lines(name, letters) for name in features], color=theme.ink)
         axes.set_ylim(count - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("standard deviations from the mean")
@@ -149,14 +153,16 @@ def _table(info: ProfilesInfo, theme: Theme) -> bytes:
 
 
 def _series(info: ProfilesInfo, theme: Theme) -> bytes:
-    classes = min(len(info.names), _MOST_CLASSES)
-    across = 1 if theme.is_narrow else 2
-    down = -(-classes // across)
+    """Of a single channel the classes in two columns, else a row per class; on a telephone one below the other."""
+    classes, channels = min(len(info.names), _MOST_CLASSES), min(info.own.shape[2], _MOST_CHANNELS)
+    courses = [(k, c) for k in range(classes) for c in range(channels)]
+    across = 1 if theme.is_narrow else max(2, channels)
+    down = -(-len(courses) // across)
     with sheet(0.3 + 1.45 * down, theme) as figure:
-        panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        for k, axes in enumerate(panels.flat):
-            if k < classes:
-                _course(axes, info, k, theme)
+        panels = figure.subplots(down, across, squeeze=False, sharex=True)
+        for place, axes in enumerate(panels.flat):
+            if place < len(courses):
+                _course(axes, info, *courses[place], theme)
             else:
                 axes.set_visible(False)
         for axes in panels[-1]:
@@ -164,14 +170,17 @@ def _series(info: ProfilesInfo, theme: Theme) -> bytes:
         return png(figure)
 
 
-def _course(axes: Axes, info: ProfilesInfo, k: int, theme: Theme) -> None:
-    steps = np.arange(info.own.shape[-1])
-    for c in range(info.own.shape[2]):
-        colour = theme.series[c % len(theme.series)]
-        low, high = info.means[k, c] - info.spreads[k, c], info.means[k, c] + info.spreads[k, c]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-        for sample in info.own[k]:
-            axes.plot(steps, sample[c], color=colour, linewidth=1.2)
-    axes.set_title(shorten(info.names[k], 30), loc="left", fontsize=8.5, color=theme.ink)
+def _course(axes: Axes, info: ProfilesInfo, k: int, c: int, theme: Theme) -> None:
+    """A channel of a class, on the scale that the channel has in all classes."""
+    colour, steps = theme.series[c], np.arange(info.own.shape[-1])
+    lows, highs = info.means[:, c] - info.spreads[:, c], info.means[:, c] + info.spreads[:, c]
+    axes.fill_between(steps, lows[k], highs[k], color=colour, alpha=0.18, linewidth=0)
+    for sample in info.own[k]:
+        axes.plot(steps, sample[c], color=colour, linewidth=1.2)
+    title = info.names[k] if info.own.shape[2] == 1 else f"{info.names[k]}, {info.features[c]}"
+    axes.set_title(shorten(title, 32), loc="left", fontsize=8.5, color=theme.ink)
+    least, most = min(lows.min(), info.own[:, :, c].min()), max(highs.max(), info.own[:, :, c].max())
+    room = 0.05 * (most - least) or 1.0
+    axes.set_ylim(least - room, most + room)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(x=0.01)

@@ -118,15 +118,14 @@ def draw_strip(info: StripInfo, theme: Theme = LIGHT) -> bytes:
 
 
 def draw_nearest(info: NearestInfo, theme: Theme = LIGHT) -> bytes:
-    """How near the samples come to real ones, and how near those come to one another, as two histograms."""
+    """How near the samples come to real ones, and how near those come to one another: dots, or two histograms."""
+    if info.is_few:
+        return _dots(info, theme)
     everything = np.concatenate([info.distances, info.yardstick])
     edges = np.linspace(0, float(everything.max()) * 1.05 or 1.0, 41)
     with sheet(2.3 if theme.is_narrow else 2.0, theme) as figure:
         axes = figure.subplots()
-        for name, distances, source in (
-            (info.which, info.distances, "distilled"),
-            ("as many random real samples", info.yardstick, "random"),
-        ):
+        for name, distances, source in _compared(info):
             shares = np.histogram(distances, edges)[0] / max(1, len(distances))
             colour = theme.sources[source]
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
@@ -134,6 +133,24 @@ def draw_nearest(info: NearestInfo, theme: Theme = LIGHT) -> bytes:
         axes.set(xlabel="distance to the nearest real training sample", ylabel="share of them")
         axes.set_xlim(0, edges[-1])
         figure.legend(loc="outside upper left", ncols=legend_columns(theme, 2))
+        return png(figure)
+
+
+def _compared(info: NearestInfo) -> tuple[tuple[str, Floats, str], ...]:
+    yardstick = ("as many random real samples", info.yardstick, "random")
+    return (info.which, info.distances, "distilled"), yardstick
+
+
+def _dots(info: NearestInfo, theme: Theme) -> bytes:
+    """A row of dots for the set, and one below it for the real samples."""
+    with sheet(1.4 if theme.is_narrow else 1.2, theme) as figure:
+        axes = figure.subplots()
+        for row, (name, distances, source) in enumerate(_compared(info)):
+            colour = theme.sources[source]
+            axes.plot(distances, [row] * len(distances), "o", color=colour, alpha=0.7, markersize=6, label=name)
+        axes.set(xlabel="distance to the nearest real training sample", yticks=[], ylim=(1.7, -0.7))
+        axes.set_xlim(0, float(max(info.distances.max(), info.yardstick.max())) * 1.05 or 1.0)
+        figure.legend(loc="outside upper left", ncols=legend_columns(theme, 2), handletextpad=0.1)
         return png(figure)
 
 

@@ -80,6 +80,7 @@ def _mark_best(axes: Axes, info: HistoryInfo, theme: Theme) -> None:
         xytext=(-9 if late else 9, 6),
         textcoords="offset points",
         ha="right" if late else "left",
+        bbox={"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85, "pad": 1},
     )
 
 

@@ -6,6 +6,7 @@ settings are set for one figure and then restored.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from PIL import Image
 
 WIDTH, NARROW = 7.6, 3.5
 _DPI, _COLOURS = 200, 256
+_WORD = re.compile(r"[./_\s-]+(?=\w)")  # what a name's next word begins after
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,8 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def percent(value: float, _: object = None) -> str:
-    """An axis's number in [0, 1] as a percentage."""
-    return f"{100 * value:.6g} %"
+    """An axis's number in [0, 1] as a percentage; beyond these, where no share lies, nothing."""
+    return f"{100 * value:.6g} %" if -1e-9 < value < 1 + 1e-9 else ""
 
 
 def shorten(text: str, most: int) -> str:
@@ -179,5 +181,17 @@ def shorten(text: str, most: int) -> str:
 
 
 def shorten_start(text: str, most: int) -> str:
-    """A name whose end tells most, cut at its start."""
-    return text if len(text) <= most else "…" + text[1 - most :]
+    """A name whose end tells most, cut at its start, between words where it has some."""
+    if len(text) <= most:
+        return text
+    words = [word.end() for word in _WORD.finditer(text) if word.end() > len(text) - most]
+    return "…" + text[words[0] if words else 1 - most :]
+
+
+def two_lines(text: str, most: int) -> str:
+    """A name of more than `most` letters on two lines, if its words allow for it, and else cut at its start."""
+    fitting = [word for word in _WORD.finditer(text) if max(word.end(), len(text) - word.end()) <= most]
+    if len(text) <= most or not fitting:
+        return shorten_start(text, most)
+    middle = min(fitting, key=lambda word: abs(2 * word.end() - len(text))).end()
+    return f"{text[:middle].rstrip()}\n{text[middle:]}"

@@ -4,6 +4,9 @@ Legend: M samples, K classes, I samples per class, C channels, T steps, F featur
 shown as rows of a heat map; series are (M, C, 1, T), shown as lines.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -14,13 +17,22 @@ from padray.synthetic.set import SyntheticSet
 
 Floats = NDArray[np.float64]
 NAMES = {"image": "images", "table": "rows of features, from left to right", "series": "series"}
-_SPREAD = "In standard deviations from each feature's mean {} (in the PNG blue below it and orange above)"
+_RESOLUTION = 30  # parts of a spread that its last digit tells apart, or up to ten times as many
+_SPREAD = "A bar per feature, in their order: standard deviations from its mean {}; in the PNG orange is above it"
+
+
+def in_digits(numbers: Sequence[float], spread: float) -> list[str]:
+    """Numbers of one kind with as many decimals as their spread needs: `13.84`, `13.80`."""
+    if not (math.isfinite(spread) and 1e-4 < spread < 1e7):
+        return [f"{number:.4g}" for number in numbers]
+    decimals = max(0, -math.floor(math.log10(spread / _RESOLUTION)))
+    return [f"{number:.{decimals}f}" for number in numbers]
 
 
 def rule(synthetic: SyntheticSet) -> str:
     """How the numbers to paint were made, as a sentence without its stop."""
     if synthetic.preprocessing.content == "series":
-        return "Each channel on one scale for all, from least to most"
+        return "A line per channel, the first the strongest, each on one scale for all samples, from least to most"
     return _SPREAD.format("in the training split" if synthetic.preprocessing.kind == "normalize" else "over the set")
 
 

@@ -49,7 +49,7 @@ def test_images_are_rows_of_classes_turned_back_and_clipped() -> None:
     assert found.images.shape == (3, 2, 2, 3, 3) and found.names == ("class 0", "class 1", "class 2")
     assert found.images.min() == 0 and found.images.max() == 1
     assert 0.4 < found.at_bounds < 0.6  # linspace(-2, 2) / 2 + 1/2: half of it lies outside
-    assert "All 3 classes, 2 of 2 images each" in found.caption and "clipped to [0, 1]" in found.caption
+    assert "All 3 classes, 2 images each" in found.caption and "clipped to [0, 1]" in found.caption
 
 
 def test_images_are_limited_and_say_so() -> None:

@@ -106,7 +106,10 @@ def test_a_table_is_told_in_its_own_units_beside_the_real_means() -> None:
     train = data.images[:20].flatten(1)
     assert np.allclose(found.means[0], train[data.labels[:20] == 0].double().mean(dim=0))
     values = profiles.values_of(found)
-    assert values.lines[0][0] == "mass (kg)" and values.lines[0][1][1][0] == f"{float(data.images[7, 0]):.4g}"
+    assert values.lines[0][0] == "mass (kg)" and values.lines[0][1][1][0] == f"{float(data.images[7, 0]):.0f}", (
+        "of a spread of 70"
+    )
+    assert gallery._scores([0.0088, 0.738, 0.93]) == ["0.01", "0.74", "0.93"]
     assert found.columns()["mass (kg)"][0] == found.own[0, 0, 0] and found.columns()["sample"][1] == "real mean"
 
 

@@ -61,7 +61,7 @@ def test_a_copy_of_somebody_s_sample_is_found_in_any_space(content: str) -> None
     found = nearest_info(synthetic, data, "image")
     assert found.rows[1] == 7 and found.distances[1] < 1e-3 < found.distances[0]
     assert (found.yardstick > 0.01).all(), "a real sample is not its own neighbour"
-    assert "1 of them is nearer to a real sample than any of these to another" in found.caption
+    assert "1 of the distilled images comes nearer to a real one than any of these to another" in found.caption
     assert ("pixels" if content == "image" else "standard deviations") in found.caption.replace("black", "pixels")
     assert found.closest == [0, 1]
 

@@ -7,7 +7,7 @@ import torch
 from padray.config import DataSettings
 from padray.data import whitening
 from padray.draws import generator
-from padray.report import info, sample_figures
+from padray.report import info, sample_figures, values
 from padray.report.style import DARK
 from padray.synthetic.set import Learned, SyntheticSet
 
@@ -26,8 +26,22 @@ def test_a_normalised_table_is_shown_in_the_deviations_that_it_was_learned_in() 
     synthetic = make_set("table", "normalize", (5, 1, 1))
     found = info.images_info(synthetic)
     assert np.array_equal(found.images, synthetic.learned.images.double().view(3, 2, 1, 5).numpy())
-    assert "All 3 classes, 2 of 2 samples each. In standard deviations" in found.caption
-    assert "training split (in the PNG blue below it and orange above)." in found.caption
+    assert found.caption.startswith("All 3 classes, 2 samples each. A bar per feature")
+    assert "standard deviations from its mean in the training split;" in found.caption
+
+
+@pytest.mark.parametrize(
+    "numbers, spread, shown",
+    [
+        ([13.8, 13.8402], 0.81, ["13.80", "13.84"]),
+        ([1144.2, 622.0, 406.61], 314, ["1144", "622", "407"]),
+        ([0.2933, 0.4], 0.124, ["0.293", "0.400"]),
+        ([2.9e-9, 1.5], 0.0, ["2.9e-09", "1.5"]),
+        ([2e9, 1.23456e9], 1e9, ["2e+09", "1.235e+09"]),
+    ],
+)
+def test_numbers_beside_each_other_have_the_decimals_that_their_spread_needs(numbers, spread, shown) -> None:
+    assert values.in_digits(numbers, spread) == shown
 
 
 @pytest.mark.parametrize("kind", ["none", "zca"])

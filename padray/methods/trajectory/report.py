@@ -23,8 +23,8 @@ _MOST_NAMES = 6
 _SHARERS = {"scalar": "parameter", "channel": "output channel", "tensor": "tensor"}
 _LAYERS = (
     "From the first layer (top) to the last. Blue: the student ends nearer to the expert than it started; orange: "
-    "farther away; grey: the expert did not move. Shown for all tensors, matched or not, with the number of their "
-    "parameters."
+    "farther away; grey: the expert did not move. Shown for all tensors, matched or not; the number beside "
+    "a name, where there is room for it, is that of its parameters."
 )
 _SCALE = "squared distance to the expert's end; 1 = no nearer than the start"
 
