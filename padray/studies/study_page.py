@@ -54,7 +54,7 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
     """
     study, entries = result.study, table.entries(result.results)
     columns = list(dict.fromkeys(entry.column for entry in entries))
-    shown = _sets(context, result.results)
+    shown, names = _sets(context, result.results), _class_names(context, result.results)
     view = {
         "name": table.heading(result),
         "source": f"Beside {study.source}." if study.printed else f"Source: {study.source}.",
@@ -65,7 +65,8 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
         "ranking": compared.ranking.sentence if compared and compared.ranking else "",
         "sections": _sections(compared),
         "sets": shown,
-        "class_names": _class_names(context, result.results)[:_MOST_CLASSES],
+        "class_names": names[:_MOST_CLASSES],
+        "classes": len(names),
         "changed": [(key, table.pairs(values)) for key, values in result.changed],
         "notes": study.notes,
         "beside": beside,
@@ -103,6 +104,8 @@ def _figures(result: StudyResult, entries: Sequence[Entry], compared: Comparison
         return Versions(alt, caption, *(draw(theme) for theme in (LIGHT, DARK, LIGHT.narrow, DARK.narrow)))
 
     bars = "Bars: mean ± sample standard deviation."
+    if any(entry.printed is not None for entry in entries):
+        bars += " What the paper prints has a panel of its own, on a scale of its own."
     drawn = {"table": versions("The table", bars, lambda theme: drawing.draw_table(entries, "", axis, measure, theme))}
     ranking = compared.ranking if compared else None
     if ranking is not None:
