@@ -137,8 +137,11 @@ def _experts(subject: Subject) -> str:
     percents = [100 * value for value in subject.experts]
     if not percents:
         return ""
-    middle = f"between {min(percents):.1f} and {max(percents):.1f} %" if len(percents) > 1 else f"{percents[0]:.1f} %"
-    return f"The ceiling: the {len(percents)} experts it was matched with reach {middle} on the validation split."
+    least, most = f"{min(percents):.1f}", f"{max(percents):.1f}"
+    middle = f"{most} %" if least == most else f"between {least} and {most} %"
+    who = f"the {len(percents)} experts" if len(percents) > 1 else "the expert"
+    reach = "reach" if len(percents) > 1 else "reaches"
+    return f"The ceiling: {who} it was matched with {reach} {middle} on the validation split."
 
 
 def _kept(subject: Subject) -> list[str]:
@@ -152,7 +155,7 @@ def _kept(subject: Subject) -> list[str]:
 def _sizes(subject: Subject) -> list[tuple[str, str, int]]:
     """Everything that was learned: what, its shape, its bytes; then their sum."""
     learned = subject.synthetic.learned
-    names = {"labels": "soft labels" if learned.soft else "labels"}
+    names = {"images": f"{subject.noun}s", "labels": "soft labels" if learned.soft else "labels"}
     parts = [(names.get(name, name), part) for name, part in learned.tensors().items()]
     lines = [
         (
@@ -166,12 +169,12 @@ def _sizes(subject: Subject) -> list[tuple[str, str, int]]:
 
 
 def _numerics(chain: Sequence[Link]) -> list[tuple[str, str]]:
-    """The machine's part: once, if it was the same for all stages, else stage by stage."""
-    texts = {
-        link.stage: ", ".join(f"{key} {value}" for key, value in link.numerics.items())
-        for link in chain
-        if link.numerics
-    }
-    if len(set(texts.values())) == 1:
-        return [("all stages", next(iter(texts.values())))]
-    return list(texts.items())
+    """The machine's part: what was the same for all stages once, then which stages had what else."""
+    known = [link for link in chain if link.numerics]
+    parts = [{f"{key} {value}" for key, value in link.numerics.items()} for link in known]
+    shared = set.intersection(*parts) if parts else set[str]()
+    lines = {", ".join(sorted(shared)): ["all stages"]} if shared else {}
+    for link, part in zip(known, parts, strict=True):
+        if part - shared:
+            lines.setdefault(", ".join(sorted(part - shared)), []).append(link.stage)
+    return [(", ".join(stages), text) for text, stages in lines.items()]

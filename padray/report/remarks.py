@@ -26,13 +26,14 @@ class Observed:
 
 
 def still_improving(history: History, iterations: int) -> str | None:
-    """Validation rose to the last iterate that was judged, or the loss still falls clearly."""
+    """Validation rose to the last iterate that was judged, or, where it does not deny that, the loss falls clearly."""
     judged = [row["validation_accuracy"] for row in history if row.get("validation_accuracy") is not None]
     signs = []
-    if len(judged) > 1 and judged[-1] > max(judged[:-1]):
+    rose = len(judged) > 1 and judged[-1] > max(judged[:-1])
+    if rose:
         signs.append(f"validation rose to the last iterate ({100 * judged[-2]:.1f} to {100 * judged[-1]:.1f} %)")
     fall = _fall([row["loss"] for row in history if row.get("loss") is not None])
-    if fall:
+    if fall and (rose or len(judged) < 2):  # what validation has settled, a smaller loss does not better
         signs.append(f"the loss fell by {100 * fall:.0f} % from the third quarter to the last")
     if not signs:
         return None

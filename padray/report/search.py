@@ -17,7 +17,6 @@ from padray.fingerprint import Identity
 from padray.report import choice, words
 from padray.report.choice import Choice
 from padray.report.front import Front
-from padray.report.front import sentence as in_words
 from padray.report.words import Difference
 
 MOST_SHOWN = 12  # trials in the open table; the others are folded away
@@ -224,12 +223,12 @@ def _finals(summary: SearchSummary, n: dict[str, int]) -> str:
     if not others:
         return f"{text}number flatters, those on test above do not."
     if summary.choice.default_reason:
-        return f"{text}number flatters. {choice.sentence(summary.choice)}"
+        return f"{text}number flatters."
     which = "best other trial was" if others == 1 else f"{others} best other trials were"
     return (
         f"{text}number flatters. So the defaults and the {which} judged again by {summary.choice.networks} other "
         f"networks each, and the defaults stay unless one is better beyond noise, that of networks and that of the "
-        f"{summary.choice.samples:,} validation samples. {choice.sentence(summary.choice)}"
+        f"{summary.choice.samples:,} validation samples."
     )
 
 
@@ -265,9 +264,8 @@ def comparisons(best: Sequence[Row], default: Sequence[Row]) -> list[Comparison]
 
 def verdict(pairs: Sequence[Comparison], summary: SearchSummary) -> str:
     """Whether the search was worth it, plainly: on validation, then on test, by network."""
-    more = [in_words(summary.front)] if summary.front else []
     warned = map(_as_sentence, choice.warnings(summary.choice))
-    decided = " ".join([choice.sentence(summary.choice), *more, *warned])
+    decided = " ".join([choice.sentence(summary.choice), *warned])
     if not pairs or not summary.best:
         return decided
     first, *others = pairs

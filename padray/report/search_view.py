@@ -68,7 +68,7 @@ class SearchPart:
     Attributes:
         parameters: of each its name, what was searched, its default, and its value in the best trial.
         space: the space as a file, where the command needs one.
-        chosen: the parameters that the best trial has.
+        chosen: the parameters that the search found; none where the defaults stay.
     """
 
     verdict: str
@@ -108,7 +108,7 @@ def view(summary: SearchSummary, rows: Sequence[Row], name: str, overrides: Sequ
         command=again,
         space=space_yaml(summary.config) if needs_space else "",
         best_file=f"{summary.identity.folder}/best.yaml",
-        chosen=set(best),
+        chosen=set(best) if summary.best else set(),
         front=_front(summary),
     )
 

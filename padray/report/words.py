@@ -81,7 +81,8 @@ def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "imag
     text = f"Trained on {samples:,} {kind} {images}, {article} {name} reaches {deciding(own)}"
     text += f"{' balanced accuracy' * own.by_balanced} on the test split"
     text += f"; on {samples:,} random real {images} {deciding(control)}" if control else ""
-    return text + (f"; on all {training:,} training {noun}s {deciding(full)}." if full else ".")
+    one = " by one network" if full and full.n == 1 else ""
+    return text + (f"; on all {training:,} training {noun}s {deciding(full)}{one}." if full else ".")
 
 
 def verdict(rows: Sequence[Row], noun: str = "image") -> str:
@@ -93,6 +94,8 @@ def verdict(rows: Sequence[Row], noun: str = "image") -> str:
     first, *others = differences
     if not first.known:
         says = f"The difference to the control is {first.text} points, but with one network its spread is not known."
+    elif first.points == first.error == 0:
+        says = "The set does not beat its control: all networks reach the same on either."
     elif not first.clear:
         says = (
             f"The set does not clearly beat its control: the difference of {first.text} points is within two "
@@ -114,6 +117,8 @@ def _others(others: Sequence[Difference]) -> str:
         which = {1: "the other network", 2: "both other networks"}.get(len(others), f"all {len(others)} other networks")
         return f"It beats it on {which} too."
     won, count = len(others) - len(losers), f"{len(others)} other network{'s' * (len(others) > 1)}"
+    if not won:
+        return f"It clearly beats it on no other network: {', '.join(losers)}."
     return f"Of {count} it clearly beats it on {won}; not on {', '.join(losers)}."
 
 

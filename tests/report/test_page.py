@@ -153,6 +153,27 @@ def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:
     said = words.headline(rows, 1, 50_000)
     assert "Trained on 1 synthetic image, an alexnet reaches 50.0 ± 1.0 %" in said
     assert said.endswith("; on all 50,000 training images 90.0 ± 1.0 %.")
+    said = words.headline([*rows[:2], row("alexnet", "full", 0.9, 0.0, n=1)], 1, 50_000)
+    assert said.endswith("; on all 50,000 training images 90.0 % by one network."), "one network has no spread"
+
+
+def test_what_all_stages_had_in_common_is_told_once() -> None:
+    made = [{"device": "cpu", "compile": how} for how in ("auto", "off", "auto")]
+    chain = [Link(stage, stage, "0" * 64, how) for stage, how in zip("abc", made, strict=True)]
+    assert page._numerics(chain) == [("all stages", "device cpu"), ("a, c", "compile auto"), ("b", "compile off")]
+    assert page._numerics(chain[:1]) == [("all stages", "compile auto, device cpu")]
+
+
+def test_a_table_of_samples_has_no_images() -> None:
+    values = {"mean": torch.zeros(3), "std": torch.ones(3)}
+    learned = Learned(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.tensor(0.02))
+    facts = {**subject().synthetic.facts, "shape": [3, 1, 1]}
+    table = SyntheticSet(learned, Preprocessing("normalize", values, content="table"), facts)
+    config = loading.load("digits-ipc1", ("network={name: mlp, width: 8}",)).config
+    own = subject(synthetic=table, experts=(0.9, 0.9), config=config)
+    text = re.sub(r"<[^>]+>", " ", undrawn(own))
+    assert "only seen samples in that space" in text and re.search(r"samples\s+2 × 3 × 1 × 1", text)
+    assert "the 2 experts it was matched with reach 90.0\xa0% on" in text
 
 
 @pytest.mark.parametrize(
@@ -169,6 +190,14 @@ def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:
             two(0.795, 0.8),
             "The set does not clearly beat its control: the difference of −0.5 points is within two "
             "standard errors (± 1.4).",
+        ),
+        (
+            two(1.0, 1.0, std=0.0),
+            "The set does not beat its control: all networks reach the same on either.",
+        ),
+        (
+            two(0.9, 0.8) + two(0.6, 0.7, "mlp") + two(0.8, 0.8, "vgg11"),
+            "It beats its control by 10.0 points. It clearly beats it on no other network: mlp (−10.0), vgg11 (+0.0).",
         ),
         (
             two(0.9, 0.8, n=1, std=0.0),

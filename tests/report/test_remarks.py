@@ -30,6 +30,8 @@ NOISY = [1.0 + 0.9 * (-1) ** (i // 3) - 0.01 * i for i in range(40)]
         (FLAT, {39: 0.6}, None),
         (FALLING, {}, "the loss fell by 39 % from the third quarter to the last"),
         (FALLING, {9: 0.5, 39: 0.6}, "(50.0 to 60.0 %) and the loss fell"),
+        (FALLING, {9: 0.6, 39: 0.5}, None),
+        (FALLING, {9: 0.6, 39: 0.6}, None),
         (NOISY, {}, None),
         (SLOW, {}, None),
         (LUCKY, {}, None),

@@ -289,6 +289,12 @@ def test_page_tells_the_search(html: str) -> None:
     assert html.count("<picture>") == 6
 
 
+def test_where_the_defaults_stay_no_setting_was_found(html: str) -> None:
+    stay = replace(CHOICE, trial=0, finalists=(CHOICE.finalists[0],))
+    assert "the search’s" in html and ">found</small>" in html
+    assert "the search’s" not in (kept := rendered(summary(choice=stay))) and ">found</small>" not in kept
+
+
 def test_only_a_difference_that_is_clear_is_bold() -> None:
     assert '<span class="strong">+10.0</span>' in rendered(summary())
     assert '<span class="quiet">+10.0</span>' in rendered(summary(default=[row("net", 0.8, std=0.5)]))
