@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from padray.errors import InfrastructureError, Interrupted
+from padray.machine.activity import Step
 from padray.operations import heartbeat
 from padray.operations.heartbeat import Command, beating, signs
 from padray.stages.base import Progress
@@ -147,6 +148,19 @@ def test_signs_are_seldom_while_nothing_changes(location: Counted, monkeypatch: 
         assert said[-1].workers.summary() == sign.summary, "the progress line hears of it without a finished unit"
         monkeypatch.setattr(heartbeat, "SAME_S", 0.1)
         wait_for("a sign that says the same", lambda: location.puts == 3)
+
+
+def test_who_worked_on_the_stage_before_is_not_told_of_the_next(location: Counted, monkeypatch: pytest.MonkeyPatch):
+    """Asked for seldom, but anew where a stage begins."""
+    monkeypatch.setattr(heartbeat, "TICK_S", 60.0)
+    runner, said = Spread(), []
+    runner.told = Workers((Running("the set", steps=(Step("judging on validation"),), is_unit=False),))
+    with beating(DISTIL, location, runner, said.append) as hear:
+        hear(Progress("distill", 1, 2))
+        runner.told = Workers()
+        hear(Progress("distill", 2, 2))
+        hear(Progress("evaluate", 0, 2))
+    assert [each.workers.steps() for each in said] == ["judging on validation", "judging on validation", ""]
 
 
 def test_a_storage_that_fails_costs_signs_and_no_work(location: Counted):

@@ -23,6 +23,7 @@ from padray.networks.settings import NetworkSettings
 from padray.operations import heartbeat
 from padray.operations.heartbeat import Command, beating
 from padray.stages import data, pipeline
+from padray.stages.facts import DatasetFacts, Splits
 from padray.stages.inline import InlineRunner
 from padray.stages.outlook import Course, operations
 from padray.stages.progress import Ahead, Progress, Running, Watched, Workers
@@ -91,6 +92,8 @@ def test_what_only_the_first_takes_is_not_foretold_of_the_others(clock: Callable
     watched = Watched(Progress("distill", 100, 1000), before=100)
     clock(50.0)  # a compiler, say
     assert watched.left_s(time.monotonic()) is None
+    watched.hear(Progress("distill", 101, 1000))
+    assert watched.left_s(time.monotonic()) is None, "or it would be foretold to take half a day"
     for done in range(101, 111):
         watched.hear(Progress("distill", done, 1000))
         clock(2.0)
@@ -138,8 +141,27 @@ def test_a_run_s_end_is_foretold_by_the_work_ahead_at_the_pace_behind(root: Path
     assert alone == pytest.approx(60.0 + later)
     of_set = 120.0 * work["distill"].operations / work["experts"].operations
     assert two == pytest.approx(60.0 + 2 * of_set + (later - of_set)), "a set is made by one"
+    experts.hear(Progress("experts", asked.config.experts.count, asked.config.experts.count))
+    clock(1000.0)  # of a stage that is over no more time is counted
+    assert full.left_s("experts", watched, 1, time.monotonic()) == pytest.approx(later / 2)
     longer = Course(full.stages, settings("distill.iterations=900000"), full.facts)
     assert longer.left_s("experts", watched, 1, time.monotonic()) > 10 * alone
+
+
+def test_a_ceiling_of_one_network_is_foretold_as_one():
+    """By its own learning rates and seeds, not by the random control's: a minute was foretold to be six."""
+    ceiling = (
+        "evaluation.seeds=5",
+        "evaluation.controls={lrs: [0.003, 0.01, 0.03, 0.1], tuning_seeds: 1, full: true, full_epochs: 10, "
+        "full_lrs: [0.03], full_seeds: 1}",
+    )
+    facts = DatasetFacts(("a", "b"), (1, 8, 8), Splits(900, 0, 100), (450, 450), "image", {})
+    one = Course(("evaluate",), settings(*ceiling), facts).work["evaluate"]
+    lrs = settings(ceiling[0], "evaluation.controls={lrs: [0.003, 0.01, 0.03, 0.1], tuning_seeds: 1}")
+    without = Course(("evaluate",), lrs, facts).work["evaluate"]
+    assert one.units == without.units + 1 == 5 + 8 + 1
+    each = operations(lrs.network, (1, 8, 8), 2)
+    assert one.operations - without.operations == pytest.approx(each * (3 * 10 * 900 + 100))
 
 
 def plain(clock: Callable[[float], None]) -> tuple[live.PlainLines, io.StringIO]:

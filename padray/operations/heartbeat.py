@@ -165,6 +165,8 @@ class _Heart:
 
     def hear(self, progress: Progress) -> None:
         """Note how far a stage is, and pass it on with who works on it."""
+        if progress.stage not in self.stages:  # who worked on the one before is over
+            self.asked = (0.0, Workers())
         current = replace(progress, workers=self._workers())
         if progress.stage != "machines":  # that is a remark, and no stage
             watched = self.stages.setdefault(progress.stage, Watched(current, before=progress.done))

@@ -152,7 +152,8 @@ class _Grid:
         first, metric = self.first_cells(sources), self.context.config.evaluation.metric
         results = self.results(first, later=self.later(sources))
         chosen = {key: summary.best_lr(cells, metric) for key, cells in _tries(results).items()}
-        return self.results([*first, *self.control_cells(chosen)]), chosen
+        others = self.control_cells(chosen)
+        return results | (self.results(others, earlier=len(first)) if others else {}), chosen
 
     def brings_lr(self, source: Source) -> bool:
         """Whether the learning rate is known: the set's own, or the students' of a teacher."""
@@ -191,12 +192,13 @@ class _Grid:
             for seed in self.later_seeds(source)
         ]
 
-    def results(self, cells: list[Cell], later: int = 0) -> Results:
-        """The results of these cells, made where they are missing."""
+    def results(self, cells: list[Cell], earlier: int = 0, later: int = 0) -> Results:
+        """The results of these cells, made where they are missing; `earlier`, `later`: how many others there are."""
         by_id = {f"{cell.source}/{cell.id}": cell for cell in cells}
         units = [Unit("evaluate", id, self.work.places[cell.source].fingerprint) for id, cell in by_id.items()]
         self.made_now += sum(unit.id not in self.have for unit in units)
-        stored_cells = make_missing(self.context, replace(self.work, cells=by_id), units, self.have, later=later)
+        work = replace(self.work, cells=by_id)
+        stored_cells = make_missing(self.context, work, units, self.have, earlier, later)
         self.numerics = self.numerics or stored_cells.numerics
         self.have |= {unit.id: item for unit, item in zip(units, stored_cells.objects, strict=True)}
         return {cell: self.result(cell) for cell in cells}

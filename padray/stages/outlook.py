@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from padray.config import Config
+from padray.evaluation.protocol import Source
 from padray.networks import factory
 from padray.networks.layers import Shape
 from padray.networks.settings import GRADIENT_PASSES, NetworkSettings
@@ -67,9 +68,9 @@ class Course:
         """Seconds of one of the slots for an operation; None before anything was measured."""
         seconds, operations = 0.0, 0.0
         for stage, work in self.work.items():
-            if stage in watched and (part := watched[stage].part):
-                seconds += watched[stage].seconds(now) * min(work.units, slots)
-                operations += part * work.operations
+            if stage in watched and (steady := watched[stage].steady_s(now)):
+                seconds += steady * min(work.units, slots)
+                operations += watched[stage].part * work.operations
         return seconds / operations if operations else None
 
     def count(self) -> None:
@@ -103,14 +104,18 @@ class Course:
         settings, facts = self.config.evaluation, self.facts
         controls, samples = settings.controls, facts.classes * self.config.distill.ipc
         networks = list(dict.fromkeys([self.config.network, *settings.architectures]))
-        tuned = max(settings.seeds, controls.tuning_seeds) + (len(controls.lrs) - 1) * controls.tuning_seeds
+
+        def cells_of(source: Source) -> int:
+            tuning = controls.tuning_on(source)
+            return max(settings.seeds_on(source), tuning) + (len(controls.lrs_on(source)) - 1) * tuning
+
         sources = 1 + controls.random_soft + controls.hard_labels
+        tuned, full = cells_of("random"), cells_of("full") if controls.full else 0
         own = GRADIENT_PASSES * settings.epochs_on("distilled") * samples + facts.splits.test
         other = GRADIENT_PASSES * settings.training.epochs * samples + facts.splits.test
         passes = settings.seeds * own + sources * tuned * other
-        if controls.full:
-            passes += tuned * (GRADIENT_PASSES * controls.full_epochs * facts.splits.train + facts.splits.test)
-        cells = len(networks) * (settings.seeds + (sources + controls.full) * tuned)
+        passes += full * (GRADIENT_PASSES * controls.full_epochs * facts.splits.train + facts.splits.test)
+        cells = len(networks) * (settings.seeds + sources * tuned + full)
         return Work(passes * sum(map(self._operations, networks)), cells)
 
 

@@ -14,6 +14,8 @@ UNITS = {
     "search": "trial",
 }  # what the stages count
 
+_MANY = 100  # units of which the first, which waits for much else besides, tells nothing of the others
+
 
 @dataclass(frozen=True)
 class Running:
@@ -164,13 +166,20 @@ class Watched:
         return min(self.last.total, self.last.done + sum(others))  # but for the one that has just come to its end
 
     def rate(self, now: float) -> float | None:
-        """How many a second; None before anything is done."""
+        """How many a second; None before anything is done, or where all that is done is the first of many."""
         done = self.done
         if self.first is not None and done - self.first[1] >= self.first[1] - self.before and now > self.first[0]:
             gone, seconds = done - self.first[1], now - self.first[0]
+        elif self.last.total >= _MANY and done - self.before <= 1:
+            return None
         else:
             gone, seconds = done - self.before, now - self.began
         return gone / seconds if gone > 0 and seconds > 0 else None
+
+    def steady_s(self, now: float) -> float | None:
+        """What is done would have taken so long at this rate, without what only the first one takes."""
+        rate = self.rate(now if self.over is None else self.over)
+        return None if rate is None else (self.done - self.before) / rate
 
     def left_s(self, now: float) -> float | None:
         """Seconds until the end at this rate."""

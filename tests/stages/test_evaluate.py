@@ -84,6 +84,17 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, int], S
     yield seen
 
 
+def test_cells_of_this_run_are_not_told_to_have_been_there_already(chain, trained):
+    """The controls' other seeds come once a learning rate is chosen, and the count goes on from where it was."""
+    told: list[tuple[int, int, str]] = []
+    asked = chain.context("evaluation.epochs=3", "evaluation.seeds=3")
+    asked.notify = lambda progress: told.append((progress.done, progress.total, progress.text))
+    evaluate.make(asked, chain.found["data"], chain.found["distill"])
+    assert not any("already there" in text for _, _, text in told)
+    dones, totals = [done for done, _, _ in told], {total for _, total, _ in told}
+    assert dones == sorted(dones) and dones[0] == 0 and totals == {dones[-1]}
+
+
 ALL = ("random_soft", "hard_labels", "full")
 
 
