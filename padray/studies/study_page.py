@@ -3,6 +3,7 @@
 Legend: K' classes shown of each set.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
         "corner": f"{study.rows.title} \\ {study.columns.title}",
         "columns": columns,
         "rows": _rows(entries, columns),
+        "verdict": beside_controls(entries),
         "ranking": compared.ranking.sentence if compared and compared.ranking else "",
         "sections": _sections(compared),
         "sets": shown,
@@ -72,6 +74,28 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
         "beside": beside,
     }
     return templates.render("study.html.j2", view, _figures(result, entries, compared))
+
+
+def beside_controls(entries: Sequence[Entry]) -> str:
+    """How many sets clearly beat their control, equally many random real samples; nothing where none has both."""
+    known = {(entry.row, entry.column): entry for entry in entries}
+    signs = []
+    for own in entries:
+        control = known.get((table.CONTROL, own.column)) or known.get((f"{table.CONTROL}, {own.row}", own.column))
+        if own.row.startswith(table.CONTROL) or control is None or min(len(own.values), len(control.values)) < 2:
+            continue
+        error = math.sqrt(own.std**2 / len(own.values) + control.std**2 / len(control.values))
+        difference = own.mean - control.mean
+        signs.append(0 if abs(difference) <= 2 * error else math.copysign(1, difference))
+    if not signs:
+        return ""
+    cells = f"Of {len(signs)} cells with a control" if len(signs) > 1 else "Of the one cell with a control"
+    better, worse = signs.count(1), signs.count(-1)
+    return (
+        f"{cells}, equally many random real samples, {better or 'none'} clearly beat{'s' * (better < 2)} it and "
+        f"{worse or 'none'} {'are' if worse > 1 else 'is'} clearly worse, by more than two standard errors of the "
+        f"difference."
+    )
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, bool, list[Number]]]:

@@ -179,6 +179,8 @@ def sample(study_result: StudyResult) -> str:
         shared = " A cell's distillations share their experts."
     else:
         ours, shared = f"n = {networks} fresh networks trained on one distilled set", ""
+    if not any(config.distill.needs_experts for config in configs):
+        shared = ""
     what = f"Test {measure(study_result.results)} in %, mean ± sample standard deviation"
     counted = f"{what}: {ours}; the control's n = {networks} networks.{shared}"
     return f"{counted} {_protocols(configs)}{_teachers(configs)} {_chosen(configs, bool(study_result.study.printed))}"
@@ -193,7 +195,8 @@ def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
     last = "its distillation's last iterate, for none was judged"
     which = f"{on_held}, or {last}" if judged and some_last else on_held if judged else last
     papers = "; the printed numbers of trajectory matching are of the iterate that is best on the test split"
-    return f"Each set is {which}{papers * beside_printed}."
+    of_trajectories = any(config.distill.family == "trajectory" for config in configs)
+    return f"Each set is {which}{papers * (beside_printed and of_trajectories)}."
 
 
 def _protocols(configs: Sequence[Config]) -> str:

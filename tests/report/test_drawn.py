@@ -47,10 +47,8 @@ def test_no_share_is_more_than_all_of_it(drawings: list[Figure]) -> None:
 
 @pytest.mark.parametrize("theme", [LIGHT, LIGHT.narrow])
 def test_the_scale_below_a_map_stays_on_the_sheet(theme: style.Theme, drawings: list[Figure]) -> None:
-    names = ("features.conv0.weight", "features.conv0.bias")
-    rows = RowsInfo(
-        np.ones((2, 3)), np.arange(4.0), names, (16, 4), None, "", "squared distance to the expert's end; " * 2
-    )
+    scale = "the squared distance to the ends of experts; 1 = no nearer than the start"
+    rows = RowsInfo(np.ones((2, 3)), np.arange(4.0), ("classifier.weight", "bias"), (16, 4), None, "", scale)
     figures.draw_rows(rows, theme)
     extent = drawings[0].axes[1].xaxis.label.get_window_extent()
     assert extent.x0 >= 0 and extent.x1 <= theme.width * drawings[0].dpi

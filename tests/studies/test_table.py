@@ -8,7 +8,7 @@ from padray.configuration import loading
 from padray.evaluation import summary as evaluation
 from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
-from padray.studies import definition, grid, table
+from padray.studies import definition, grid, study_page, table
 from padray.studies.make import CellResult, Chain
 from padray.studies.table import StudyResult
 
@@ -144,6 +144,22 @@ def test_the_table_says_which_iterate_a_set_is_and_which_one_the_papers_print(to
     alone = told("distill.validation.seeds=0")
     alone = replace(alone, study=alone.study.model_copy(update={"printed": {}}))
     assert table.sample(alone).endswith(last + "."), "where nothing is printed beside ours, nothing is compared"
+
+
+def test_a_study_without_trajectories_says_nothing_of_experts_and_of_what_is_printed_of_them(told):
+    other = loading.load("dm-digits-ipc1").config
+    plain = told()
+    results = [r if r.cell.config is None else replace(r, cell=replace(r.cell, config=other)) for r in plain.results]
+    said = table.sample(replace(plain, results=results))
+    assert "experts" in table.sample(plain) and "experts" not in said and "trajectory" not in said
+
+
+def test_the_page_counts_the_sets_that_clearly_beat_their_control(told):
+    said = study_page.beside_controls(table.entries(told().results))
+    assert said.startswith("Of 4 cells with a control, equally many random real samples, 4 clearly beat it and none is")
+    said = study_page.beside_controls(table.entries(told(random={"no": 0.9, "yes": 0.5}).results))
+    assert "samples, none clearly beats it and 2 are clearly worse, by more than two standard errors" in said
+    assert study_page.beside_controls([]) == ""
 
 
 def test_a_control_that_the_study_has_a_row_for_is_not_told_twice(told):
