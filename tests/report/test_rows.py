@@ -63,6 +63,9 @@ def test_what_decides_is_what_the_page_claims_and_what_its_verdict_is_about():
     assert "real images 45.0 ± 3.0 %; on all" in said and "training images 76.0 % by one network." in said
     assert "It beats its control by 20.1 points." in said and "difference of means of balanced accuracy ±" in said
     assert "test balanced accuracy in %, seeds 0, 1, …" in said and "65.20, 68.00, 62.00" in said
+    for metric, in_bold in (("accuracy", "57.1 ± 3.0 %"), ("balanced_accuracy", "65.1 ± 3.0 %")):
+        html = undrawn(subject(made(metric)))
+        assert re.findall(r'"number strong">([^<]* %)</td>', html) == [in_bold], metric
     shown = info.accuracy_info(made("balanced_accuracy"))
     assert (shown.measure, shown.points[0].values) == ("balanced accuracy", balanced["distilled"])
     assert as_csv(shown).splitlines()[0] == b"network,trained_on,seed,balanced_accuracy,mean,std"
