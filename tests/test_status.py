@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from padray.commandline import console_tables
 from padray.operations.status import Taken, status_of
 from padray.stages import events
 from padray.store.artifacts import Folder
@@ -62,6 +63,8 @@ def test_events_are_written_while_a_stage_goes_on(tmp_path, monkeypatch):
     record.flush()
     assert len(open_location(str(tmp_path)).keys("events")) == 1, "the same event is not written twice"
     assert status_of(location).stages == [Taken("experts", units=1, seconds=1800.0, lost=1, hosts=1)]
+    shown = console_tables.of_stages(status_of(location).stages)
+    assert list(shown.columns[2].cells) == ["30 min"], "hours of two digits say nothing of a minute"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from padray.commandline.results import Artifact, ArtifactLine
-from padray.evaluation.summary import LabelledRow, Row, percent, shows_balanced
+from padray.evaluation.summary import LabelledRow, Row, Spread, percent, shows_balanced
 from padray.machine.files import shown
 from padray.operations.clusters import AnsweredLine, NodeLine, PreflightResult, WorkingLine
 from padray.stages.progress import UNITS, duration, said
@@ -78,9 +78,9 @@ def of_unfinished(lines: "Sequence[Unfinished]") -> Table:
 
 def of_stages(lines: "Sequence[Taken]") -> Table:
     """What the stages have taken."""
-    rows = Table("stage", "units", "hours", "lost", "hosts", title="what the work took")
+    rows = Table("stage", "units", "time", "lost", "hosts", title="what the work took")
     for line in lines:
-        rows.add_row(line.stage, str(line.units), f"{line.seconds / 3600:.2f}", str(line.lost), str(line.hosts))
+        rows.add_row(line.stage, str(line.units), duration(line.seconds), str(line.lost), str(line.hosts))
     return rows
 
 
@@ -119,7 +119,7 @@ def _lead(line: ArtifactLine) -> list[str]:
     """Accuracy, samples per class and time; empty where nothing says."""
     accuracy = ""
     if line.accuracy is not None and line.accuracy_std is not None:
-        accuracy = f"{100 * line.accuracy:.1f} ± {100 * line.accuracy_std:.1f} (n={line.networks})"
+        accuracy = f"{Spread(line.accuracy, line.accuracy_std, line.networks).text} (n={line.networks})"
     ipc, time = "" if line.ipc is None else str(line.ipc), "" if line.seconds is None else duration(line.seconds)
     return [accuracy, ipc, time]
 

@@ -14,6 +14,7 @@ from padray.methods.figure_data import History
 SPAN = 0.1  # between the best and the worst expert from which that is worth a word
 FEW = 100  # validation samples below which one of them is more than a point
 FALL = 0.05  # of the loss, from the third quarter of the iterations to the last, that is no levelling off
+_CHANCE = 4.0  # standard errors of one accuracy, which many equal experts span by chance
 _FEWEST = 20  # iterations below which no such thing can be told
 
 
@@ -83,9 +84,13 @@ def _edge(lr: float, grid: Sequence[float]) -> str:
     return f"{which} lr of its grid, {lr:g} of {', '.join(f'{one:g}' for one in sorted(grid))}"
 
 
-def experts_span(accuracies: Sequence[float]) -> str | None:
-    """The experts that a set was matched with know very different things."""
-    if not accuracies or max(accuracies) - min(accuracies) <= SPAN:
+def experts_span(accuracies: Sequence[float], validation: int) -> str | None:
+    """The experts that a set was matched with know very different things, and not by the chance of few samples."""
+    if not accuracies:
+        return None
+    mean = statistics.fmean(accuracies)
+    chance = _CHANCE * math.sqrt(mean * (1 - mean) / max(1, validation))
+    if max(accuracies) - min(accuracies) <= max(SPAN, chance):
         return None
     low, high = 100 * min(accuracies), 100 * max(accuracies)
     return f"experts span {low:.0f} to {high:.0f} % on validation; raise experts.epochs or lower experts.lr"

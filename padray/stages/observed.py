@@ -39,7 +39,7 @@ def of_run(context: Context, identities: Mapping[str, Identity], rows: Sequence[
     config, facts = context.config, dataset_facts(context.folder(identities["data"]))
     experts = expert_accuracies(context, identities.get("experts"))
     ceiling = ceiling_of(rows, config.network.label, experts)
-    said = [_of_data(facts, context), remarks.experts_span(experts)]
+    said = [_of_data(facts, context), remarks.experts_span(experts, facts.splits.validation)]
     if "distill" in identities:
         iterations = config.distill.iterations
         history = stored.load_history(context.folder(identities["distill"]), iterations)

@@ -69,8 +69,9 @@ def test_a_control_at_the_edge_of_its_grid_is_named_with_the_grid():
 
 
 def test_experts_that_differ_are_told():
-    assert remarks.experts_span([]) is None and remarks.experts_span([0.8, 0.89]) is None
-    assert (remarks.experts_span([0.9, 0.75, 0.8]) or "").startswith("experts span 75 to 90 % on validation; ")
+    assert remarks.experts_span([], 500) is None and remarks.experts_span([0.8, 0.89], 500) is None
+    assert remarks.experts_span([0.83, 1.0, 0.92], 12) is None, "two of twelve samples are no difference"
+    assert (remarks.experts_span([0.9, 0.75, 0.8], 500) or "").startswith("experts span 75 to 90 % on validation; ")
 
 
 def test_a_validation_split_of_a_handful_is_told():
