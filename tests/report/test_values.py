@@ -26,8 +26,8 @@ def test_a_normalised_table_is_shown_in_the_deviations_that_it_was_learned_in() 
     synthetic = make_set("table", "normalize", (5, 1, 1))
     found = info.images_info(synthetic)
     assert np.array_equal(found.images, synthetic.learned.images.double().view(3, 2, 1, 5).numpy())
-    assert found.caption.startswith("All 3 classes, 2 samples each. A bar per feature")
-    assert "standard deviations from its mean in the training split;" in found.caption
+    assert found.caption.startswith("All 3 classes, 2 samples each. Bars, a feature each")
+    assert "standard deviations from each feature's mean in the training split;" in found.caption
 
 
 @pytest.mark.parametrize(
