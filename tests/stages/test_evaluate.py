@@ -115,7 +115,8 @@ def test_every_control_has_its_row_its_own_lr_and_its_recovery(chain):
 def test_a_cell_that_anybody_may_have_put_there_is_refused_in_a_sentence(chain, trained, tmp_path, content):
     chain = dataclasses.replace(chain, root=shutil.copytree(chain.root, tmp_path / "runs"))
     chain.rows()
-    path = next(chain.root.glob("evaluations/distilled-*/cell-*.json"))
+    folder = chain.root / evaluate.identities(chain.context().config, *_of(chain))["distilled"].folder
+    path = next(folder.glob("cell-*.json"))
     path.with_name("manifest.json").unlink()
     cell = json.loads(path.read_bytes())
     bad = {"another": {**cell, "seed": cell["seed"] + 7}, "words": {**cell, "test": "high"}}
