@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from padray.errors import DivergedError
-from padray.experts.training import Samples, logits_of
+from padray.experts.training import Samples
+from padray.networks.derivatives import REFERENCE, Execution
+from padray.networks.logits import logits_of
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,18 @@ def credits_of(predicted_N: torch.Tensor, labels_N: torch.Tensor, metric: str) -
     return right * len(labels_N) / (int((sizes > 0).sum()) * sizes[labels_N])
 
 
-def predicted(network: nn.Module, samples: Samples) -> torch.Tensor:
+def predicted(network: nn.Module, samples: Samples, execution: Execution = REFERENCE) -> torch.Tensor:
     """The classes (N,) that a network says, in evaluation mode and without augmentation.
 
     Raises:
         DivergedError: its logits are not finite. The loss of its last batch may have been, before the last step.
     """
-    logits_NK = logits_of(network, samples.images)
+    logits_NK = logits_of(network, samples.images, execution)
     if not bool(logits_NK.isfinite().all()):
         raise DivergedError("a trained network's outputs are not finite: lower its learning rate")
     return logits_NK.argmax(dim=1)
 
 
-def measure(network: nn.Module, samples: Samples) -> Accuracy:
+def measure(network: nn.Module, samples: Samples, execution: Execution = REFERENCE) -> Accuracy:
     """Both accuracies of a network. Raises DivergedError as `predicted` does."""
-    return accuracy_of(predicted(network, samples), samples.labels)
+    return accuracy_of(predicted(network, samples, execution), samples.labels)

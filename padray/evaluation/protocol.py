@@ -87,7 +87,7 @@ def judge(
     Raises:
         DivergedError: the loss is not finite, or what the trained network says.
     """
-    return score_of(_trained(training, network, recipe, draws, dataset), splits)
+    return score_of(_trained(training, network, recipe, draws, dataset), splits, recipe.execution)
 
 
 def _trained(training: Samples, network: NetworkSettings, recipe: Recipe, draws: Draws, dataset: Dataset) -> nn.Module:
@@ -117,7 +117,7 @@ def judge_twice(
     for training, unit in list(zip(trainings, units, strict=True))[over:]:
         for _ in train(model, _mixable(training, recipe, dataset), recipe, replace(draws, unit=unit)):
             pass
-    return score_of(model, splits)
+    return score_of(model, splits, recipe.execution)
 
 
 def _mixable(training: Samples, recipe: Recipe, dataset: Dataset) -> Samples:
@@ -127,10 +127,13 @@ def _mixable(training: Samples, recipe: Recipe, dataset: Dataset) -> Samples:
     return Samples(training.images, one_hot(training.labels, dataset.classes).to(training.images.dtype))
 
 
-def score_of(model: nn.Module, splits: RealSplits) -> Score:
+def score_of(model: nn.Module, splits: RealSplits, execution: Execution = REFERENCE) -> Score:
     """What is asked of a trained network. Raises DivergedError if what it says is not finite."""
-    held, test = (None if samples is None else measure(model, samples) for samples in (splits.held, splits.test))
-    return Score(held, test)
+
+    def look(samples: Samples | None) -> Accuracy | None:
+        return None if samples is None else measure(model, samples, execution)
+
+    return Score(look(splits.held), look(splits.test))
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def validation_accuracies(
     for k in range(spec.seeds):
         try:
             model = _judging(learned, network, dataset, spec, k)
-            accuracies.append(measure(model, spec.held).by(spec.settings.metric))
+            accuracies.append(measure(model, spec.held, spec.execution).by(spec.settings.metric))
         except DivergedError:
             accuracies.append(None)
     return accuracies
@@ -169,7 +172,7 @@ def validation_credits(
     """What each validation sample (N,) adds to what the same metric says of network `k`; None if that diverged."""
     try:
         model = _judging(learned, network, dataset, spec, k)
-        return credits_of(predicted(model, spec.held), spec.held.labels, spec.settings.metric)
+        return credits_of(predicted(model, spec.held, spec.execution), spec.held.labels, spec.settings.metric)
     except DivergedError:
         return None
 

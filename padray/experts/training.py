@@ -22,6 +22,7 @@ from padray.experts.sharpness import Sharpness
 from padray.machine import activity, interruption
 from padray.networks.derivatives import REFERENCE, Derivatives, Execution, derivatives
 from padray.networks.flat import FlatNetwork
+from padray.networks.logits import logits_of
 from padray.networks.settings import GRADIENT_PASSES
 
 
@@ -142,7 +143,8 @@ class _Epoch(NamedTuple):
 def _train_epoch(
     slopes: Derivatives, samples: Samples, ids: torch.Tensor, optimiser: SGD, recipe: Recipe, at: _Epoch
 ) -> float:
-    slopes.network.module.train()
+    if not slopes.network.module.training:  # somebody looked at it
+        slopes.network.module.train()
     loss, lr_at = torch.zeros(()), decay.DECAYS[recipe.decay]
     batches = torch.split(ids[torch.randperm(len(ids), generator=at.draw)], recipe.batch)
     state, keeper, first = Trained(slopes.network.module, optimiser, at.draw), recipe.keeper, 0
@@ -186,13 +188,6 @@ def _turn(slopes: Derivatives, seen: Samples, settings: Sharpness) -> None:
     flat.set_gradient(sharpness.direction(flat.flatten(), flat.gradient(), gradient_at, settings))
 
 
-@torch.no_grad()
-def logits_of(network: nn.Module, images: torch.Tensor, batch: int = 1000) -> torch.Tensor:
-    """Logits (N, K) without augmentation, in evaluation mode."""
-    network.eval()
-    return torch.cat([network(part) for part in torch.split(images, batch)])
-
-
-def accuracy(network: nn.Module, samples: Samples) -> float:
+def accuracy(network: nn.Module, samples: Samples, execution: Execution = REFERENCE) -> float:
     """The share of samples whose largest logit is their label's, in [0, 1]."""
-    return float((logits_of(network, samples.images).argmax(dim=1) == samples.labels).double().mean())
+    return float((logits_of(network, samples.images, execution).argmax(dim=1) == samples.labels).double().mean())

@@ -215,9 +215,14 @@ def blueprint_of(network: nn.Module) -> tuple[NetworkSettings, Shape, int] | Non
     return network.blueprint if isinstance(network, Network) else None
 
 
+def most_samples(map_bytes: int) -> int:
+    """Samples of which two maps between layers lie in the cache; enough of them to fill a convolution."""
+    return max(LEAST_SAMPLES, CACHED_BYTES // map_bytes)
+
+
 def part_of(batch: int, map_bytes: int) -> int:
     """Samples of a part: the most that fit, of those that divide the batch; all of it where hardly any do."""
-    most = max(LEAST_SAMPLES, CACHED_BYTES // map_bytes)
+    most = most_samples(map_bytes)
     part = max(size for size in range(1, min(most, batch) + 1) if batch % size == 0)
     return part if 4 * part >= min(most, batch) else batch
 

@@ -44,13 +44,14 @@ class FlatNetwork:
         self.spans = spans_of(module)
         self.size = self.spans[-1].stop if self.spans else 0
         self._sizes = [span.stop - span.start for span in self.spans]
+        self._parameters = list(module.parameters())  # looking for them costs as much as a tiny network's step
         self._has_buffers = any(True for _ in module.buffers())
         # Looking for tied weights costs a quarter of a tiny network's call: done once, here.
         self._tied = len(list(module.named_parameters(remove_duplicate=False))) > len(self.spans)
 
     def flatten(self) -> Tensor:
         """The module's parameters as a new vector (P,)."""
-        return torch.cat([parameter.detach().reshape(-1) for parameter in self.module.parameters()])
+        return torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the module's buffers, e.g. a batch norm's running statistics, by name."""
@@ -74,18 +75,18 @@ class FlatNetwork:
         """Copy a vector into the module's parameters, in place."""
         with torch.no_grad():
             parts = torch.split_with_sizes(theta_P, self._sizes)
-            for parameter, part in zip(self.module.parameters(), parts, strict=True):
+            for parameter, part in zip(self._parameters, parts, strict=True):
                 parameter.copy_(part.view_as(parameter))
 
     def gradient(self) -> Tensor:
         """The gradients that lie at the module's parameters as a new vector (P,)."""
-        gradients = [parameter.grad for parameter in self.module.parameters()]
+        gradients = [parameter.grad for parameter in self._parameters]
         return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
 
     def set_gradient(self, gradient_P: Tensor) -> None:
         """Lay a vector's parts at the module's parameters as their gradients; they share its memory."""
         parts = torch.split_with_sizes(gradient_P, self._sizes)
-        for parameter, part in zip(self.module.parameters(), parts, strict=True):
+        for parameter, part in zip(self._parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:

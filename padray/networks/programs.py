@@ -1,4 +1,4 @@
-"""A network's derivatives as compiled programs: traced, made into machine code, kept in this machine's cache.
+"""A network's derivatives and logits as compiled programs: traced, made into machine code, kept on this machine.
 
 A program works on a part of a batch that fits into the processor's cache, and gives its share of the mean. It is made
 in a process of its own, which takes the compiler's memory with it when it ends; whoever comes second waits for it and
@@ -44,17 +44,18 @@ Call = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled: derivatives of `samples` samples' share of the mean cross-entropy of a batch.
+    """What is compiled: derivatives of `samples` samples' share of the mean cross-entropy of a batch, or their logits.
 
     Attributes:
         kind: `gradient` (theta_P, images, targets) -> loss (), gradient (P,); `curvature` also takes lambda_P and gives
-            <lambda, gradient> () and its derivatives for images, targets (if probabilities) and theta.
+            <lambda, gradient> () and its derivatives for images, targets (if probabilities) and theta; `logits`
+            (theta_P, images) -> logits (N, K) in evaluation mode.
         probabilities: the targets are (N, K); otherwise classes (N,).
         of_theta: whether `curvature` gives the derivative for theta.
         bf16: the network's matrix products and convolutions in bfloat16.
     """
 
-    kind: Literal["gradient", "curvature"]
+    kind: Literal["gradient", "curvature", "logits"]
     network: NetworkSettings
     shape: tuple[int, int, int]
     classes: int
@@ -205,7 +206,8 @@ def _compile(program: Program, path: Path) -> None:
 def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
     """The function to trace, and tensors of the shapes that it takes. No two are the same: tracing would join them."""
     dtype, draw = _DTYPES[program.precision], torch.Generator().manual_seed(0)
-    built = factory.build(program.network, program.shape, program.classes, 0).to(dtype).train()
+    built = factory.build(program.network, program.shape, program.classes, 0).to(dtype)
+    built.train(program.kind != "logits")
     flat, count = FlatNetwork(built), program.samples
     images = torch.randn(count, *program.shape, generator=draw).to(dtype)
     targets = torch.arange(count) % program.classes
@@ -215,11 +217,16 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
     lambda_P = torch.randn(theta_P.shape, generator=draw).to(dtype)
     examples = _Examples(theta_P, images, targets, lambda_P)
 
-    def loss(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> Tensor:
+    def logits(theta_P: Tensor, images_NCHW: Tensor) -> Tensor:
         seen = images_NCHW.contiguous(memory_format=torch.channels_last)  # the norms and pools are then vectorised
         with torch.autocast("cpu", torch.bfloat16, enabled=program.bf16):
-            logits = flat(theta_P, seen)
-        return F.cross_entropy(logits.to(dtype), targets, reduction="sum") / program.batch
+            return flat(theta_P, seen).to(dtype)
+
+    def loss(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits(theta_P, images_NCHW), targets, reduction="sum") / program.batch
+
+    def look(theta_P: Tensor, images_NCHW: Tensor) -> tuple[Tensor, ...]:
+        return (logits(theta_P.detach(), images_NCHW),)
 
     def gradient(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         theta_P = theta_P.detach().requires_grad_()
@@ -234,7 +241,13 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
         wanted = [images_NCHW, *[targets] * program.probabilities, *[theta_P] * program.of_theta]
         return inner.detach(), *torch.autograd.grad(inner, wanted)
 
-    return (gradient, tuple(examples[:3])) if program.kind == "gradient" else (curvature, tuple(examples))
+    functions: dict[str, tuple[Callable[..., tuple[Tensor, ...]], int]] = {
+        "gradient": (gradient, 3),
+        "curvature": (curvature, 4),
+        "logits": (look, 2),
+    }
+    function, arguments = functions[program.kind]
+    return function, tuple(examples[:arguments])
 
 
 # -- pools as means over a view: the compiler makes slow code of PyTorch's own, which asks of every pixel where it lies

@@ -16,7 +16,7 @@ from padray.draws import generator
 from padray.evaluation.protocol import recipe_for
 from padray.evaluation.teaching import TeacherSpec, teach
 from padray.experts.positions import NOWHERE, Keeper
-from padray.experts.training import Draws, Recipe, Samples, logits_of, train
+from padray.experts.training import Draws, Recipe, Samples, train
 from padray.machine.numerics import Numerics, decide
 from padray.methods.families import iterative, method_of, selective
 from padray.methods.method import Contribution, Materials
@@ -24,6 +24,7 @@ from padray.networks import factory
 from padray.networks.derivatives import Execution, execution_of
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
+from padray.networks.logits import logits_of
 from padray.networks.peak import LOOK_BATCH
 from padray.networks.settings import NetworkSettings
 from padray.planning.lines import Line, Pace, Task

@@ -148,7 +148,7 @@ class ExpertWork:
         for epoch, _ in enumerate(epochs, start=1 + (left.epoch if left else 0)):
             snapshots.take(epoch)
             if len(splits["validation"].labels):
-                snapshots.accuracies.append(accuracy(network, splits["validation"]))
+                snapshots.accuracies.append(accuracy(network, splits["validation"], recipe.execution))
         if not all(bool(torch.isfinite(row).all()) for row in snapshots.rows):
             raise DivergedError(f"{unit.id} has parameters that are not finite: lower experts.lr ({settings.lr:g})")
         facts = {"network": self.config.network.model_dump(mode="json"), "epochs": settings.epochs, "unit": unit.id}

@@ -188,6 +188,7 @@ def evaluation(case: Case, machine: Machine) -> Evaluation:
     passes = GRADIENT_PASSES * PROTOCOL * len(training.images)
     compiled = is_compiled(built(case, machine), machine.execution, passes)
     execution = replace(machine.execution, bf16=(), compile="on" if compiled else "off")
+    looking = replace(machine.execution, bf16=())
     network, neither, tested = network_of(case), RealSplits(None, None), RealSplits(None, test)
 
     def train_all(epochs: int) -> None:
@@ -196,7 +197,8 @@ def evaluation(case: Case, machine: Machine) -> Evaluation:
             judge(training, network, recipe, draw, dataset, neither)
 
     def test_all() -> list[float]:
-        scores = [score_of(fresh(network, dataset, draw, training), tested) for draw in draws]
+        models = [fresh(network, dataset, draw, training) for draw in draws]
+        scores = [score_of(model, tested, looking) for model in models]
         return [score.test.plain for score in scores if score.test is not None]
 
     return Evaluation(train_all, test_all)

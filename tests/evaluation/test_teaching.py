@@ -15,6 +15,7 @@ from padray.evaluation.protocol import RealSplits
 from padray.evaluation.teaching import TeacherSpec
 from padray.experts.optimisers import AdamW
 from padray.experts.training import Draws, Samples
+from padray.networks.derivatives import Execution
 
 DRAWS = Draws(0, "evaluation", "x")
 
@@ -121,7 +122,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, unseen: bool, metric: str = "accurac
             student.epoch.fill_(epoch)
             yield 0.0
 
-    def measure(student: Clock, samples: Samples) -> Accuracy:
+    def measure(student: Clock, samples: Samples, *execution: Execution) -> Accuracy:
         epoch = int(student.epoch)
         if samples is test:
             reads.append(epoch)

@@ -59,6 +59,20 @@ def test_bf16_is_for_experts_scores_and_the_way_back_alone(padray, tmp_path, loa
     assert said["experts"]["precision"] == "bf16"
 
 
+_AFTER = [("scores", "experts"), ("experts", "distill"), ("distill", "evaluate")]
+
+
+@pytest.mark.parametrize(("before", "command"), _AFTER)
+def test_accuracies_are_taken_by_programs_too(padray, loaded, before, command):
+    """Of experts after every epoch, of iterates, of an evaluation's networks: never in bfloat16."""
+    settings = "compute.compile=on", "compute.precision=bf16"
+    padray(before, "runs", *settings)
+    loaded.clear()
+    padray(command, "runs", *settings)
+    networks = {"convnet2w4", "mlp2w8"} if command == "evaluate" else {"convnet2w4"}
+    assert {(one.network.label, one.bf16) for one in loaded if one.kind == "logits"} == {(n, False) for n in networks}
+
+
 def test_a_distillation_goes_on_as_it_began(padray, loaded):
     last = "distill.validation.seeds=0"  # the last iterate is the set
     whole = padray("distill", "whole", last, "compute.compile=on")
@@ -81,4 +95,4 @@ def test_auto_compiles_where_the_whole_distillation_is_worth_it(padray, tmp_path
         monkeypatch.setattr(materials, "PAYS_ONCE", pays)
         padray("distill", name)
         assert numerics(tmp_path / name)["distill"]["compile"] == expected
-    assert {one.kind for one in loaded} == {"gradient", "curvature"}
+    assert {one.kind for one in loaded} == {"gradient", "curvature", "logits"}

@@ -1,0 +1,67 @@
+"""What a trained network says by a compiled program is what its module says."""
+
+import pytest
+import torch
+
+from padray.networks import factory, logits, programs
+from padray.networks.derivatives import Execution, forward_flops
+from padray.networks.logits import logits_of
+from padray.networks.programs import Call, Program, compiler
+from padray.networks.settings import NetworkSettings
+
+SHAPE, CLASSES = (3, 8, 8), 4
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
+    """The programs that were asked for; they are interpreted."""
+    programs_asked: list[Program] = []
+
+    def load(program: Program) -> Call:
+        programs_asked.append(program)
+        function, _ = programs._function(program)
+        return lambda *tensors: list(function(*tensors))
+
+    monkeypatch.setattr(Program, "load", load)
+    return programs_asked
+
+
+def network_of(**settings):
+    return factory.build(NetworkSettings(width=4, depth=2, **settings), SHAPE, CLASSES, seed=1).double()
+
+
+def images(count):
+    return torch.randn(count, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+
+
+def test_samples_that_do_not_fill_a_part_are_padded_and_cut(asked, monkeypatch):
+    monkeypatch.setattr("padray.networks.derivatives.CACHED_BYTES", 1)  # parts of the fewest samples, 16
+    network, seen = network_of(), images(37)
+    said = logits_of(network, seen, Execution("on"))
+    assert said.shape == (37, CLASSES)
+    torch.testing.assert_close(said, logits_of(network, seen), rtol=1e-12, atol=1e-12)
+    assert [(one.kind, one.samples, one.precision) for one in asked] == [("logits", 16, "float64")]
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_machine_code_says_the_same(users_cache):
+    network, seen = network_of(), images(21)
+    torch.testing.assert_close(logits_of(network, seen, Execution("on")), logits_of(network, seen))
+
+
+def test_a_batch_norm_is_left_to_its_module(asked):
+    network, seen = network_of(norm="batch"), images(20)
+    network(seen)  # in training: it notes their statistics
+    said = logits_of(network, seen, Execution("on"))
+    assert not asked
+    assert torch.equal(said, network.eval()(seen))
+
+
+def test_auto_compiles_where_a_look_is_long_enough(asked, monkeypatch):
+    monkeypatch.setattr("padray.networks.derivatives.compiler", lambda: "g++")
+    network, seen = network_of(), images(20)
+    for pays, expected in ((20 * forward_flops(network) + 1, 0), (20 * forward_flops(network), 1)):
+        monkeypatch.setattr(logits, "PAYS_TO_LOOK", pays)
+        logits_of(network, seen, Execution("auto"))
+        assert len(asked) == expected
