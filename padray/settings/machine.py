@@ -71,7 +71,7 @@ class ComputeSettings(Section):
     """`bf16`: convolutions and matrix products of experts, of scoring networks and of the way back through a student;
     students themselves and evaluations stay float32. The only setting here that changes a result's meaning. [ours]"""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Machine code for gradients and accuracies, made once on a machine by its C++ compiler, which rounds otherwise than
+    """Machine code for gradients and accuracies, made once on a machine by its C++ compiler; it rounds otherwise than
     `off` does. `auto`: on CPUs that have a compiler, where the work to come is worth it. [ours]"""
     allocator: Literal["tuned", "system"] = "tuned"
     """`tuned` keeps memory that was used, in place of handing it back after every step. [ours]"""
