@@ -16,8 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +40,7 @@ from padray.networks.settings import NetworkSettings
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _AS_LONG_AS_NEEDED = -1  # for a lock, in seconds
 _TELLS = 2000  # characters of what a compiler says that are passed on
+_UNUSED_S = 90 * 86_400  # after which a program that nobody has loaded goes
 
 Call = Callable[..., list[Tensor]]
 
@@ -91,6 +94,8 @@ def _loaded(program: Program) -> Call:
     path = _folder() / f"{_digest(program)}.so"
     if not path.exists():
         _make(program, path)
+    with suppress(OSError):  # a cache that others own
+        os.utime(path)  # used today
     try:
         return _open(path)
     except RuntimeError:  # a file that was cut short or made for another machine
@@ -169,6 +174,7 @@ def _make(program: Program, path: Path) -> None:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             line = [sys.executable, "-m", "padray.networks.programs", program.to_json(), str(path)]
             ended = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+            _drop_unused(path.parent)
     except OSError as error:
         raise InfrastructureError(f"{path.parent} cannot keep programs ({error}): set compute.compile=off") from None
     if ended.returncode:
@@ -176,6 +182,15 @@ def _make(program: Program, path: Path) -> None:
             f"the compiler failed on {program.kind} of {program.network.label}; compute.compile=off works without it. "
             f"It said: {ended.stderr.strip()[-_TELLS:]}"
         )
+
+
+def _drop_unused(folder: Path) -> None:
+    """Remove programs that nobody has loaded for long: of earlier releases, of networks of the past."""
+    for path in folder.glob("*.so"):
+        with suppress(OSError):  # another process was faster, or others own it
+            if time.time() - path.stat().st_mtime > _UNUSED_S:
+                path.unlink()
+                path.with_suffix(".lock").unlink()
 
 
 class _Examples(NamedTuple):

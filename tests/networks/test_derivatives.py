@@ -2,7 +2,9 @@
 
 import copy
 import math
+import os
 import subprocess
+import time
 
 import pytest
 import torch
@@ -127,6 +129,27 @@ def test_a_compiler_that_refuses_everything_is_such_a_one(monkeypatch):
             Compiled(flat, 4, Execution("on")).gradient(flat.flatten(), *batch(4))
     finally:
         programs.compiler.cache_clear()
+
+
+@needs_compiler
+def test_programs_that_nobody_loads_go_when_another_is_made(users_cache, monkeypatch):
+    folder, day = users_cache / "programs", 86_400
+    folder.mkdir(parents=True)
+    for name, days in (("forgotten", 91), ("used", 89)):
+        for path in (folder / f"{name}.so", folder / f"{name}.lock"):
+            path.touch()
+            os.utime(path, (time.time() - days * day,) * 2)
+    program = Program("logits", NetworkSettings(width=2, depth=1), SHAPE, CLASSES, 2, 2, False, "float32")
+    made = folder / f"{programs._digest(program)}.so"
+    made.touch()
+    os.utime(made, (0, 0))
+    monkeypatch.setattr(programs, "_open", lambda path: path)
+    monkeypatch.setattr(subprocess, "run", lambda *line, **how: subprocess.CompletedProcess(line, 0, "", ""))
+    programs._loaded.cache_clear()
+    program.load()  # that is a use of it
+    programs._make(program, folder / "other.so")
+    assert {path.name for path in folder.glob("*.so")} == {"used.so", made.name}
+    assert not (folder / "forgotten.lock").exists()
 
 
 @needs_compiler
