@@ -5,7 +5,7 @@ With g_i the gradient of step i, lambda_N = dL/dtheta_N and theta_{i+1} = theta_
 exact: the adjoint. All N + 1 vectors are kept, no graph is. For i = N-1 .. 0 g_i is made again with its graph,
     s = -lr * <lambda_{i+1}, g_i> is differentiated for images and labels, and lambda_i = lambda_{i+1} + ds/dtheta_i.
     The memory of one step's graph, and the gradient of full unrolling. Of as many steps as are asked for the graph of
-    g_i is kept on the way forth, so that it need not be made again: three quarters of the time where all are, and the
+    g_i is kept on the way forth, so that it need not be made again: four fifths of the time where all are, and the
     same bytes however many are, since every g_i is made with its graph.
 unroll: all graphs are kept and differentiated in one go: N times the memory, the reference.
 tesla: as exact, but lambda_i = lambda_N: theta_i counts as a constant of step i (TESLA, Eq. 6 and Algorithm 1). So
