@@ -213,6 +213,8 @@ def test_a_count_never_changes_the_folder_that_it_fills_but_what_was_made_of_it(
         "compute.device=cpu",
         "compute.threads=2",
         "compute.memory_budget=2",
+        "compute.tf32=true",
+        "compute.deterministic=true",
         "storage.root=/elsewhere",
         "data.path=/elsewhere",
     ],
