@@ -208,7 +208,16 @@ def test_a_count_never_changes_the_folder_that_it_fills_but_what_was_made_of_it(
 
 
 @pytest.mark.parametrize(
-    "override", ["compute.device=cpu", "compute.threads=2", "storage.root=/elsewhere", "data.path=/elsewhere"]
+    "override",
+    [
+        "compute.device=cpu",
+        "compute.threads=2",
+        "compute.memory_budget=2",
+        "compute.tf32=true",
+        "compute.deterministic=true",
+        "storage.root=/elsewhere",
+        "data.path=/elsewhere",
+    ],
 )
 def test_where_and_on_what_it_runs_means_nothing(override):
     assert changed(override) == set()

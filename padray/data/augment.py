@@ -8,6 +8,7 @@ Differs from MTT's code: 1. parameters come from an explicit generator, not from
 2. they are drawn in float64 on the CPU, so every dtype and device sees the same numbers.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -225,7 +226,28 @@ def _resample(images: Tensor, theta: list[Tensor]) -> Tensor:
     """Sample each image through its 2x3 matrix, given as six (N,) or (1,) tensors, row by row."""
     matrices = torch.stack(theta, dim=1).view(-1, 2, 3).to(images).expand(images.shape[0], 2, 3)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=True)
+    if _must_repeat(images):
+        return _look_up(images, grid)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def _must_repeat(images: Tensor) -> bool:
+    """Whether gradients are to have the same bytes every time, as grid_sample's on a GPU have not."""
+    return images.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+def _look_up(images: Tensor, grid_NHW2: Tensor) -> Tensor:
+    """grid_sample from four look-ups; a gather's gradient can be deterministic."""
+    samples, channels, height, width = images.shape
+    x, y = ((grid_NHW2[..., axis] + 1) / 2 * (side - 1) for axis, side in enumerate((width, height)))
+    total = torch.zeros_like(images)
+    for column, row in itertools.product((x.floor(), x.floor() + 1), (y.floor(), y.floor() + 1)):
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        shares = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
+        places = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+        seen = images.flatten(2).gather(2, places.view(samples, 1, -1).expand(-1, channels, -1))
+        total = total + seen.view_as(images) * shares[:, None]
+    return total
 
 
 _Draw = Callable[[int, Shape, torch.Generator], dict[str, Tensor]]

@@ -1,5 +1,6 @@
 """The machine's part in a result: device, threads and versions. Recorded with every artefact, not fingerprinted."""
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from padray.machine.allocator import keep_freed_memory
 from padray.settings.machine import ComputeSettings
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+_NO_FORM = "does not have a deterministic implementation"  # what PyTorch says of an operation
 # What CUDA, cuBLAS and cuDNN say where PyTorch's own allocator is not the one that is refused memory.
 _GPU_FULL = ("CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
@@ -22,8 +24,8 @@ class Numerics:
     """What, besides the settings, a result's bytes depend on; on CPUs of one kind equal numerics give equal bytes.
 
     `compile` as the settings say, or as it was decided for a distillation; None where an older padray compiled nothing.
-    The last three are of a GPU: its model, cuDNN's version, and whether float32 is shortened to TF32 (never, see `use`;
-    None where an older padray left it open).
+    The last four are of a GPU: its model, cuDNN's version, whether float32 is shortened to TF32 (None where an older
+    padray left it open), and whether only operations are used that give the same bytes every time (None: no).
     """
 
     device: str
@@ -35,6 +37,7 @@ class Numerics:
     gpu: str | None = None
     cudnn: int | None = None
     tf32: bool | None = None
+    deterministic: bool | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -55,7 +58,8 @@ class Numerics:
                 "use a machine with one, or --fresh with compute.device=cpu"
             )
         if self.device == "cuda":
-            _keep_float32()
+            _take_float32(as_tf32=bool(self.tf32))
+            _repeat_bytes(always=bool(self.deterministic))
         torch.set_num_threads(self.threads)
         if allocator == "tuned":
             keep_freed_memory()
@@ -72,23 +76,44 @@ def decide(settings: ComputeSettings) -> Numerics:
     )
     if device != "cuda" or not torch.cuda.is_available():  # a GPU that is not there is refused by `use`
         return numerics
-    return replace(numerics, gpu=torch.cuda.get_device_name(), cudnn=torch.backends.cudnn.version(), tf32=False)  # type: ignore[no-untyped-call]
+    gpu, cudnn = torch.cuda.get_device_name(), torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return replace(numerics, gpu=gpu, cudnn=cudnn, tf32=settings.tf32, deterministic=settings.deterministic)
 
 
-def _keep_float32() -> None:
-    """No TF32, whose 10 bits of mantissa cuDNN's convolutions take for float32 unless told otherwise."""
+def _take_float32(as_tf32: bool) -> None:
+    """As it is, or with TF32's 10 bits of mantissa, which cuDNN's convolutions have unless told otherwise."""
     for backend, operation in ((torch.backends.cuda, "matmul"), (torch.backends.cudnn, "conv")):
-        getattr(backend, operation).fp32_precision = "ieee"
+        getattr(backend, operation).fp32_precision = "tf32" if as_tf32 else "ieee"
+
+
+def _repeat_bytes(always: bool) -> None:
+    """Have equal operations on a GPU give equal bytes each time, or leave them free to be faster.
+
+    cuBLAS reads its part from the environment when it is first used, which is after this in every process that works.
+    """
+    if always:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(always)
+    torch.backends.cudnn.deterministic = always
+    torch.backends.cudnn.benchmark = False
 
 
 @contextmanager
 def within_memory(what: str, remedy: str = "lower its batch or its network's width") -> Iterator[None]:
-    """Raises InfrastructureError (GpuFullError of a GPU's), which says what to lower, where memory runs out."""
+    """Raises InfrastructureError (GpuFullError of a GPU's), which says what to lower, where memory runs out.
+
+    And InputError where an operation has no form that `compute.deterministic` allows.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _GPU_FULL):
             raise GpuFullError(f"{what} does not fit into the GPU's memory: {remedy}") from None
+        if _NO_FORM in str(error):
+            raise InputError(
+                f"{what}: {str(error).split()[0]} has no deterministic form on GPUs; use a CPU (compute.device=cpu), "
+                "or --fresh with compute.deterministic=false"
+            ) from None
         if isinstance(error, MemoryError) or "allocate memory" in str(error):  # what PyTorch says on a CPU
             raise InfrastructureError(f"{what} does not fit into memory: {remedy}") from None
         raise

@@ -106,6 +106,7 @@ class Sizes:
         train: training samples.
         classes: K.
         experts: how many are trained.
+        memory: bytes that a student and its way back may take, where graphs are kept for it.
     """
 
     network: FlatNetwork
@@ -114,6 +115,7 @@ class Sizes:
     classes: int
     train: int
     experts: int
+    memory: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -38,20 +38,22 @@ class Execution:
     Attributes:
         compile: `auto`: where the work to come is worth it (`pays`).
         bf16: whose convolutions and matrix products are made in bfloat16.
+        memory: bytes that a student and its way back may take (trajectory/costs.py); no result depends on it.
     """
 
     compile: Literal["auto", "on", "off"] = "off"
     bf16: tuple[Kind, ...] = ()
     threads: int = 1
+    memory: float = 0.0
 
 
 REFERENCE = Execution()  # by autograd, in the precision of what it is given
 
 
-def execution_of(numerics: Numerics, bf16: bool = True) -> Execution:
+def execution_of(numerics: Numerics, bf16: bool = True, memory: float = 0.0) -> Execution:
     """What the numerics of a piece of work say; without `bf16` they do not speak of its precision."""
     shortened: tuple[Kind, ...] = ("gradient", "curvature") if bf16 and numerics.precision == "bf16" else ()
-    return Execution(numerics.compile or "off", shortened, numerics.threads)
+    return Execution(numerics.compile or "off", shortened, numerics.threads, memory)
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,34 @@ class Curvature:
     theta: Tensor | None
 
 
+@dataclass(frozen=True)
+class Slope:
+    """A gradient (P,) with its graph, and the leaves theta (P,), images (N, C, H, W) and targets of that graph."""
+
+    gradient: Tensor
+    theta: Tensor
+    images: Tensor
+    targets: Tensor
+
+    def curvature(self, lambda_P: Tensor, of_theta: bool = True) -> Curvature:
+        """<lambda, gradient> and its derivatives, once: the graph is gone then. `lambda_P` is a constant."""
+        inner, soft = self.gradient @ lambda_P, self.targets.requires_grad
+        wanted = {"images": self.images}
+        wanted |= ({"theta": self.theta} if of_theta else {}) | ({"targets": self.targets} if soft else {})
+        parts = dict(zip(wanted, torch.autograd.grad(inner, list(wanted.values())), strict=True))
+        return Curvature(inner.detach(), parts["images"], parts.get("targets"), parts.get("theta"))
+
+
 class Derivatives:
-    """By autograd, on the whole batch at once."""
+    """By autograd, on the whole batch at once.
+
+    Attributes:
+        keeps: whether `slope` makes the very gradient that `curvature` differentiates, so that its graph may be kept.
+    """
 
     def __init__(self, network: FlatNetwork, bf16: Sequence[Kind] = ()) -> None:
         self.network, self.bf16 = network, tuple(bf16)
+        self.keeps = ("gradient" in self.bf16) == ("curvature" in self.bf16)
 
     def loss(self, theta_P: Tensor, images_NCHW: Tensor, targets: Tensor, kind: Kind = "gradient") -> Tensor:
         """The mean cross-entropy (), differentiable; in the precision of that kind of derivative."""
@@ -94,14 +119,18 @@ class Derivatives:
         self, theta_P: Tensor, images_NCHW: Tensor, targets: Tensor, lambda_P: Tensor, of_theta: bool = True
     ) -> Curvature:
         """<lambda, gradient> and its derivatives; `lambda_P` is a constant."""
+        return self.slope(theta_P, images_NCHW, targets).curvature(lambda_P, of_theta)
+
+    def slope(self, theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> Slope:
+        """The gradient that `curvature` differentiates, and its graph.
+
+        A norm's gradient is rounded otherwise where it has a graph than where it has none.
+        """
         theta, images = theta_P.detach().clone().requires_grad_(), images_NCHW.detach().requires_grad_()
-        soft = targets.is_floating_point()
-        targets = targets.detach().requires_grad_(soft)
-        (grad_P,) = torch.autograd.grad(self.loss(theta, images, targets, "curvature"), theta, create_graph=True)
-        inner = grad_P @ lambda_P
-        wanted = {"images": images} | ({"theta": theta} if of_theta else {}) | ({"targets": targets} if soft else {})
-        parts = dict(zip(wanted, torch.autograd.grad(inner, list(wanted.values())), strict=True))
-        return Curvature(inner.detach(), parts["images"], parts.get("targets"), parts.get("theta"))
+        targets = targets.detach().requires_grad_(targets.is_floating_point())
+        loss = self.loss(theta, images, targets, "curvature")
+        (grad_P,) = torch.autograd.grad(loss, theta, create_graph=True)
+        return Slope(grad_P, theta, images, targets)
 
 
 class Compiled(Derivatives):
@@ -114,7 +143,7 @@ class Compiled(Derivatives):
 
     def __init__(self, network: FlatNetwork, batch: int, execution: Execution) -> None:
         super().__init__(network, execution.bf16)
-        self.batch, self.threads = batch, execution.threads
+        self.batch, self.threads, self.keeps = batch, execution.threads, False
         self.part = part_of(batch, largest_map(network.module))
 
     def _program(self, kind: Kind, targets: Tensor, of_theta: bool = True) -> Call:

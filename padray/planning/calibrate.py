@@ -30,8 +30,8 @@ from padray.networks.settings import NetworkSettings
 from padray.planning.lines import Line, Pace, Task
 from padray.planning.outline import Known
 from padray.stages.base import Notify, Progress
+from padray.stages.deciding import graph_bytes, numerics_of
 from padray.stages.experts import recipe as expert_recipe
-from padray.stages.materials import numerics_of
 from padray.stages.scores import recipe as score_recipe
 
 _REPEATS = 3
@@ -84,7 +84,8 @@ class _Calibrator:
     @cached_property
     def execution(self) -> Execution:
         """How the real distillation is made: compiled only where the whole of it is worth that."""
-        return execution_of(numerics_of(self.config, self.known.shape, self.known.classes))
+        numerics = numerics_of(self.config, self.known.shape, self.known.classes)
+        return execution_of(numerics, memory=graph_bytes(self.config, numerics))
 
     @cached_property
     def clock(self) -> Callable[[], float]:

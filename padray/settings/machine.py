@@ -62,7 +62,9 @@ class ClusterSettings(Section):
 class ComputeSettings(Section):
     """The machine. Only `precision` changes what a stage means; the rest is recorded as its numerics."""
 
-    UNITS: ClassVar[frozenset[str]] = frozenset({"device", "threads", "compile", "allocator"})
+    UNITS: ClassVar[frozenset[str]] = frozenset(
+        {"device", "threads", "compile", "tf32", "deterministic", "memory_budget", "allocator"}
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live. `cuda` asks for GPUs that an autoscaler has yet to start. [ours]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -73,8 +75,22 @@ class ComputeSettings(Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """Machine code for gradients and accuracies, made once on a machine by its C++ compiler; it rounds otherwise than
     `off` does. `auto`: on CPUs that have a compiler, where the work to come is worth it. [ours]"""
+    tf32: bool = False
+    """On GPUs float32 products and convolutions in TF32: 10 bits of mantissa in place of 23, at several times the
+    speed. On CPUs it does nothing. [ours]"""
+    deterministic: bool = False
+    """On GPUs only operations that give the same bytes every time, which are slower. The augmentation `reflectcrop` of
+    images that are learned has none, and is refused. CPUs do so anyway. [ours]"""
+    memory_budget: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    """GB that a student and its way back may take where gradients are not compiled and `distill.gradient` is `exact`:
+    graphs are kept as far as they fit, for up to a fifth less time. Left out, those of one step. [ours]"""
     allocator: Literal["tuned", "system"] = "tuned"
     """`tuned` keeps memory that was used, in place of handing it back after every step. [ours]"""
+
+    @property
+    def budget_bytes(self) -> float:
+        """`memory_budget` in bytes; 0 without one."""
+        return 1e9 * (self.memory_budget or 0)
 
 
 class StorageSettings(Section):

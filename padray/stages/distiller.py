@@ -25,7 +25,8 @@ from padray.methods.settings import Contributions
 from padray.methods.state import State
 from padray.stages import checkpoints
 from padray.stages.checkpoints import Checkpoint
-from padray.stages.materials import Source, StoredMaterials, numerics_of
+from padray.stages.deciding import numerics_of
+from padray.stages.materials import Source, StoredMaterials
 from padray.stages.provenance import About, put_set
 from padray.store.crash import crash_point
 from padray.store.stream import Request, stream

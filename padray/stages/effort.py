@@ -15,6 +15,7 @@ from padray.methods.method import Costs, Sizes
 from padray.methods.settings import DistillSettings
 from padray.networks import peak
 from padray.networks.settings import GRADIENT_PASSES
+from padray.stages.deciding import graph_bytes, numerics_of
 from padray.stages.facts import DatasetFacts
 
 
@@ -66,8 +67,16 @@ def _distillation(config: Config, facts: DatasetFacts) -> float:
 def costs_of(config: Config, facts: DatasetFacts) -> Costs:
     """What the family says of the distillation of these settings, on a dataset of these sizes."""
     flat = peak.shaped(config.network, facts.shape, facts.classes, decide(config.compute).dtype)
-    sizes = Sizes(flat, config.network.norm, facts.shape, facts.classes, facts.splits.train, config.experts.count)
+    splits, experts = facts.splits, config.experts.count
+    sizes = Sizes(flat, config.network.norm, facts.shape, facts.classes, splits.train, experts, _memory(config, facts))
     return _costs(config.distill, sizes)
+
+
+def _memory(config: Config, facts: DatasetFacts) -> float:
+    """Bytes that a student and its way back may take; 0 where no graphs are kept for it."""
+    if not config.compute.memory_budget:
+        return 0.0
+    return graph_bytes(config, numerics_of(config, facts.shape, facts.classes))
 
 
 @lru_cache(maxsize=64)

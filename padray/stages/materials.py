@@ -1,7 +1,7 @@
 """What a method reads, from storage: the training samples, their scores, the experts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -11,13 +11,12 @@ from padray.data.datasets import Dataset
 from padray.experts.positions import NOWHERE, Keeper
 from padray.experts.training import Samples, samples_of
 from padray.fingerprint import DistillInputs, Identity
-from padray.machine.numerics import Numerics, decide
+from padray.machine.numerics import Numerics
 from padray.methods.method import Snapshot
-from padray.networks import factory
-from padray.networks.derivatives import PAYS_ONCE, execution_of, is_compiled
-from padray.networks.layers import Shape
+from padray.networks.derivatives import execution_of
 from padray.stages import keeplist, stored
 from padray.stages.base import require_units
+from padray.stages.deciding import graph_bytes
 from padray.store.artifacts import Folder
 from padray.store.location import Location
 from padray.store.shards import read_buffers, read_row
@@ -39,16 +38,6 @@ class Source:
         return stored.load_dataset(self.folder(self.read.data))
 
 
-def numerics_of(config: Config, shape: Shape, classes: int) -> Numerics:
-    """The numerics of a distillation; whether it is compiled is decided here, for as long as it lasts."""
-    numerics = decide(config.compute)
-    if numerics.device != "cpu" or config.distill.from_units:
-        return replace(numerics, compile="off")
-    network, passes = factory.build(config.network, shape, classes, 0), config.distill.compilable_passes(classes)
-    pays = passes > 0 and is_compiled(network, execution_of(numerics), passes, PAYS_ONCE)
-    return replace(numerics, compile="on" if pays else "off")
-
-
 class StoredExperts:
     """The trained experts of a folder."""
 
@@ -68,7 +57,7 @@ class StoredMaterials:
 
     def __init__(self, source: Source, dataset: Dataset, device: torch.device, numerics: Numerics) -> None:
         self.source, self.dataset, self.device, self.dtype = source, dataset, device, numerics.dtype
-        self.execution = execution_of(numerics)
+        self.execution = execution_of(numerics, memory=graph_bytes(source.config, numerics))
         self.network, self.seed = source.config.network, source.config.seed_of("distill")
         self.shape, self.classes = dataset.shape, dataset.classes
         self.keeper: Keeper = NOWHERE

@@ -62,6 +62,7 @@ COLUMNS = (
     Column("bf16", Way("padray", {"precision": "bf16"}), must="bf16", kinds=("expert", "distil")),
     Column("not compiled", Way("padray", {"compile": "off"})),
     Column("float32 unroll", Way("padray", distill={"gradient": "unroll"}), kinds=("distil",)),
+    Column("kept graphs", Way("padray", {"compile": "off", "memory_budget": 8.0}), kinds=("distil",)),
 )
 
 

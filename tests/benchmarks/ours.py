@@ -52,7 +52,8 @@ class Machine(NamedTuple):
     def of(cls, way: Way) -> "Machine":
         settings = ComputeSettings(**way.compute)
         numerics = decide(settings)
-        return cls(numerics.use(settings.allocator), numerics.dtype, execution_of(numerics))
+        execution = execution_of(numerics, memory=settings.budget_bytes)
+        return cls(numerics.use(settings.allocator), numerics.dtype, execution)
 
 
 class Matching(NamedTuple):

@@ -233,3 +233,20 @@ def test_steps_follow_each_other_and_each_draws_one_of_its_names():
 def test_steps_that_are_none_are_refused(strategy):
     with pytest.raises(ValueError, match=r"joined by _ .one of them is drawn. and"):
         EvaluationSettings(augment=strategy)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("op", ["scale", "rotate"])
+def test_looking_up_samples_as_the_grid_does_and_where_bytes_must_repeat_alone(op, shape, monkeypatch):
+    """Values and gradients in float64, here with what is for GPUs alone."""
+    images, step = batch(shape=shape).requires_grad_(), drawn(op, shape=shape)
+    outer = torch.randn(images.shape, generator=generator(0, "outer"), dtype=torch.float64)
+    monkeypatch.setattr(augment, "_look_up", lambda *_: pytest.fail("on a CPU, where all bytes repeat anyway"))
+    usual = augment.apply(step, images)
+    monkeypatch.undo()
+    monkeypatch.setattr(augment, "_must_repeat", lambda images: True)
+    monkeypatch.setattr(F, "grid_sample", lambda *_, **__: pytest.fail("its gradient does not repeat on GPUs"))
+    looked = augment.apply(step, images)
+    assert torch.allclose(looked, usual, rtol=0, atol=1e-12)
+    truth, found = (torch.autograd.grad(one, images, outer)[0] for one in (usual, looked))
+    assert torch.allclose(found, truth, rtol=0, atol=1e-12)

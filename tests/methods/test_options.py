@@ -10,6 +10,7 @@ from padray.commandline import commands
 from padray.data.datasets import Dataset
 from padray.errors import DivergedError, InputError, WorkError
 from padray.evaluation import protocol
+from padray.networks.derivatives import Derivatives
 from padray.search import judgement
 from padray.search.trials import TrialRecord
 from padray.stages import pipeline, stored
@@ -116,6 +117,19 @@ def test_unrolling_makes_the_same_set_up_to_rounding(place):
     exact, unrolled = distilled(place, *precise)[1], distilled(place, *precise, "distill.gradient=unroll")[1]
     for name in ("images", "labels", "lr"):
         assert torch.allclose(getattr(exact.learned, name), getattr(unrolled.learned, name), rtol=1e-9, atol=1e-12)
+
+
+def test_a_set_has_the_same_bytes_whatever_the_budget_for_graphs_was(place, plain, monkeypatch):
+    """Left and taken up again with another one."""
+    made, slope = [], Derivatives.slope
+    monkeypatch.setattr(Derivatives, "slope", lambda self, *batch: made.append(1) or slope(self, *batch))
+    apart, counts = (place[0], place[1].with_name("budgets")), []
+    for overrides in (["distill.iterations=2", "compute.memory_budget=1"], []):
+        made.clear()
+        digest, found = distilled(apart, *overrides)
+        counts.append(len(made))
+    assert 2 * counts[0] == counts[1] > 0, "two iterations each, and a graph kept is a graph not made again"
+    assert digest == plain[0] and torch.equal(found.learned.images, plain[1].learned.images)
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])

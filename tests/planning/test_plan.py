@@ -10,6 +10,7 @@ from padray.data import whitening
 from padray.errors import InputError
 from padray.experts.optimisers import SGD
 from padray.methods.trajectory import student
+from padray.networks.programs import compiler
 from padray.store.headers import metadata_of
 from tests.conftest import Run
 from tests.planning.conftest import counted, events, line_of, made, make, plan
@@ -113,6 +114,20 @@ def test_a_distillation_that_was_begun_has_only_the_rest_to_do(settings, copy):
     told = plan(settings, copy, "distill.iterations=18")
     distill = line_of(told, "distill")
     assert distill["hours"] * 3600 == pytest.approx(distill["seconds"] * 6 / 18)
+
+
+def test_graphs_that_are_kept_are_counted_in_memory_where_they_are_kept(settings, tmp_path):
+    def memory(*overrides: str) -> int:
+        longer = plan(settings, tmp_path, "distill.student_steps=40", *overrides)
+        return line_of(longer, "distill")["memory"]
+
+    budget = "compute.memory_budget=1"
+    plain, kept = memory(), memory(budget)
+    assert memory("distill.gradient=unroll") == kept > plain + 100_000
+    for without in ("distill.gradient=tesla", "compute.precision=bf16"):
+        assert memory(budget, without) == memory(without)
+    if compiler() is not None:
+        assert memory(budget, "compute.compile=on") == plain
 
 
 @pytest.mark.parametrize(

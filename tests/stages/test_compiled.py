@@ -11,7 +11,7 @@ import pytest
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks import derivatives, programs
 from padray.networks.programs import Program
-from padray.stages import materials
+from padray.stages import deciding
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_auto_compiles_where_the_whole_distillation_is_worth_it(padray, tmp_path
     assert settings.model_copy(update={"gradient": "unroll"}).compilable_passes(10) == 0
     forward = 2 * 9 * 4 * (1 * 64 + 4 * 16) + 2 * 16 * 10
     for name, pays, expected in (("not", passes * forward + 1, "off"), ("worth", passes * forward, "on")):
-        monkeypatch.setattr(materials, "PAYS_ONCE", pays)
+        monkeypatch.setattr(deciding, "PAYS_ONCE", pays)
         padray("distill", name)
         assert numerics(tmp_path / name)["distill"]["compile"] == expected
     assert {one.kind for one in loaded} == {"gradient", "curvature", "logits"}

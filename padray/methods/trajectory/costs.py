@@ -1,5 +1,7 @@
 """What trajectory matching takes: what a plan counts beside the time of an iteration."""
 
+from functools import lru_cache
+
 import torch
 from torch.nn import functional as F
 
@@ -14,6 +16,7 @@ from padray.networks.settings import CURVATURE_PASSES, GRADIENT_PASSES
 # Bytes of an iteration in a checkpoint, about; of what is noted there of each tensor, and of IADD's weights.
 _METRICS, _TENSOR, _DIAGNOSTICS = 140, 42, 250
 _STEPS, _NUMBER = 20, 5  # what is noted of adaptive lengths, and of each trajectory's
+Student = tuple[FlatNetwork, Shape, int, int, int]  # network, shape of samples, classes, batch, steps
 MOST_STEPS = 4  # of a student, where its time is measured
 
 
@@ -26,14 +29,13 @@ def of(settings: TrajectorySettings, sizes: Sizes) -> Costs:
     channels, height, width = sizes.shape
     numbers = count * (channels * height * width + (sizes.classes if settings.soft_labels else 0)) + 1
     students = settings.iterations * settings.trajectories * settings.student_steps
-    batch, unrolled = min(settings.batch, count), settings.gradient == "unroll"
+    batch = min(settings.batch, count)
+    student = (sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps)
     return Costs(
         looks=looks,
         passes=students * batch * (GRADIENT_PASSES + CURVATURE_PASSES),
         steps=students,
-        peak=lambda: student_peak(
-            sizes.network, sizes.shape, sizes.classes, batch, settings.student_steps, unrolled=unrolled
-        ),
+        peak=lambda: student_peak(*student, kept=_kept(settings, student, sizes.memory)),
         own_numbers=2 * weights,
         contribution_numbers=numbers + weights + settings.adaptive_length,
         metrics_bytes=_METRICS
@@ -56,6 +58,13 @@ def rehearsal(settings: TrajectorySettings) -> Rehearsal:
     return Rehearsal(quick, settings.student_steps / steps, note)
 
 
+def _kept(settings: TrajectorySettings, student: Student, memory: float) -> int:
+    """Of how many steps graphs are kept."""
+    if settings.gradient == "unroll":
+        return settings.student_steps
+    return kept_steps(*student, memory) if settings.gradient == "exact" else 0
+
+
 def _weights(settings: TrajectorySettings, sizes: Sizes) -> int:
     """How many weights IADD learns."""
     if not settings.importance.enabled:
@@ -63,13 +72,26 @@ def _weights(settings: TrajectorySettings, sizes: Sizes) -> int:
     return sum(counts_of_groups(settings.importance.granularity, sizes.network.spans))
 
 
-def student_peak(
-    flat: FlatNetwork, shape: Shape, classes: int, batch: int, steps: int, *, unrolled: bool = False
-) -> int:
-    """Bytes of a student and its way back (matching/gradients.py).
+def student_peak(flat: FlatNetwork, shape: Shape, classes: int, batch: int, steps: int, kept: int = 0) -> int:
+    """Bytes of a student and its way back (gradients.py): one step, gone through twice, and a vector (P,) for each.
 
-    Adjoint: one step's graph, gone through twice, and a vector (P,) for each step. Unrolled: all steps' graphs.
+    Args:
+        kept: of how many steps graphs are kept; all of them where they are unrolled.
     """
+    once, graph, vector = _student_bytes(flat, shape, classes, batch)
+    return once + steps * vector + min(kept, steps - 1) * graph
+
+
+def kept_steps(flat: FlatNetwork, shape: Shape, classes: int, batch: int, steps: int, memory: float) -> int:
+    """Of how many of a student's steps graphs may be kept, where it and its way back may take `memory` bytes."""
+    once, graph, vector = _student_bytes(flat, shape, classes, batch)
+    fit = max(0, int((memory - once - steps * vector) // graph))
+    return fit if fit < steps - 1 else steps  # the last one's is there anyway, where its way back begins
+
+
+@lru_cache(maxsize=256)
+def _student_bytes(flat: FlatNetwork, shape: Shape, classes: int, batch: int) -> tuple[int, int, int]:
+    """Bytes of one step there and back, of a graph more, and of a vector (P,)."""
     dtype = next(flat.module.parameters()).dtype
     images = torch.empty(batch, *shape, device="meta", dtype=dtype, requires_grad=True)
     labels = torch.empty(batch, classes, device="meta", dtype=dtype, requires_grad=True)
@@ -78,13 +100,11 @@ def student_peak(
         def run() -> None:
             theta_P = start_P = flat.flatten().requires_grad_()
             for _ in range(count):
-                loss = F.cross_entropy(flat(theta_P, images), labels.softmax(dim=1))
+                loss = F.cross_entropy(flat(theta_P, images.clone()), labels.softmax(dim=1))
                 theta_P = theta_P - 0.01 * torch.autograd.grad(loss, theta_P, create_graph=True)[0]
             torch.autograd.grad(theta_P @ torch.empty_like(theta_P), [images, labels, start_P])
 
         return peak_of(run)
 
-    once = back(1)
-    if unrolled:  # every further step adds as much as the second one
-        return once + (steps - 1) * (back(2) - once)
-    return once + steps * flat.size * dtype.itemsize
+    once = back(1)  # every further step's graph adds as much as the second one's
+    return once, back(2) - once, flat.size * dtype.itemsize

@@ -4,9 +4,9 @@ Sources: MTT Algorithm 1, DATM (soft labels, guard, windows), PAD Eq. 4, IADD Al
 Symbols: the table in __init__.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from padray.methods.figure_data import Figure, History
 from padray.methods.method import Contribution, Costs, Iterative, Metrics, Rehearsal, Sizes, Snapshot
 from padray.methods.state import State, start
 from padray.methods.trajectory import costs, descent, report, student, windows
-from padray.methods.trajectory.gradients import GRADIENTS
+from padray.methods.trajectory.gradients import GRADIENTS, Run
 from padray.methods.trajectory.importance import Importance, weigh
 from padray.methods.trajectory.initial import initial
 from padray.methods.trajectory.length import nearest, whole
@@ -26,7 +26,7 @@ from padray.methods.trajectory.objective import Metric, match
 from padray.methods.trajectory.selection import Selection, select
 from padray.methods.trajectory.settings import TrajectorySettings
 from padray.methods.trajectory.student import Gradient
-from padray.networks import factory
+from padray.networks import factory, peak
 from padray.networks.derivatives import Derivatives, derivatives
 from padray.networks.flat import FlatNetwork, Span
 from padray.synthetic.set import Learned
@@ -60,6 +60,18 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
         # In bf16 a student would lose its way: it alone is float32, as the snapshots are that it is compared with.
         bf16 = [kind for kind in execution.bf16 if kind == "curvature"]
         return derivatives(self.network, replace(execution, bf16=tuple(bf16)), batch)
+
+    @cached_property
+    def way(self) -> Callable[..., Run]:
+        """How students are trained and differentiated; with graphs kept as far as there is memory for them."""
+        settings, memory = self.settings, self.materials.execution.memory
+        way = GRADIENTS[settings.gradient]
+        if settings.gradient != "exact" or not memory or not self.derivatives.keeps:
+            return way
+        given = self.materials
+        student = (peak.shaped(given.network, given.shape, given.classes, given.dtype), given.shape, given.classes)
+        batch = min(settings.batch, settings.ipc * given.classes)
+        return partial(way, keep=costs.kept_steps(*student, batch, settings.student_steps, memory))
 
     @cached_property
     def selection(self) -> Selection:
@@ -98,7 +110,7 @@ class TrajectoryMatching(Iterative[TrajectorySettings]):
             len(learned.images), settings.student_steps, settings.batch, settings.augment, shape, draw
         )
         length = nearest(target_P) if settings.adaptive_length else whole
-        ran = GRADIENTS[settings.gradient](self.derivatives, start_P, learned, student_steps, length)
+        ran = self.way(self.derivatives, start_P, learned, student_steps, length)
         matched = match(ran.end, start_P, target_P, self._metric(state))
         set_descends, _ = descent.turns(settings, state.iteration)
         gradient = ran.back(matched.grad_theta) if set_descends else Gradient.zero(learned)

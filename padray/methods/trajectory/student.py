@@ -6,12 +6,12 @@ steps is told in gradients.py.
 Legend: N synthetic samples, C H W, K classes, P parameters, B samples of a step.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from padray.data import augment
-from padray.networks.derivatives import Derivatives
 from padray.synthetic.set import Learned
 
 
@@ -55,12 +55,18 @@ def batch_of(images_BCHW: torch.Tensor, labels: torch.Tensor, step: Step) -> tup
 
 
 def train_student(
-    derivatives: Derivatives, theta_P: torch.Tensor, learned: Learned, steps: list[Step]
+    slope: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    theta_P: torch.Tensor,
+    learned: Learned,
+    steps: list[Step],
 ) -> list[torch.Tensor]:
-    """The N + 1 parameter vectors of a student that starts from `theta_P`, detached."""
+    """The N + 1 parameter vectors of a student that starts from `theta_P`, detached.
+
+    Args:
+        slope: theta_i (P,), images and targets of a step -> g_i (P,), detached.
+    """
     trajectory, lr = [theta_P.detach()], learned.student_lr.detach()
     for step in steps:
-        images, targets = batch_of(learned.images[step.indices], learned.labels[step.indices], step)
-        _, grad_theta_P = derivatives.gradient(trajectory[-1], images, targets)
-        trajectory.append(trajectory[-1] - lr * grad_theta_P)
+        batch = batch_of(learned.images[step.indices], learned.labels[step.indices], step)
+        trajectory.append(trajectory[-1] - lr * slope(trajectory[-1], *batch))
     return trajectory

@@ -9,7 +9,6 @@ import os
 import platform
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,11 +91,12 @@ class Programme:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way of padray's that is tried on the device, and the switches of PyTorch's that are thrown meanwhile.
+    """A way of padray's that is tried on the device, or the usual way with PyTorch's switches thrown meanwhile.
 
     Attributes:
         compute: of `compute`, beside the device.
-        tf32: what is shortened to TF32: nothing, convolutions alone (PyTorch's own choice), or matrix products too.
+        tf32: what is shortened to TF32: nothing, convolutions alone (PyTorch's own choice), or matrix products too. A
+            way of padray's has it from `compute`, and this says it for the roofline.
         exact: whether its errors are held to eager float32's; otherwise they are told.
     """
 
@@ -104,25 +104,30 @@ class Variant:
     compute: dict[str, Any] = field(default_factory=dict)
     distill: dict[str, Any] = field(default_factory=dict)
     tf32: Literal["none", "convolutions", "all"] = "none"
-    deterministic: bool = False
     exact: bool = True
 
     def way(self, device: str) -> Way:
         return Way("padray", {"device": device, "compile": "off", **self.compute}, self.distill)
 
+    @property
+    def deterministic(self) -> bool:
+        return bool(self.compute.get("deterministic"))
+
+    @property
+    def of_students(self) -> bool:
+        """Whether it differs from others for trajectory matching alone."""
+        return bool(self.distill) or "memory_budget" in self.compute
+
     @contextlib.contextmanager
     def switched(self) -> Iterator[None]:
-        """PyTorch's own switches, for this variant; on CPUs they change nothing."""
+        """PyTorch's own switches, for what is not padray's; on CPUs they change nothing."""
         backends = ((torch.backends.cuda, "matmul", ("all",)), (torch.backends.cudnn, "conv", ("all", "convolutions")))
         before = [getattr(backend, name).fp32_precision for backend, name, _ in backends]
-        was = torch.are_deterministic_algorithms_enabled()
         for backend, name, short in backends:
             getattr(backend, name).fp32_precision = "tf32" if self.tf32 in short else "ieee"
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(was, warn_only=True)
             for (backend, name, _), old in zip(backends, before, strict=True):
                 getattr(backend, name).fp32_precision = old
 
@@ -131,9 +136,10 @@ class Variant:
 VARIANTS = (
     Variant("float32"),
     Variant("float32 unroll", distill={"gradient": "unroll"}),
-    Variant("TF32", tf32="all", exact=False),
+    Variant("float32, graphs kept", {"memory_budget": 64.0}),
+    Variant("TF32", {"tf32": True}, tf32="all", exact=False),
     Variant("bf16", {"precision": "bf16"}, exact=False),
-    Variant("deterministic", deterministic=True),
+    Variant("deterministic", {"deterministic": True}),
 )
 
 
@@ -149,16 +155,6 @@ def timed(device: torch.device, work: Callable[[], Any]) -> float:
     work()
     synchronize(device)
     return time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def heard() -> Iterator[list[str]]:
-    """The first sentence of every distinct warning."""
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        yield said
-    said += dict.fromkeys(str(one.message).split(". ")[0][:200] for one in found)
 
 
 def about(device: torch.device) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The first unit, which compiles and touches memory for the first time, is told ap
 """
 
 import gc
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,7 @@ def cases(programme: Programme) -> dict[str, Case]:
 
 def variants_of(case: Case) -> list[Variant]:
     """The baseline and what differs for this case; `deterministic` is no way to be fast."""
-    fast = [one for one in VARIANTS if not one.deterministic and (case.kind == "distil" or not one.distill)]
+    fast = [one for one in VARIANTS if not one.deterministic and (case.kind == "distil" or not one.of_students)]
     return [*_USUAL, *fast]
 
 
@@ -62,7 +63,7 @@ def measured(case: Case, variant: Variant, programme: Programme, seconds: float)
     base = _memory(device, forget=True)
     work = work_of(case, variant, programme)
     step = case.epoch if case.kind == "expert" else 1
-    with variant.switched():
+    with variant.switched() if variant in _USUAL else nullcontext():
         first = timed(device, lambda: work.advance(step))
         again = timed(device, lambda: work.advance(step))
         times = max(1, min(1000, int(seconds / again)))

@@ -63,7 +63,11 @@ def steps_of(chosen: TrajectorySettings) -> list[student.Step]:
 
 def passed(network: FlatNetwork, chosen: TrajectorySettings) -> list[torch.Tensor]:
     """Where the student comes by."""
-    return student.train_student(Derivatives(network), network.flatten(), learned_of(chosen), steps_of(chosen))
+
+    def slope(*batch: torch.Tensor) -> torch.Tensor:
+        return Derivatives(network).gradient(*batch)[1]
+
+    return student.train_student(slope, network.flatten(), learned_of(chosen), steps_of(chosen))
 
 
 def contribution(network: FlatNetwork, chosen: TrajectorySettings, target: torch.Tensor) -> Contribution:
