@@ -164,7 +164,9 @@ def of_accuracies(rows: Sequence[Row]) -> Table:
     head = ["set", "network"] if named else ["network"]
     columns = [(source, kind) for source in sources for kind in ((False, True) if shows_balanced(rows) else (False,))]
     names = [f"{source}{', balanced' * balanced}" for source, balanced in columns]
-    table = Table(*head, *names, title=f"test accuracy in %, mean ± std over n networks; {' and '.join(protocols)}")
+    table = Table(
+        *head, *names, title=f"test accuracy in %, mean ± std over n networks; protocol {' and '.join(protocols)}"
+    )
     for label, network in dict.fromkeys((_set_of(row), row.architecture) for row in rows):
         cells = {row.source: row for row in rows if (_set_of(row), row.architecture) == (label, network)}
         reached = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]
