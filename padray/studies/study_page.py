@@ -51,6 +51,7 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
         "sample_text": table.sample(result),
         "corner": f"{study.rows.title} \\ {study.columns.title}",
         "columns": columns,
+        "axis": study.columns.title,
         "rows": _rows(entries, columns),
         "verdict": beside_controls(entries),
         "ranking": compared.ranking.sentence if compared and compared.ranking else "",

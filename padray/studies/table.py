@@ -313,6 +313,8 @@ def pairs(values: list[tuple[Any, Any]]) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
         return ", ".join(network["name"] for network in value)
+    if isinstance(value, float):
+        return f"{value:g}"
     return "none" if value is None or value == [] else str(value)
 
 

@@ -10,7 +10,10 @@ from padray.experts.scorers import SCORES
 from padray.report import code, difficulty, figures, info, style, templates, words
 from padray.report.difficulty_figures import draw_agreement
 from padray.report.front import short
+from padray.report.nearest import NearestInfo
 from padray.report.style import DARK, LIGHT, Theme
+from padray.studies import drawing, table
+from padray.studies.significance import Ranking
 from tests.report.test_drawn import drawings as drawings
 from tests.report.test_drawn import labels
 from tests.report.test_page import row, subject, two, undrawn
@@ -121,3 +124,24 @@ def test_bars_below_a_map_are_named_beside_their_numbers(drawings: list[Figure])
 )
 def test_costs_are_numbers_that_one_reads(cost: float, text: str) -> None:
     assert short(cost) == text
+
+
+def test_ranks_are_named_in_full_on_a_telephone(drawings: list[Figure]) -> None:
+    rows = ("DM", "Random, the experts' labels", "PAD")
+    for theme in (LIGHT, LIGHT.narrow):
+        drawing.draw_ranks(Ranking(rows, (1.0, 2.0, 3.0), 4.5, 0.002, 4), "", theme)
+        figure = drawings[-1]
+        axis = figure.axes[0]
+        assert " ".join(labels(axis.yaxis)[1].split()) == rows[1]
+        extent = axis.xaxis.label.get_window_extent()
+        assert extent.x0 >= 0 and extent.x1 <= theme.width * figure.dpi
+
+
+def test_values_of_settings_are_numbers_that_one_reads() -> None:
+    assert table.pairs([(1000000000.0, 1.0), (100, 10), (None, 0.05)]) == "1e+09 → 1; 100 → 10; none → 0.05"
+
+
+def test_where_all_come_near_all_are_said_to() -> None:
+    near, far = np.full(3, 0.01), np.full(3, 0.1)
+    told = NearestInfo(np.arange(3), np.arange(3), near, far, "distilled images", "in pixels", 3, ("a", "b", "c"))
+    assert "all of the distilled images come nearer" in told.caption
