@@ -9,7 +9,7 @@ from padray.report.difficulty import AgreementInfo, ScheduleInfo, named
 from padray.report.style import LIGHT, Theme, place, png, readable_on, sheet, whole_numbers
 
 _CELL, _ROW, _LEFT, _TOP = 0.37, 0.24, 1.25, 1.2  # inches
-_LEAST_NUMBER = 0.3  # of a cell that has room for its number
+_LEAST_NUMBER = 0.26  # of a cell that has room for its number
 
 
 def draw_schedule(info: ScheduleInfo, theme: Theme = LIGHT) -> bytes:

@@ -154,6 +154,7 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(percent))
+        axes.locator_params(axis="x", nbins=4 if theme.is_narrow else 9)
         if axes.get_xlim()[1] > 1:
             axes.set_xlim(right=1 + 0.02 * (1 - axes.get_xlim()[0]))
         axes.set_xlabel(f"test {info.measure}{'' if theme.is_narrow else ': mean ± std, and each network'}")

@@ -34,7 +34,7 @@ def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, 
         if printed:
             values = [_number(entry.printed) for entry in entries]
             _panel(axes[1], entries, [None if v is None else (v, 0.0) for v in values], theme)
-            axes[1].set(xlabel=axis, ylabel="as printed")
+            axes[1].set(xlabel=axis, ylabel=f"test {measure} in %, as printed")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
         return png(figure)
 
@@ -80,7 +80,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, f
             linewidth=1,
         )
     axes.set_xticks(range(len(columns)), [shorten(c, 14) for c in columns], rotation=30 if len(columns) > 5 else 0)
-    axes.margins(x=0.1)
+    axes.set_xlim(-0.5, len(columns) - 0.5)  # those too that nothing is known of, so that panels are alike
 
 
 def _number(printed: float | str | None) -> float | None:

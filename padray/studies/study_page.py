@@ -104,7 +104,12 @@ def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, b
 
 def _number(entry: Entry) -> Number:
     ours, note = entry.spread_text, "; ".join(entry.remarks)
-    return Number(ours, note, "" if entry.printed is None else f"paper {entry.printed}")
+    return Number(ours, note, "" if entry.printed is None else f"paper {_spaced(entry.printed)}")
+
+
+def _spaced(printed: float | str) -> str:
+    """As ours are written: `46.2 ± 0.8`."""
+    return " ± ".join(part.strip() for part in str(printed).split("±"))
 
 
 def _sections(compared: Comparison | None) -> list[Section]:
