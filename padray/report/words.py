@@ -255,6 +255,8 @@ def settings(config: Config) -> list[tuple[str, str, str]]:
 def _shown(config: Config, key: str, value: Any) -> str:
     if key == "evaluation.architectures":
         return ", ".join(network.label for network in config.evaluation.architectures) or "[]"
+    if isinstance(value, float):  # a search's have sixteen digits; the file below has them all
+        value = float(f"{value:.8g}")
     return json.dumps(_shareable(value), ensure_ascii=False)
 
 

@@ -108,8 +108,8 @@ def _number(entry: Entry) -> Number:
 
 
 def _spaced(printed: float | str) -> str:
-    """As ours are written: `46.2 ± 0.8`."""
-    return " ± ".join(part.strip() for part in str(printed).split("±"))
+    """As ours are written, with less room: `46.2 ± 0.8`."""
+    return "\N{NARROW NO-BREAK SPACE}±\N{NARROW NO-BREAK SPACE}".join(part.strip() for part in str(printed).split("±"))
 
 
 def _sections(compared: Comparison | None) -> list[Section]:

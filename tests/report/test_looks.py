@@ -145,3 +145,9 @@ def test_where_all_come_near_all_are_said_to() -> None:
     near, far = np.full(3, 0.01), np.full(3, 0.1)
     told = NearestInfo(np.arange(3), np.arange(3), near, far, "distilled images", "in pixels", 3, ("a", "b", "c"))
     assert "all of the distilled images come nearer" in told.caption
+
+
+def test_a_setting_that_was_searched_has_as_many_digits_as_one_reads() -> None:
+    config = Config.model_validate({"distill": {"lr_images": 18.243710159824847}})
+    assert ("distill.lr_images", "18.24371", "100.0") in words.settings(config)
+    assert "lr_images: 18.243710159824847" in words.as_yaml(config), "what runs has them all"
