@@ -102,6 +102,17 @@ class Config(Section):
         """Whether those scores come from networks of ours, not from a file."""
         return self.needs_scores and self.scores.method != "file"
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The sections, and parts of them, that take no part in what these settings make."""
+        plays = {
+            "scores": self.needs_scores,
+            "experts": self.distill.needs_experts,
+            "evaluation.teacher": self.evaluation.taught,
+            "search": bool(self.search.space),
+        }
+        return tuple(name for name, does in plays.items() if not does)
+
     def seed_of(self, stage: Literal["scores", "experts", "distill", "evaluation", "search"]) -> int:
         """The stage's own seed, or the common one."""
         own: int | None = getattr(self, stage).seed

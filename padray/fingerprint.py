@@ -19,7 +19,7 @@ from padray.settings.sections import Section
 
 STAGE_VERSIONS = dict.fromkeys(
     ("data", "scores", "keep", "experts", "distill", "set", "evaluation", "search", "report", "study"), 1
-) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 3, "report": 2}
+) | {"scores": 2, "distill": 3, "evaluation": 3, "search": 3, "report": 3}
 FOLDERS = {
     "data": "datasets",
     "scores": "scores",

@@ -1,23 +1,27 @@
 """`padray ls` and `show`: what was reached comes first, and is what the evaluation said."""
 
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from padray.commandline import commands
+from padray.config import Config
 from padray.evaluation.summary import Row
 from padray.stages import pipeline
 from padray.stages.progress import Progress
 from tests.cluster.conftest import events
 from tests.conftest import Run
 
+SPACE = {"distill.lr_images": {"type": "float", "low": 1, "high": 2}}
 MORE = ("evaluation.architectures=[mlp]", "evaluation.controls.full=true", "evaluation.controls.hard_labels=true")
 
 
 class Made(NamedTuple):
     root: Path
     own: Row
+    rows: list[Row]
     foreseen: int
     made: int
 
@@ -32,7 +36,7 @@ def chain(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     (own,) = [row for row in rows if (row.source, row.architecture) == ("distilled", "convnet2w4")]
     assert context.course is not None
     cells = max(each.total for each in told if each.stage == "evaluate")
-    return Made(root, own, context.course.work["evaluate"].units, cells)
+    return Made(root, own, rows, context.course.work["evaluate"].units, cells)
 
 
 def test_the_cells_that_are_foretold_are_those_that_are_made(chain: Made):
@@ -43,7 +47,7 @@ def test_accuracy_samples_and_time_come_first_and_are_those_that_were_measured(c
     root, own = chain.root, chain.own
     listed = run("ls", "--storage", root, "--json").json["artifacts"]
     lines = {line["stage"]: line for line in listed}
-    (judged,) = [line for line in listed if line["stage"] == "evaluation" and line["accuracy"] is not None]
+    (judged,) = [line for line in listed if line["artifact"].startswith("evaluations/distilled-")]
     for line in (lines["distill"], judged):
         assert (line["accuracy"], line["accuracy_std"], line["networks"]) == (own.mean, own.std, own.n)
         assert line["ipc"] == 1
@@ -59,9 +63,58 @@ def test_accuracy_samples_and_time_come_first_and_are_those_that_were_measured(c
     assert [line.split("│")[1].strip() for line in text if "distilled/" in line] == [shown]
 
 
+def test_controls_have_the_accuracy_of_the_lr_that_was_chosen_for_them(chain: Made, run: Run):
+    listed = run("ls", "--storage", chain.root, "--json").json["artifacts"]
+    lines = {line["artifact"].split("/")[1].split("-")[0]: line for line in listed if line["stage"] == "evaluation"}
+    for source in ("random", "full", "hard_labels"):
+        (row,) = [row for row in chain.rows if (row.source, row.architecture) == (source, "convnet2w4")]
+        assert (lines[source]["accuracy"], lines[source]["networks"]) == (row.mean, row.n), source
+    assert lines["full"]["ipc"] is None and lines["random"]["ipc"] == 1, "all samples are no few of each class"
+    assert {line["metric"] for line in lines.values()} == {"accuracy"}
+
+
+def test_what_decides_is_what_is_listed(chain: Made, run: Run, settings: Path, tmp_path: Path):
+    root, decides = tmp_path / "runs", ("evaluation.metric=balanced_accuracy", "evaluation.lr=chosen")
+    for room in ("datasets", "scores", "experts"):
+        shutil.copytree(chain.root / room, root / room)
+    context = commands.context(str(settings), commands.Request(decides, str(root), "inline"))
+    row = pipeline.run(context, "evaluate").rows[0]
+    (line,) = [each for each in run("ls", "--storage", root, "--json").json["artifacts"] if each["stage"] == "distill"]
+    assert (line["accuracy"], line["networks"]) == (row.balanced_mean, row.n), "of the lr that was chosen, no other"
+    assert line["metric"] == "balanced_accuracy" and row.mean != row.balanced_mean
+    assert f"(n={row.n}, balanced)" in run("ls", "--storage", root).out
+
+
 def test_show_says_what_was_reached_then_all_settings(chain: Made, run: Run):
     told = run("show", "distilled/", "--storage", chain.root, "--json").json
     text = run("show", "distilled/", "--storage", chain.root).out
     assert text.index("accuracy in %") < text.index("inputs.data") < text.index("distill.student_steps")
     assert f"{100 * told['accuracy']:.1f} ±" in text and told["contents"][0]["sha256"] in text
     assert told["settings"]["distill"]["student_steps"] == 3
+
+
+def test_show_leaves_out_what_took_no_part(chain: Made, run: Run):
+    text = run("show", "distilled/", "--storage", chain.root).out
+    assert "experts.epochs" in text and "evaluation.teacher.mix" not in text and "search.trials" not in text
+    assert "evaluation.teacher, search took no part and are left out" in " ".join(text.split())
+    assert "teacher" in run("show", "distilled/", "--storage", chain.root, "--json").json["settings"]["evaluation"]
+    assert "scores.networks" in run("show", "scores/", "--storage", chain.root).out, "its own are always shown"
+
+
+@pytest.mark.parametrize(
+    ("tree", "idle"),
+    [
+        ({}, {"scores", "search", "evaluation.teacher"}),
+        ({"schedule": {"initial_ratio": 0.5, "addition_end_epoch": 3}}, {"search", "evaluation.teacher"}),
+        (
+            {"distill": {"family": "distribution"}, "evaluation": {"protocol": "rded-kd"}},
+            {"scores", "experts", "search"},
+        ),
+        (
+            {"search": {"space": {"distill.ipc": {"type": "int", "low": 1, "high": 2}}}},
+            {"scores", "evaluation.teacher"},
+        ),
+    ],
+)
+def test_what_takes_no_part_is_known(tree: dict[str, Any], idle: set[str]):
+    assert set(Config.model_validate(tree).idle) == idle

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from rich.table import Table
 
 from padray.commandline.results import Artifact, ArtifactLine
@@ -119,7 +120,8 @@ def _lead(line: ArtifactLine) -> list[str]:
     """Accuracy, samples per class and time; empty where nothing says."""
     accuracy = ""
     if line.accuracy is not None and line.accuracy_std is not None:
-        accuracy = f"{Spread(line.accuracy, line.accuracy_std, line.networks).text} (n={line.networks})"
+        balanced = ", balanced" * (line.metric == "balanced_accuracy")
+        accuracy = f"{Spread(line.accuracy, line.accuracy_std, line.networks).text} (n={line.networks}{balanced})"
     ipc, time = "" if line.ipc is None else str(line.ipc), "" if line.seconds is None else duration(line.seconds)
     return [accuracy, ipc, time]
 
@@ -133,14 +135,29 @@ def of_artifact(artifact: Artifact) -> Iterator[Table]:
             about.add_row(shown(f"{kind}.{name}"), json.dumps(value, ensure_ascii=False))
     about.add_row("fingerprint", artifact.fingerprint)
     yield about
-    settings = Table("setting", "value", title="settings")
+    idle = _idle(artifact)
+    left = f"{', '.join(idle)} took no part and {'are' if len(idle) > 1 else 'is'} left out; --json has all settings"
+    settings = Table("setting", "value", title="settings", caption=left if idle else None)
     for name, value in _flat(artifact.settings):
-        settings.add_row(shown(name), json.dumps(value, ensure_ascii=False))
+        if not name.startswith(tuple(f"{part}." for part in idle)):
+            settings.add_row(shown(name), json.dumps(value, ensure_ascii=False))
     yield settings
     objects = Table("object", "bytes", "sha256", title="objects")
     for item in artifact.contents:
         objects.add_row(item.key, f"{item.bytes:,}", item.sha256)
     yield objects
+
+
+def _idle(artifact: Artifact) -> list[str]:
+    """The parts of its settings that took none in making it; none where older settings are no longer understood."""
+    from padray.config import Config
+
+    tree = {name: value for name, value in artifact.settings.items() if name != "name"}
+    try:
+        idle = Config.model_validate_json(json.dumps(tree)).idle
+    except ValidationError:
+        return []
+    return [part for part in idle if part != artifact.stage]
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -164,7 +181,9 @@ def of_accuracies(rows: Sequence[Row]) -> Table:
     head = ["set", "network"] if named else ["network"]
     columns = [(source, kind) for source in sources for kind in ((False, True) if shows_balanced(rows) else (False,))]
     names = [f"{source}{', balanced' * balanced}" for source, balanced in columns]
-    table = Table(*head, *names, title=f"test accuracy in %, mean ± std over n networks; {' and '.join(protocols)}")
+    table = Table(
+        *head, *names, title=f"test accuracy in %, mean ± std over n networks; protocol {' and '.join(protocols)}"
+    )
     for label, network in dict.fromkeys((_set_of(row), row.architecture) for row in rows):
         cells = {row.source: row for row in rows if (_set_of(row), row.architecture) == (label, network)}
         reached = [percent(cells[source], balanced) if source in cells else "-" for source, balanced in columns]

@@ -48,8 +48,9 @@ def _lines(location: Location, read: Sequence[tuple[str, Manifest | InputError]]
     for (folder, manifest), of in zip(known.items(), reached(list(known.values()), seconds_of(location)), strict=True):
         config, size = str(manifest.settings.get("name", "")), sum(item.size for item in manifest.objects)
         about = of.ipc, of.seconds, folder, manifest.stage, config, len(manifest.objects), size
-        mean, std, networks = (of.accuracy.mean, of.accuracy.std, of.accuracy.networks) if of.accuracy else (None,) * 3
-        lines[folder] = ArtifactLine(mean, std, networks or 0, *about)
+        reach = of.accuracy
+        mean, std, networks = (reach.mean, reach.std, reach.networks) if reach else (None, None, 0)
+        lines[folder] = ArtifactLine(mean, std, networks, *about, reach.metric if reach else None)
     return lines
 
 

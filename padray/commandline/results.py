@@ -27,10 +27,11 @@ class ArtifactLine:
     """An artefact: what it reached and took, the name of its settings, its objects and their bytes.
 
     Attributes:
-        accuracy: test accuracy of its set, in [0, 1], mean and sample standard deviation over `networks` networks;
-            None where no evaluation says.
+        accuracy: test accuracy of its set, or of the control that it is, in [0, 1], mean and sample standard deviation
+            over `networks` networks; None where no evaluation says.
         ipc: samples per class of its set.
         seconds: that making its units took; None where the events table does not say.
+        metric: which accuracy, the one that decides; None without one.
     """
 
     accuracy: float | None
@@ -43,6 +44,7 @@ class ArtifactLine:
     config: str
     objects: int
     bytes: int
+    metric: str | None
 
 
 @dataclass(frozen=True)

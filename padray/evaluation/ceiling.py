@@ -1,4 +1,4 @@
-"""What a set could reach at best: what all training samples taught networks."""
+"""What a set could reach at best: what the whole training split taught networks."""
 
 import statistics
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ class Ceiling:
 
     @property
     def text(self) -> str:
-        """`6 experts on all training samples: 82.1 ± 4.0 % on the validation split`."""
+        """`6 experts on the whole training split: 82.1 ± 4.0 % on the validation split`."""
         experts = f"{self.n} expert{'s' * (self.n > 1)}"
         who = experts if self.made_by == "experts" else f"{self.architecture} (n={self.n})"
         measure = " balanced accuracy" * self.balanced
         reached = Spread(self.mean, self.std, self.n).text
-        return f"{who} on all training samples: {reached} %{measure} on the {self.split} split"
+        return f"{who} on the whole training split: {reached} %{measure} on the {self.split} split"
 
 
 def ceiling_of(rows: Sequence[Row], architecture: str, experts: Sequence[float]) -> Ceiling | None:

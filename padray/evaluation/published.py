@@ -58,3 +58,11 @@ PROTOCOLS: dict[Name, Protocol] = {
     # DeepCore, whose crops shift by 4 of 32 pixels: as much of other sizes is ours. Its lr falls to 1e-4.
     "deepcore": Protocol(epochs=200, batch=256, lr=0.1, nesterov=True, decay="cosine", augment="reflectcrop+flip"),
 }
+WHOSE: dict[Name, str] = {
+    "tm1001": "trajectory matching’s",
+    "dc300": "DC’s",
+    "dsa1000": "DSA’s and DM’s",
+    "idc": "IDC’s",
+    "rded-kd": "RDED’s",
+    "deepcore": "DeepCore’s",
+}

@@ -165,7 +165,7 @@ class EvaluationSettings(Section):
     @property
     def training(self) -> Protocol:
         """How networks are trained: the protocol's row, with what is set here in its place."""
-        return replace(PROTOCOLS[self.protocol], **self.own)
+        return replace(self.row, **self.own)
 
     @property
     def judging(self) -> Protocol:
@@ -190,9 +190,13 @@ class EvaluationSettings(Section):
         return f"{self.protocol_text}, twice over" if self.twice(source) else self.protocol_text
 
     @property
+    def row(self) -> Protocol:
+        """The protocol as its papers have it."""
+        return PROTOCOLS[self.protocol]
+
+    @property
     def protocol_text(self) -> str:
         """The protocol's name, and what is set otherwise: `dc300 (epochs 50)`."""
-        row = PROTOCOLS[self.protocol]
-        others = [f"{name} {value}" for name, value in self.own.items() if value != getattr(row, name)]
+        others = [f"{name} {value}" for name, value in self.own.items() if value != getattr(self.row, name)]
         others += [f"lr {self.fixed_lr:g}"] if self.fixed_lr is not None else []
         return f"{self.protocol} ({', '.join(others)})" if others else self.protocol

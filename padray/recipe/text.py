@@ -106,7 +106,7 @@ def sized(fitted: Fit) -> str:
     }
     spent = ", ".join(f"{what} {_time(seconds)}" for what, seconds in parts.items() if seconds)
     core = f"{cores} core{'s' * (cores > 1)}"
-    ceiling = "" if took.full or took.experts else " No network on all training samples fits: there is no ceiling."
+    ceiling = "" if took.full or took.experts else " No network on the whole training split fits: there is no ceiling."
     return (
         f"sized for {fitted.budget.asked} on this machine's {core}, at the pace that its plan measured here: {spent}; "
         f"{100 - 100 * MARGIN:.0f} % are left for reading, starting and the report.{ceiling}"

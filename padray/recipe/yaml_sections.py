@@ -129,7 +129,7 @@ def _evaluation(plan: Plan) -> list[Line]:
     meaning = "learning rates that the control chooses from"
     if sizes.full_epochs:
         controls |= {"full": True, "full_epochs": sizes.full_epochs, "full_lrs": [FULL_LR], "full_seeds": 1}
-        meaning += "; full: the ceiling, one network on all training samples"
+        meaning += "; full: the ceiling, one network on the whole training split"
     lines: list[Line] = []
     if plan.uneven > UNEVEN:
         lines.append(("metric", "balanced_accuracy", "what decides; the plain accuracy is reported beside it"))

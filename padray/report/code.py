@@ -34,7 +34,8 @@ _OPERATIONS = {
         "at = (torch.randint(side + 1 - cut % 2, (n,)) for side, cut in zip((h, w), sides))\n"
         "for image, i, j in zip(x := x.clone(), *at):\n"
         "    top, left = int(i) - sides[0] // 2, int(j) - sides[1] // 2\n"
-        "    image[:, max(0, top) : max(0, top + sides[0]), max(0, left) : max(0, left + sides[1])] = 0"
+        "    bottom, right = max(0, top + sides[0]), max(0, left + sides[1])\n"
+        "    image[:, max(0, top) : bottom, max(0, left) : right] = 0"
     ),
     "flip": "x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(3), x)",
     "scale": ("a, b = (1 / 1.2 + (1.2 - 1 / 1.2) * torch.rand(2, n)).unbind()\nx = resampled(x, a, 0 * a, 0 * a, b)"),
@@ -45,18 +46,20 @@ _OPERATIONS = {
 }
 _SHIFTED = '''
 def shifted(x, beyond):
-    """Each image moved by up to an eighth of its side; what comes in is black, or the image again."""
+    """Each image moved by up to an eighth of its side; in comes black, or the image again."""
     n, _, h, w = x.shape
     r, c = int(h / 8 + 0.5), int(w / 8 + 0.5)
     windows = F.pad(x, (c, c, r, r), beyond).unfold(2, h, 1).unfold(3, w, 1)
-    return windows[torch.arange(n), :, torch.randint(2 * r + 1, (n,)), torch.randint(2 * c + 1, (n,))]
+    i, j = (torch.randint(2 * most + 1, (n,)) for most in (r, c))
+    return windows[torch.arange(n), :, i, j]
 
 '''
 _RESAMPLED = '''
 def resampled(x, a, b, c, d):
     """Each image seen through a matrix of its own."""
     zero = 0 * a
-    grid = F.affine_grid(torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3), x.shape, align_corners=True)
+    matrices = torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)
+    grid = F.affine_grid(matrices, x.shape, align_corners=True)
     return F.grid_sample(x, grid, align_corners=True)
 
 '''
@@ -214,6 +217,8 @@ if __name__ == "__main__":
     trained = train(seed=0)
     classes = labels if labels.ndim == 1 else labels.argmax(dim=1)
     known = (trained(images).argmax(dim=1) == classes).float().mean()
-    print(f"{name} after {{EPOCHS}} epochs on the set: it knows {{known:.0%}} of its {{len(images)}} {noun}s")
-    print("started by python -i, go on with trained(preprocess(x)).argmax(dim=1): the classes of {real}")
+    print(f"{name} after {{EPOCHS}} epochs on the set:")
+    print(f"it knows {{known:.0%}} of its {{len(images)}} {noun}s")
+    print("started by python -i, go on with trained(preprocess(x)).argmax(dim=1):")
+    print("the classes of {real}")
 '''

@@ -15,6 +15,12 @@ from padray.experts.scorers import SCORES
 from padray.methods.figure_data import Floats
 
 Table = dict[str, list[Any]]
+_NAMES = {"el2n": "EL2N", "grand": "GraNd", "file": "a ranking from a file"}
+
+
+def named(method: str) -> str:
+    """A method as its paper writes it."""
+    return _NAMES.get(method, method.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class ScheduleInfo(NamedTuple):
     def caption(self) -> str:
         """The counts where the schedule turns, and what ranked the samples."""
         counts = ", ".join(f"{self.counts[epoch]:,.0f} in epoch {epoch}" for epoch in self.turns)
-        by = f"{self.method} over {self.networks} network{'s' * (self.networks > 1)}"
-        ranked = "a ranking from a file" if self.method == "file" else by
+        over = f" over {self.networks} network{'s' * (self.networks > 1)}"
+        ranked = f"{named(self.method)}{over * (self.method != 'file')}"
         return f"Of {self.total:,} training samples, ranked within each class by {ranked}: {counts}."
 
 
@@ -96,7 +102,7 @@ class AgreementInfo(NamedTuple):
                 f"{left} The bars: rank correlation, over all classes, of a sample's score by one half of the networks "
                 f"with the share of the other half that gets it wrong (both ways, averaged), on the {self.validation} "
                 f"validation samples, of which {self.failed} were got wrong by some network; random is what chance "
-                f"gives. The schedule used {self.chosen}."
+                f"gives. The schedule used {named(self.chosen)}."
             )
         return f"{left} Whether they agree with real difficulty is not known: {self._unknown}."
 

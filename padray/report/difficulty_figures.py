@@ -2,15 +2,14 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from padray.methods.figure_data import Floats
-from padray.report.difficulty import AgreementInfo, ScheduleInfo
-from padray.report.style import LIGHT, Theme, place, png, sheet
+from padray.report.difficulty import AgreementInfo, ScheduleInfo, named
+from padray.report.style import LIGHT, Theme, place, png, readable_on, sheet, whole_numbers
 
 _CELL, _ROW, _LEFT, _TOP = 0.37, 0.24, 1.25, 1.2  # inches
-_LEAST_NUMBER = 0.3  # of a cell that has room for its number
-_DARK = 0.6  # correlations beyond it are written in the colour of the paper
+_LEAST_NUMBER = 0.26  # of a cell that has room for its number
 
 
 def draw_schedule(info: ScheduleInfo, theme: Theme = LIGHT) -> bytes:
@@ -22,7 +21,7 @@ def draw_schedule(info: ScheduleInfo, theme: Theme = LIGHT) -> bytes:
         axes.axhline(info.total, color=theme.quiet, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set(xlabel="epoch of an expert", ylabel="training samples", ylim=(0, 1.08 * info.total))
         axes.margins(x=0.01)
-        axes.xaxis.set_major_locator(MaxNLocator(5 if theme.is_narrow else 10, integer=True))
+        axes.xaxis.set_major_locator(whole_numbers(5 if theme.is_narrow else 10))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         return png(figure)
 
@@ -33,7 +32,7 @@ def draw_agreement(info: AgreementInfo, theme: Theme = LIGHT) -> bytes:
     cell = min(_CELL, (theme.width - _LEFT - 0.05) / count)
     side, row = cell * count, max(cell, _ROW)
     barred = info.agreement is not None
-    below = row * count + 0.7 if narrow and barred else 0.0
+    below = row * count + 0.85 if narrow and barred else 0.0
     with sheet(_TOP + side + (0.1 if narrow else 0.55) + below, theme, layout=None) as figure:
         axes = place(figure, _LEFT, _TOP, side, side)
         _heat_map(axes, info, theme, cell)
@@ -50,9 +49,10 @@ def draw_agreement(info: AgreementInfo, theme: Theme = LIGHT) -> bytes:
 
 
 def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme, cell: float) -> None:
-    image = axes.imshow(info.correlations, cmap=theme.balance.reversed(), aspect="auto", interpolation="nearest")
+    colours = theme.balance.reversed()
+    image = axes.imshow(info.correlations, cmap=colours, aspect="auto", interpolation="nearest")
     image.set_clim(-1, 1)
-    names = [name.replace("_", " ") for name in info.methods]
+    names = [named(name) for name in info.methods]
     axes.set_yticks(range(len(names)), names, color=theme.ink)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.xaxis.tick_top()
@@ -60,7 +60,7 @@ def _heat_map(axes: Axes, info: AgreementInfo, theme: Theme, cell: float) -> Non
     axes.get_yticklabels()[info.methods.index(info.chosen)].set_fontweight("bold")
     for (row, column), value in np.ndenumerate(info.correlations):
         if np.isfinite(value) and cell >= _LEAST_NUMBER:
-            colour = theme.paper if abs(value) > _DARK else theme.ink
+            colour = readable_on(colours(0.5 + 0.5 * value), theme)
             axes.text(column, row, _short(value), ha="center", va="center", color=colour, fontsize=7.5)
 
 
@@ -78,12 +78,12 @@ def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme, names: tuple[st
     """
     colours = [theme.sources["distilled" if row == chosen else "full"] for row in range(len(values))]
     axes.barh(range(len(values)), np.nan_to_num(values), height=0.55, color=colours)
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], color=theme.ink)
+    axes.set_yticks(range(len(names)), [named(name) for name in names], color=theme.ink)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.axvline(0, color=theme.line, linewidth=0.8)
     low, high = min(0.0, float(np.nanmin(values, initial=0))), max(0.0, float(np.nanmax(values, initial=0)))
-    room = 0.22 * (high - low or 1)
+    room = (0.4 if names else 0.22) * (high - low or 1)  # for the numbers beside the bars
     axes.set_xlim(low - (room if low else 0), high + room)
     for row, value in enumerate(values):
         said = f"{round(value, 2) + 0:.2f}".replace("-", "−") if np.isfinite(value) else "constant"
@@ -96,4 +96,4 @@ def _bars(axes: Axes, values: Floats, chosen: int, theme: Theme, names: tuple[st
             ha="left" if not value < 0 else "right",
         )
     axes.grid(True, axis="x")
-    axes.set_xlabel("agreement with failing on unseen samples")
+    axes.set_xlabel(f"agreement with failing{chr(10) if names else ' '}on unseen samples")

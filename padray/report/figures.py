@@ -9,12 +9,23 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from padray.methods.figure_data import CountsInfo, Floats, RowsInfo, WeightsInfo
 from padray.report.info import SOURCES, AccuracyInfo, LossInfo, Point
 from padray.report.sample_figures import INCH_PER_LETTER
-from padray.report.style import LIGHT, Theme, legend_columns, percent, place, png, sheet, shorten, shorten_start
+from padray.report.style import (
+    LIGHT,
+    Theme,
+    legend_columns,
+    percent,
+    place,
+    png,
+    sheet,
+    shorten,
+    shorten_start,
+    whole_numbers,
+)
 
 _FLOOR = 1e-4  # weights below it are drawn there
 
@@ -39,7 +50,7 @@ def draw_loss(info: LossInfo, theme: Theme = LIGHT) -> bytes:
         for axes in panels:
             axes.axvline(info.chosen, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)))
             axes.margins(x=0.01)
-        panels[0].xaxis.set_major_locator(MaxNLocator(4 if theme.is_narrow else 8, integer=True))
+        panels[0].xaxis.set_major_locator(whole_numbers(4 if theme.is_narrow else 8))
         figure.align_ylabels(list(panels))
         return png(figure)
 
@@ -59,8 +70,11 @@ def _validation(axes: Axes, info: LossInfo, theme: Theme) -> None:
     axes.set_ylabel(f"validation\n{info.measure}")
     axes.yaxis.set_major_formatter(FuncFormatter(percent))
     axes.margins(y=0.35)
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if max(low, 0) <= tick <= min(high, 1)])  # shares, and in view
     if info.best is not None:
-        axes.plot([info.chosen], [info.best], marker="o", markersize=7, markerfacecolor=theme.paper, color=colour)
+        ring = axes.plot([info.chosen], [info.best], "o", markersize=7, markerfacecolor=theme.paper, color=colour)
+        ring[0].set_clip_on(False)  # the last iterate stands at the edge
         left = info.chosen > info.iterations.mean()
         axes.annotate(
             f"the set: {100 * info.best:.1f} %",
@@ -91,10 +105,10 @@ def draw_rows(info: RowsInfo, theme: Theme = LIGHT) -> bytes:
         image.set_clim(-limit, limit)
         axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=size, color=theme.ink)
         axes.set_xlabel("iteration")
-        axes.xaxis.set_major_locator(MaxNLocator(4 if theme.is_narrow else 8, integer=True))
+        axes.xaxis.set_major_locator(whole_numbers(4 if theme.is_narrow else 8))
         if info.cut is not None:
             _cut(axes, info.cut, count, theme)
-        start = 0.1 if theme.is_narrow else left
+        start = 0.2 if theme.is_narrow else left
         bar = place(figure, start, top + height + 0.55, min(3.2, theme.width - start - aside), 0.11)
         colours = figure.colorbar(image, cax=bar, orientation="horizontal")
         colours.outline.set_edgecolor(theme.line)
@@ -140,6 +154,7 @@ def draw_accuracy(info: AccuracyInfo, theme: Theme = LIGHT) -> bytes:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(percent))
+        axes.locator_params(axis="x", nbins=4 if theme.is_narrow else 9)
         if axes.get_xlim()[1] > 1:
             axes.set_xlim(right=1 + 0.02 * (1 - axes.get_xlim()[0]))
         axes.set_xlabel(f"test {info.measure}{'' if theme.is_narrow else ': mean ± std, and each network'}")
@@ -179,7 +194,7 @@ def draw_weights(info: WeightsInfo, theme: Theme = LIGHT) -> bytes:
         share.yaxis.set_major_formatter(FuncFormatter(percent))
         _weights_map(map_, info, theme)
         for axes in (spread, share, map_):
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.xaxis.set_major_locator(whole_numbers(4))
             axes.margins(x=0.01)
         return png(figure)
 
@@ -204,7 +219,7 @@ def draw_counts(info: CountsInfo, theme: Theme = LIGHT) -> bytes:
         axes.set(xlabel=info.label, ylabel="how often", xlim=(info.values[0] - 0.8, info.values[-1] + 0.8))
         axes.grid(False, axis="x")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.set_major_locator(whole_numbers(8))
         return png(figure)
 
 

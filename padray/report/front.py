@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 Cost = Literal["bytes", "effort"]
 UNITS: dict[Cost, str] = {"bytes": "bytes", "effort": "forward passes"}
+_LARGE = {10**12: "trillion", 10**9: "billion", 10**6: "million"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,15 @@ class Front:
         return UNITS[self.objective]
 
 
+def short(cost: float, _: object = None) -> str:
+    """`2,560`, `367,490`, `12.5 million`: whole as far as it is read at a glance. The second argument is an axis's."""
+    size = next((size for size in _LARGE if cost >= 10 * size), None)
+    return f"{cost / size:,.4g} {_LARGE[size]}" if size else f"{cost:,.0f}"
+
+
 def amount(cost: float, objective: Cost) -> str:
-    """`2,560 bytes`, `1.2e+07 forward passes`."""
-    return f"{cost:,.0f} bytes" if objective == "bytes" else f"{cost:.3g} {UNITS[objective]}"
+    """`2,560 bytes`, `12.5 million forward passes`."""
+    return f"{short(cost)} {UNITS[objective]}"
 
 
 def reached(value: float, cost: float, objective: Cost) -> str:

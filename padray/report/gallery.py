@@ -105,7 +105,7 @@ def _beside(content: str, pair: Pair) -> Beside:
         for part, what in ((pair.own, "of the set"), (pair.real, "real"))
     )
     of = "" if pair.real_class == pair.name else f", of {pair.real_class}"
-    return Beside(own, real, pair.name, f"{pair.distance:.3f} from sample {pair.row}{of}")
+    return Beside(own, real, pair.name, f"{pair.distance:.3f} from sample\N{NO-BREAK SPACE}{pair.row}{of}")
 
 
 def _extremes(content: str, one: Extremes) -> tuple[str, Group, Group]:

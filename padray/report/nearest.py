@@ -50,12 +50,13 @@ class NearestInfo(NamedTuple):
         own, real = np.median(self.distances), np.median(self.yardstick)
         of = "" if len(self.places) == self.total else f" (the first {len(self.places):,} of {self.total:,}, by class)"
         near = int((self.distances < self.yardstick.min()).sum())
+        count = "all" if near == len(self.distances) > 1 else near or "none"
         come = "comes" if near <= 1 else "come"
         dots = "Each dot is a sample. " if self.is_few else ""
         return (
             f"{dots}Distance of each of the {self.which}{of} to the real training sample that is nearest, {self.unit}: "
             f"median {own:.3f}, least {self.distances.min():.3f}. Of as many random real samples to their nearest "
-            f"other: median {real:.3f}, least {self.yardstick.min():.3f}; {near or 'none'} of the "
+            f"other: median {real:.3f}, least {self.yardstick.min():.3f}; {count} of the "
             f"{self.which} {come} nearer to a real one than any of these to another. A distance near 0 would be a copy."
         )
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from padray.configuration import loading
 from padray.evaluation.summary import Row, shows_balanced
 from padray.methods.families import method_of
-from padray.report import code, gallery, info, profiles, search_view, strip, templates, words
+from padray.report import code, difficulty, gallery, info, profiles, search_view, strip, templates, words
 from padray.report.rendering import Picture
 from padray.report.subject import Link, Subject
 
@@ -58,15 +59,16 @@ def _view(subject: Subject) -> dict[str, object]:
         "own_figures": subject.own_figures,
         "gallery": _gallery(subject),
         "values": _values(subject),
-        "method": config.scores.method,
+        "method": difficulty.named(config.scores.method),
         "changed": changed,
         "settings": settings,
         "yaml": words.as_yaml(config, without=("search",) if subject.search else ()),
         "chain": subject.chain,
         "numerics": _numerics(subject.chain),
         "command": words.command(subject.name, subject.overrides),
+        "preset": subject.name in loading.preset_names(),
         "search": _search(subject),
-        "code": code.training_code(
+        "program": code.training_code(
             code.safetensors_load(subject.set_key, config, subject.synthetic, subject.fitted_key),
             config,
             subject.synthetic,

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from padray.methods.figure_data import Floats
 from padray.report.real import RealPart
-from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, two_lines
+from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, two_lines, whole_numbers
 from padray.report.values import in_digits
 from padray.synthetic.set import SyntheticSet
 
@@ -182,5 +181,5 @@ def _course(axes: Axes, info: ProfilesInfo, k: int, c: int, theme: Theme) -> Non
     least, most = min(lows.min(), info.own[:, :, c].min()), max(highs.max(), info.own[:, :, c].max())
     room = 0.05 * (most - least) or 1.0
     axes.set_ylim(least - room, most + room)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(whole_numbers(6))
     axes.margins(x=0.01)

@@ -124,6 +124,6 @@ def no_ceiling(ceiling: Ceiling | None, evaluation: EvaluationSettings) -> str |
     if ceiling is not None or evaluation.taught:
         return None
     return (
-        "no ceiling stands beside the set: evaluation.controls.full=true trains networks on all training samples, and "
-        "padray plan says what that takes"
+        "no ceiling stands beside the set: evaluation.controls.full=true trains networks on the whole training split, "
+        "and padray plan says what that takes"
     )

@@ -40,17 +40,16 @@ _BESIDE = frozenset({"images", "strip"})  # the page shows their samples one by 
 class Picture(NamedTuple):
     """A figure as PNG for windows and for telephones, in both themes, and as CSV; and what it shows in words.
 
-    Those that lie beside the page alone have one version.
+    Those that lie beside the page alone have one version; those of a study have no table of their own.
     """
 
-    stem: str
     alt: str
     caption: str
     light: bytes
     dark: bytes
     narrow: bytes
     narrow_dark: bytes
-    table: bytes
+    table: bytes = b""
 
     @property
     def is_beside(self) -> bool:
@@ -60,15 +59,21 @@ class Picture(NamedTuple):
 
 def pictures(subject: Subject) -> dict[str, Picture]:
     """All figures of a subject by their stems, in the order of the page."""
-    return {stem: picture(stem, alt, shown, caption) for stem, alt, shown, caption in _shown(subject)}
+    return {stem: _picture(stem, alt, shown, caption) for stem, alt, shown, caption in _shown(subject)}
 
 
-def picture(stem: str, alt: str, shown: Any, caption: str) -> Picture:
-    """A figure of any kind that there is."""
+def picture(alt: str, caption: str, draw: Callable[[Theme], bytes]) -> Picture:
+    """A figure in all versions, without a table."""
+    return Picture(alt, caption, *(draw(theme) for theme in (LIGHT, DARK, LIGHT.narrow, DARK.narrow)))
+
+
+def _picture(stem: str, alt: str, shown: Any, caption: str) -> Picture:
+    """A figure of any kind that there is, in the versions that its place needs, and its table."""
     draw = DRAWINGS[type(shown)]
-    themes = () if stem in _BESIDE else (DARK, LIGHT.narrow, DARK.narrow)
-    dark, narrow, narrow_dark = [draw(shown, theme) for theme in themes] or [b""] * 3
-    return Picture(stem, alt, caption, draw(shown, LIGHT), dark, narrow, narrow_dark, tables.as_csv(shown))
+    if stem in _BESIDE:
+        return Picture(alt, caption, draw(shown, LIGHT), b"", b"", b"", tables.as_csv(shown))
+    whole = picture(alt, caption, lambda theme: draw(shown, theme))
+    return whole._replace(table=tables.as_csv(shown))
 
 
 def _shown(subject: Subject) -> Iterator[Drawn]:

@@ -14,7 +14,7 @@ from padray.report import values
 from padray.report.info import ImagesInfo, LabelsInfo
 from padray.report.nearest import NearestInfo
 from padray.report.strip import StripInfo
-from padray.report.style import LIGHT, Theme, legend_columns, place, png, sheet, shorten
+from padray.report.style import LIGHT, Theme, legend_columns, place, png, readable_on, sheet, shorten
 
 INCH_PER_LETTER = 0.073  # of the 8.5 point typeface, on average
 _LEAST_COLUMN, _LEAST_NUMBER = 0.15, 0.21  # inches that a column needs for its name and for numbers
@@ -94,7 +94,7 @@ def draw_labels(info: LabelsInfo, theme: Theme = LIGHT) -> bytes:
         if width >= _LEAST_NUMBER:
             for k, j in np.argwhere(info.probabilities >= 0.005):
                 share = info.probabilities[k, j]
-                colour = theme.paper if share > 0.5 else theme.ink
+                colour = readable_on(theme.ramp(share), theme)
                 text = f"{100 * share:.0f}"
                 axes.text(j + 0.5, k + 0.5, text, ha="center", va="center", color=colour, fontsize=7.5)
         return png(figure)

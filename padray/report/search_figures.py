@@ -2,11 +2,11 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from padray.report.front import Front
+from padray.report.front import Front, short
 from padray.report.search import HistoryInfo, ImportanceInfo
-from padray.report.style import LIGHT, Theme, legend_columns, percent, png, sheet, shorten_start
+from padray.report.style import LIGHT, Theme, legend_columns, percent, png, sheet, shorten_start, whole_numbers
 
 _WIDE = 5  # times the smallest cost, from which on costs are drawn by their logarithm
 _MANY = 60  # trials beyond which dots get smaller
@@ -55,7 +55,7 @@ def draw_history(info: HistoryInfo, theme: Theme = LIGHT) -> bytes:
         axes.set_xlim(min(everyone) - 0.5, max(everyone) + 0.5)
         axes.margins(y=0.16)
         axes.set(xlabel="trial", ylabel="validation accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(6 if theme.is_narrow else 12, integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(whole_numbers(6 if theme.is_narrow else 12, least=1))
         axes.yaxis.set_major_formatter(FuncFormatter(percent))
         figure.legend(
             handles,
@@ -104,6 +104,10 @@ def draw_front(front: Front, theme: Theme = LIGHT) -> bytes:
         axes.set(xlabel=front.unit, ylabel="validation accuracy")
         if min(costs) > 0 and max(one.cost for one in front.points) > _WIDE * min(costs):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(3 if theme.is_narrow else 6))
+        axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_formatter(FuncFormatter(percent))
         return png(figure)
 

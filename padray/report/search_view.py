@@ -11,8 +11,8 @@ from padray.configuration import loading
 from padray.errors import InputError
 from padray.evaluation.summary import Row
 from padray.report import search, words
-from padray.report.front import amount
 from padray.report.front import sentence as in_words
+from padray.report.front import short
 from padray.report.search import SearchSummary, TrialLine
 from padray.settings.space import ParameterSpec
 
@@ -58,6 +58,7 @@ class FrontPart:
     """What accuracy costs: a sentence, and the trials that nothing beats in both."""
 
     sentence: str
+    unit: str
     rows: list[FrontRow]
 
 
@@ -120,9 +121,9 @@ def _front(summary: SearchSummary) -> FrontPart | None:
     rows = []
     for one in front.members:
         values = [shown(one.settings[key]) if key in one.settings else "–" for key in space]
-        cost = amount(one.cost, front.objective)
-        rows.append(FrontRow(one.trial, f"{100 * one.value:.1f}", cost, values, one.file.rpartition("/")[2]))
-    return FrontPart(in_words(front), rows)
+        reached, file = f"{100 * one.value:.1f}", one.file.rpartition("/")[2]
+        rows.append(FrontRow(one.trial, reached, short(one.cost), values, file))
+    return FrontPart(in_words(front), front.unit, rows)
 
 
 def _compared(pair: search.Comparison) -> Compared:

@@ -17,8 +17,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -167,6 +168,23 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     axes.grid(False)
     axes.tick_params(length=0)
     return axes
+
+
+def readable_on(colour: tuple[float, ...], theme: Theme) -> str:
+    """Paper or ink, whichever stands out more from a cell of this colour (its contrast as WCAG measures it)."""
+    own = _luminance(colour)
+    lights = {text: _luminance(to_rgb(text)) for text in (theme.paper, theme.ink)}
+    return max(lights, key=lambda text: (max(lights[text], own) + 0.05) / (min(lights[text], own) + 0.05))
+
+
+def _luminance(colour: tuple[float, ...]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def whole_numbers(most: int, least: int = 2) -> MaxNLocator:
+    """At most so many ticks and one, at whole numbers that one counts in: 100, 200, 300 and not 80, 160, 240."""
+    return MaxNLocator(most, integer=True, steps=[1, 2, 2.5, 5, 10], min_n_ticks=least)
 
 
 def percent(value: float, _: object = None) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from padray.report.style import DARK, LIGHT
 
 _BREAKS = re.compile(r"(?<!\d)([./_=,-]+)(?=\w)|([./_=,-]+)(?=[^\W\d])")  # not within 0.25
+_APOSTROPHE = re.compile(r"(?<=\w)'")
 _WITHIN = re.compile(r"(?<=\d) (?=[±%])|(?<=±) (?=\d)")
 
 
@@ -40,5 +41,5 @@ def breakable(text: object) -> Markup:
 
 
 def unbroken(text: object) -> str:
-    """A sentence whose numbers stay on one line with their spread and their unit."""
-    return _WITHIN.sub("\N{NO-BREAK SPACE}", str(text))
+    """A sentence whose numbers stay on one line with their spread and their unit, with a printer's apostrophes."""
+    return _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", _WITHIN.sub("\N{NO-BREAK SPACE}", str(text)))

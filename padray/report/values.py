@@ -18,7 +18,7 @@ from padray.synthetic.set import SyntheticSet
 Floats = NDArray[np.float64]
 NAMES = {"image": "images", "table": "rows of features, from left to right", "series": "series"}
 _RESOLUTION = 30  # parts of a spread that its last digit tells apart, or up to ten times as many
-_SPREAD = "Bars, a feature each: standard deviations from each feature's mean {}; in the PNG orange is above it"
+_SPREAD = "Bars, a feature each: standard deviations from each feature's mean {}; upwards above it"
 
 
 def in_digits(numbers: Sequence[float], spread: float) -> list[str]:

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from padray.config import Config
 from padray.configuration import loading
 from padray.evaluation.controls import CHOOSING
-from padray.evaluation.published import Protocol
+from padray.evaluation.published import WHOSE, Protocol
+from padray.evaluation.settings import EvaluationSettings
 from padray.evaluation.summary import Row, diverged
 from padray.settings.sections import in_words
 
@@ -82,7 +83,7 @@ def headline(rows: Sequence[Row], samples: int, training: int, noun: str = "imag
     text += f"{' balanced accuracy' * own.by_balanced} on the test split"
     text += f"; on {samples:,} random real {images} {deciding(control)}" if control else ""
     one = " by one network" if full and full.n == 1 else ""
-    return text + (f"; on all {training:,} training {noun}s {deciding(full)}{one}." if full else ".")
+    return text + (f"; on the {training:,} {noun}s of the training split {deciding(full)}{one}." if full else ".")
 
 
 def verdict(rows: Sequence[Row], noun: str = "image") -> str:
@@ -133,6 +134,19 @@ def recovery(rows: Sequence[Row]) -> str:
 _EACH = "Each number is the mean ± sample standard deviation over n fresh networks (one that diverges counts as 0 %)"
 
 
+_OWN = {"epochs": "number of epochs", "batch": "batches", "weight_decay": "weight decay", "augment": "augmentation"}
+
+
+def protocol_of(settings: EvaluationSettings) -> str:
+    """Whose protocol it is, and in what the settings leave it: `DC's protocol (dc300), but for its momentum`."""
+    others = [_OWN.get(name, name) for name, value in settings.own.items() if value != getattr(settings.row, name)]
+    others += ["lr"] if settings.fixed_lr is not None else []
+    other = (
+        f", but for its {' and '.join([', '.join(others[:-1])] * (len(others) > 1) + others[-1:])}" if others else ""
+    )
+    return f"{WHOSE[settings.protocol]} protocol ({settings.protocol}){other}"
+
+
 def protocol(config: Config, has_validation: bool) -> str:
     """How the accuracies came about, in a few sentences."""
     if config.evaluation.taught:
@@ -150,7 +164,7 @@ def protocol(config: Config, has_validation: bool) -> str:
     named = [name for name, asked in others.items() if asked]
     also = f" The same holds for {' and for '.join(named)}." if named else ""
     return (
-        f"{_EACH}, trained by the protocol {settings.protocol_text}: {training.epochs} epochs{full} of batches of "
+        f"{_EACH}, trained by {protocol_of(settings)}: {training.epochs:,} epochs{full} of batches of "
         f"{training.batch} with SGD ({'Nesterov’s ' * training.nesterov}momentum {training.momentum:g}, weight decay "
         f"{training.weight_decay:g}, {_DECAYS[training.decay]}, augmentation {in_words(training.augment)}"
         f"{_mixed(training)}), and the last epoch counts; the test split is read here and nowhere else. "
@@ -218,7 +232,7 @@ def _taught(config: Config, has_validation: bool) -> str:
     )
     mixed = "" if teacher.mix == "none" else f" and mixed ({teacher.mix})"
     return (
-        f"{_EACH}, taught by the protocol {settings.protocol_text}: for {training.epochs} epochs by a "
+        f"{_EACH}, taught by {protocol_of(settings)}: for {training.epochs:,} epochs by a "
         f"{teacher.network.label} that was trained on the training split for {teacher.epochs}. On each batch of "
         f"{training.batch}, augmented ({in_words(training.augment)}){mixed}, they imitate its outputs, softened by a "
         f"temperature of {teacher.temperature:g} (AdamW, lr {teacher.lr:g}, weight decay {teacher.weight_decay:g}). "
@@ -241,6 +255,8 @@ def settings(config: Config) -> list[tuple[str, str, str]]:
 def _shown(config: Config, key: str, value: Any) -> str:
     if key == "evaluation.architectures":
         return ", ".join(network.label for network in config.evaluation.architectures) or "[]"
+    if isinstance(value, float):  # a search's have sixteen digits; the file below has them all
+        value = float(f"{value:.8g}")
     return json.dumps(_shareable(value), ensure_ascii=False)
 
 

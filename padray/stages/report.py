@@ -116,7 +116,7 @@ def gather(
         set_key=item.key,
         set_sha256=item.sha256,
         set_size=item.size,
-        chain=(*_chain(context, identities), *_searched(context, search)),
+        chain=(*_chain(context, identities), *_searched(context, search, identities["distill"])),
         search=search,
         difficulty=difficulty,
         kept=_kept(context, identities.get("keep")),
@@ -162,12 +162,13 @@ def _chain(context: Context, identities: dict[str, Identity]) -> "tuple[Link, ..
     return (*links, *(_link(context, f"evaluate {source}", identity) for source, identity in proofs.items()))
 
 
-def _searched(context: Context, search: SearchSummary | None) -> "tuple[Link, ...]":
-    """The search, and the set of the defaults that it is measured by."""
+def _searched(context: Context, search: SearchSummary | None, distilled: Identity) -> "tuple[Link, ...]":
+    """The search, and the set of the defaults that it is measured by, if that is not the set itself."""
     if search is None:
         return ()
     stages = {"search": search.identity, "distill (defaults)": search.default_set}
-    return tuple(_link(context, stage, identity) for stage, identity in stages.items() if identity)
+    new = {stage: identity for stage, identity in stages.items() if identity and identity != distilled}
+    return tuple(_link(context, stage, identity) for stage, identity in new.items())
 
 
 def _link(context: Context, stage: str, identity: Identity) -> "Link":

@@ -28,7 +28,7 @@ class RunResult:
         reused: the stages that had nothing to do.
         evaluation: the table of accuracies.
         report: where the page lies.
-        ceiling: what all training samples taught networks; None where nobody knows.
+        ceiling: what the whole training split taught networks; None where nobody knows.
         notes: what to know before believing the table, and what to change next.
     """
 

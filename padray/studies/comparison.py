@@ -83,11 +83,14 @@ def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[list[str]]:
 
 
 def interval(entry: Entry) -> str:
-    """`51.0 [48.5, 53.5]`, in percent; nothing where there is no number."""
+    """`51.0 [48.5, 53.5]`, in percent, as far as accuracies go; nothing where there is no number."""
     if not entry.values:
         return ""
     half, mean = half_width(entry.values), 100 * entry.mean
-    return f"{mean:.1f}" if half is None else f"{mean:.1f} [{mean - 100 * half:.1f}, {mean + 100 * half:.1f}]"
+    if half is None:
+        return f"{mean:.1f}"
+    low, high = max(0.0, mean - 100 * half), min(100.0, mean + 100 * half)  # no accuracy lies beyond
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _cost(effort: Effort) -> str:

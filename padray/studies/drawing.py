@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten
+from padray.report.style import LIGHT, Theme, legend_columns, png, sheet, shorten, two_lines
 from padray.studies.significance import Ranking
 from padray.studies.table import CONTROL, Entry
 
@@ -34,7 +34,7 @@ def draw_table(entries: Sequence[Entry], heading: str, axis: str, measure: str, 
         if printed:
             values = [_number(entry.printed) for entry in entries]
             _panel(axes[1], entries, [None if v is None else (v, 0.0) for v in values], theme)
-            axes[1].set(xlabel=axis, ylabel="as printed")
+            axes[1].set(xlabel=axis, ylabel=f"test {measure} in %, as printed")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
         return png(figure)
 
@@ -48,11 +48,12 @@ def draw_ranks(ranking: Ranking, heading: str, theme: Theme = LIGHT) -> bytes:
         axes = figure.subplots()
         half = ranking.critical / 2
         axes.errorbar(ranking.ranks, range(count), xerr=half, fmt="o", color=theme.ink, ecolor=theme.quiet, capsize=3)
-        axes.set_yticks(range(count), [shorten(row, 18 if theme.is_narrow else 40) for row in ranking.rows])
+        names = [two_lines(row, 18) if theme.is_narrow else shorten(row, 40) for row in ranking.rows]
+        axes.set_yticks(range(count), names, color=theme.ink)
         axes.invert_yaxis()
         axes.set(xlim=(1 - half, count + half), xticks=range(1, count + 1))
-        bars = "" if theme.is_narrow else "; bars: the critical difference"
-        axes.set_xlabel(f"average rank over {ranking.blocks} blocks, 1 is the best{bars}")
+        whole = f"average rank over {ranking.blocks} blocks, 1 is the best; bars: the critical difference"
+        axes.set_xlabel("average rank, 1 is the best" if theme.is_narrow else whole)
         return png(figure)
 
 
@@ -79,7 +80,7 @@ def _panel(axes: Axes, entries: Sequence[Entry], points: Sequence[tuple[float, f
             linewidth=1,
         )
     axes.set_xticks(range(len(columns)), [shorten(c, 14) for c in columns], rotation=30 if len(columns) > 5 else 0)
-    axes.margins(x=0.1)
+    axes.set_xlim(-0.5, len(columns) - 0.5)  # those too that nothing is known of, so that panels are alike
 
 
 def _number(printed: float | str | None) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config
+from padray.evaluation.published import WHOSE
 from padray.studies.definition import FULL, Shown, Study
 from padray.studies.grid import Differences
 from padray.studies.make import CellResult
@@ -201,7 +202,8 @@ def _chosen(configs: Sequence[Config], beside_printed: bool) -> str:
 
 def _protocols(configs: Sequence[Config]) -> str:
     """By which protocols the networks are trained; printed numbers have their papers' own."""
-    names = list(dict.fromkeys(config.evaluation.protocol_on("distilled") for config in configs))
+    asked = [config.evaluation for config in configs]
+    names = list(dict.fromkeys(f"{WHOSE[own.protocol]} {own.protocol_on('distilled')}" for own in asked))
     return f"Protocol{'s' * (len(names) > 1)}: {'; '.join(names)}."
 
 
@@ -311,6 +313,8 @@ def pairs(values: list[tuple[Any, Any]]) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
         return ", ".join(network["name"] for network in value)
+    if isinstance(value, float):
+        return f"{value:g}"
     return "none" if value is None or value == [] else str(value)
 
 

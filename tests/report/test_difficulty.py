@@ -119,7 +119,7 @@ def test_the_schedules_counts_are_told_where_it_turns() -> None:
     info = difficulty.schedule_info(made(tables()))
     assert info.counts.tolist() == [15, 18, 22, 25, 30, 30, 30, 27, 24, 24, 24, 24] and info.total == 30
     assert info.caption == (
-        "Of 30 training samples, ranked within each class by el2n over 4 networks: 15 in epoch 0, 30 in epoch 4, "
+        "Of 30 training samples, ranked within each class by EL2N over 4 networks: 15 in epoch 0, 30 in epoch 4, "
         "30 in epoch 6, 24 in epoch 8, 24 in epoch 11."
     )
 

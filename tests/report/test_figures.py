@@ -113,7 +113,9 @@ def test_cut_lies_proportionally_inside_a_tensor(cut: int, position: float | Non
 
 def test_cut_sentence_names_what_is_left_out() -> None:
     assert "first, second wholly; third by its first 20.0 %" in trajectory.cut_sentence(SPANS, 12)
-    assert trajectory.cut_sentence(SPANS, 12).startswith("FIEM leaves the first 12 of 20 parameters (60.0 %)")
+    assert trajectory.cut_sentence(SPANS, 12).startswith(
+        "FIEM, PAD’s filter, leaves the first 12 of 20 parameters (60.0 %)"
+    )
     assert trajectory.cut_sentence(SPANS, 1).endswith("loss: first by its first 25.0 %.")
     many = [Span(f"t{k}", (1,), k, k + 1) for k in range(9)]
     assert "8 tensors from t0 to t7 wholly" in trajectory.cut_sentence(many, 8)
@@ -143,7 +145,7 @@ def test_accuracy_keeps_the_order_of_networks_and_sources() -> None:
 @pytest.mark.parametrize(
     ("strategy", "sentence"),
     [
-        ("depth", "FIEM leaves the first 7 of 20"),
+        ("depth", "FIEM, PAD’s filter, leaves the first 7 of 20"),
         ("layer", "begin within the first 35 %"),
         ("deep", "The last 35 % of the parameters"),
         ("loss", "In every iteration the 35 %"),
@@ -163,7 +165,7 @@ def test_every_selection_says_what_it_leaves_out(strategy: str, sentence: str) -
 )
 def test_pruning_says_what_it_leaves_out_besides(rule: str, sentence: str) -> None:
     caption = trajectory.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings(rule=rule)).caption
-    assert caption.startswith("FIEM leaves none") and sentence in caption
+    assert caption.startswith("FIEM, PAD’s filter, leaves none") and sentence in caption
     assert "runing" not in trajectory.layers_info(history(3), SPANS, SelectionSettings(), PruningSettings()).caption
 
 

@@ -66,7 +66,7 @@ def test_the_page_shows_what_the_set_was_who_is_near_and_who_is_easy(told: Subje
     html = page.render(told, drawn)
     assert html.count('class="sample pixelated"') == 2 + 2 * 3 + 2 * 2 + 2 * 6
     assert "<th>0</th><th>10</th><th>30</th>" in html.replace("\n", ""), "iterations in their order, then the set"
-    assert "0.000 from sample 7" in html and "<b>yes</b>" in html, "a copy"
+    assert "0.000 from sample\N{NO-BREAK SPACE}7" in html and "<b>yes</b>" in html, "a copy"
     shown = gallery.gallery(rendering.info.images_info(told.synthetic), None, told.real).extremes
     assert [name for name, _, _ in shown] == ["no", "yes"]
     assert [one.caption for one in shown[1][1].samples] == ["1", "3", "5"], "the easiest of the class first"
@@ -74,12 +74,12 @@ def test_the_page_shows_what_the_set_was_who_is_near_and_who_is_easy(told: Subje
 
 
 def test_every_figure_is_there_for_windows_and_telephones_and_as_numbers(drawn: dict[str, Picture]) -> None:
-    for picture in drawn.values():
+    for stem, picture in drawn.items():
         versions = (picture.light, picture.dark, picture.narrow, picture.narrow_dark)
         sizes = [Image.open(io.BytesIO(one)).size[0] for one in versions if one]
-        assert sizes == ([1520] if picture.is_beside else [1520, 1520, 700, 700]), picture.stem
+        assert sizes == ([1520] if picture.is_beside else [1520, 1520, 700, 700]), stem
         lines = list(csv.reader(io.StringIO(picture.table.decode())))
-        assert len(lines) > 1 and {len(line) for line in lines} == {len(lines[0])}, picture.stem
+        assert len(lines) > 1 and {len(line) for line in lines} == {len(lines[0])}, stem
     accuracy = list(csv.DictReader(io.StringIO(drawn["accuracy"].table.decode())))
     assert [float(line["accuracy"]) for line in accuracy] == [0.876] * 4 + [0.717] * 4
     near = list(csv.DictReader(io.StringIO(drawn["nearest"].table.decode())))

@@ -132,7 +132,10 @@ def test_page_holds_what_a_reader_looks_for(html: str) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
     assert "Trained on 2 synthetic images, a convnet2w32 reaches 87.6 ± 1.0 % on the test split" in text
     assert "on 2 random real images 71.7 ± 1.0 %." in text and "It beats its control by 15.9 points." in text
-    assert "FIEM leaves the first 4 of 16 parameters (25.0 %) out of the loss: a.weight by its first 50.0 %" in text
+    assert (
+        "FIEM, PAD’s filter, leaves the first 4 of 16 parameters (25.0 %) out of the loss: a.weight by its first 50.0 %"
+        in text
+    )
     assert "images 2 × 1 × 4 × 4, float32 128" in text and "together 148" in text
     assert (
         "The ceiling: the 2 experts it was matched with reach between 90.0 and 95.0 % on the validation split." in text
@@ -152,9 +155,11 @@ def test_headline_tells_the_full_split_and_uses_the_right_article() -> None:
     rows = [*two(0.5, 0.4, "alexnet"), row("alexnet", "full", 0.9)]
     said = words.headline(rows, 1, 50_000)
     assert "Trained on 1 synthetic image, an alexnet reaches 50.0 ± 1.0 %" in said
-    assert said.endswith("; on all 50,000 training images 90.0 ± 1.0 %.")
+    assert said.endswith("; on the 50,000 images of the training split 90.0 ± 1.0 %.")
     said = words.headline([*rows[:2], row("alexnet", "full", 0.9, 0.0, n=1)], 1, 50_000)
-    assert said.endswith("; on all 50,000 training images 90.0 % by one network."), "one network has no spread"
+    assert said.endswith("; on the 50,000 images of the training split 90.0 % by one network."), (
+        "one network has no spread"
+    )
 
 
 def test_what_all_stages_had_in_common_is_told_once() -> None:
@@ -225,7 +230,7 @@ def test_protocol_says_where_the_controls_lr_comes_from() -> None:
 
 def test_protocol_is_named_with_what_is_set_otherwise() -> None:
     said = words.protocol(Config.model_validate({"evaluation": {"protocol": "idc", "epochs": 50}}), True)
-    assert "trained by the protocol idc (epochs 50): 50 epochs of batches of 64 with SGD" in said
+    assert "trained by IDC’s protocol (idc), but for its number of epochs: 50 epochs of batches of 64 with SGD" in said
     assert "augmentation flip, then color, then one of crop, scale, rotate, CutMix of 50 % of the batches" in said
 
 
@@ -304,8 +309,8 @@ def test_training_code_runs(
     said = capsys.readouterr().out
     classes = labels.argmax(dim=1) if soft else labels
     known = (names["trained"](names["images"]).argmax(dim=1) == classes).float().mean()
-    assert f"convnet2w4 after 3 epochs on the set: it knows {known:.0%} of its 3 images\n" in said, said
-    assert "trained(preprocess(x)).argmax(dim=1): the classes of real images x (N, 1, 4, 4) in [0, 1]" in said
+    assert f"convnet2w4 after 3 epochs on the set:\nit knows {known:.0%} of its 3 images\n" in said, said
+    assert "trained(preprocess(x)).argmax(dim=1):\nthe classes of real images x (N, 1, 4, 4) in [0, 1]" in said
     assert names["trained"](names["preprocess"](torch.rand(2, 1, 4, 4))).argmax(dim=1).shape == (2,)
     real = torch.rand(5, 1, 4, 4)
     assert names["train"](0)(names["preprocess"](real)).shape == (5, 3)

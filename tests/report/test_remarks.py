@@ -93,9 +93,9 @@ def test_a_part_of_the_training_samples_is_told_with_what_made_it_one():
 def test_the_ceiling_is_the_full_data_on_test_or_else_the_experts_on_validation():
     rows = two(0.8, 0.6)
     experts = ceiling_of(rows, "convnet2w32", [0.9, 0.8])
-    assert experts and experts.text == "2 experts on all training samples: 85.0 ± 7.1 % on the validation split"
+    assert experts and experts.text == "2 experts on the whole training split: 85.0 ± 7.1 % on the validation split"
     full = ceiling_of([*rows, row("mlp", "full", 0.1), row("convnet2w32", "full", 0.95)], "convnet2w32", [0.9, 0.8])
-    assert full and full.text == "convnet2w32 (n=4) on all training samples: 95.0 ± 1.0 % on the test split"
+    assert full and full.text == "convnet2w32 (n=4) on the whole training split: 95.0 ± 1.0 % on the test split"
     assert ceiling_of(rows, "convnet2w32", []) is None
     plain, taught = EvaluationSettings(), EvaluationSettings(protocol="rded-kd")
     assert "evaluation.controls.full=true" in (remarks.no_ceiling(None, plain) or "")

@@ -60,7 +60,7 @@ def test_what_decides_is_what_the_page_claims_and_what_its_verdict_is_about():
 
     said = text(made("balanced_accuracy"))
     assert "a net reaches 65.1 ± 3.0 % balanced accuracy on the test split; on" in said
-    assert "real images 45.0 ± 3.0 %; on all" in said and "training images 76.0 % by one network." in said
+    assert "real images 45.0 ± 3.0 %; on the" in said and "training split 76.0 % by one network." in said
     assert "It beats its control by 20.1 points." in said and "difference of means of balanced accuracy ±" in said
     assert "test balanced accuracy in %, seeds 0, 1, …" in said and "65.20, 68.00, 62.00" in said
     for metric, in_bold in (("accuracy", "57.1 ± 3.0 %"), ("balanced_accuracy", "65.1 ± 3.0 %")):
@@ -71,7 +71,9 @@ def test_what_decides_is_what_the_page_claims_and_what_its_verdict_is_about():
     assert as_csv(shown).splitlines()[0] == b"network,trained_on,seed,balanced_accuracy,mean,std"
     assert "It does not clearly" not in said and "does not clearly beat" in text(made("accuracy"))
     ceiling = ceiling_of(made("balanced_accuracy"), "net", [])
-    assert ceiling and ceiling.text == "net (n=1) on all training samples: 76.0 % balanced accuracy on the test split"
+    assert (
+        ceiling and ceiling.text == "net (n=1) on the whole training split: 76.0 % balanced accuracy on the test split"
+    )
 
 
 def test_every_source_has_a_name_and_a_colour():
@@ -94,7 +96,7 @@ def test_the_protocol_says_how_a_teacher_was_used_and_what_chose():
     config = loading.load("digits-ipc1", ("evaluation.protocol=rded-kd", "evaluation.epochs=300")).config
     said = words.protocol(config, True)
     assert (
-        "taught by the protocol rded-kd (augment crop): for 300 epochs by a convnet3w128-batch" in said
+        "taught by RDED’s protocol (rded-kd), but for its augmentation: for 300 epochs by a convnet3w128-batch" in said
         and "mixed (cutmix)" in said
     )
     assert "was chosen on the validation split" in said and "out of" not in said.split("The control")[1]
@@ -124,5 +126,5 @@ def test_the_terminal_ends_with_the_ceiling_and_with_what_to_know(capsys):
     result = RunResult("x", {}, {}, [], SetDigest(), [], None, ceiling, ("validation has 11 samples",))
     Console(as_json=False).result(result)
     said = capsys.readouterr().out
-    assert "ceiling: 6 experts on all training samples: 90.0 ± 1.0 % on the validation split" in said
+    assert "ceiling: 6 experts on the whole training split: 90.0 ± 1.0 % on the validation split" in said
     assert "note: validation has 11 samples" in said

@@ -58,6 +58,7 @@ def test_an_interval_is_student_s():
     values = (0.50, 0.52, 0.54)
     assert half_width(values) == pytest.approx(4.302653 * 0.02 / math.sqrt(3))
     assert interval(Entry("a", "x", Ours(values), None)) == "52.0 [47.0, 57.0]"
+    assert interval(Entry("a", "x", Ours((0.2, 0.9)), None)) == "55.0 [0.0, 100.0]", "no accuracy lies beyond"
     assert interval(Entry("a", "x", Ours((0.5,)), None)) == "50.0"
     assert interval(Entry("a", "x", Ours(), None)) == ""
 

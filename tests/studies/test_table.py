@@ -151,7 +151,7 @@ def test_a_study_without_trajectories_says_nothing_of_experts_and_of_what_is_pri
     plain = told()
     results = [r if r.cell.config is None else replace(r, cell=replace(r.cell, config=other)) for r in plain.results]
     said = table.sample(replace(plain, results=results))
-    assert "experts" in table.sample(plain) and "experts" not in said and "trajectory" not in said
+    assert "experts" in table.sample(plain) and "experts" not in said and "numbers of trajectory" not in said
 
 
 def test_the_page_counts_the_sets_that_clearly_beat_their_control(told):

@@ -76,7 +76,7 @@ def selection_sentence(settings: SelectionSettings, spans: Sequence[Span]) -> st
     if settings.alpha == 0 or settings.strategy in ("depth", "none"):
         return cut_sentence(spans, cut_index(settings.alpha, spans[-1].stop) if settings.strategy == "depth" else 0)
     return {
-        "layer": f"FIEM leaves out the tensors that begin within the first {share}.",
+        "layer": f"FIEM, PAD’s filter, leaves out the tensors that begin within the first {share}.",
         "deep": f"The last {share}, the deep ones, are left out of the loss.",
         "loss": f"In every iteration the {share} with the smallest errors are left out of the loss.",
     }[settings.strategy]
@@ -117,7 +117,7 @@ def cut_sentence(spans: Sequence[Span], cut: int) -> str:
     """Which tensors FIEM leaves out of the loss, wholly and partly."""
     total = spans[-1].stop
     if cut <= 0:
-        return f"FIEM leaves none of the {total:,} parameters out of the loss (distill.selection.alpha is 0)."
+        return f"FIEM, PAD’s filter, leaves none of the {total:,} parameters out of the loss."
     whole = [span.name for span in spans if span.stop <= cut]
     listed = ", ".join(whole) if len(whole) <= _MOST_NAMES else f"{len(whole)} tensors from {whole[0]} to {whole[-1]}"
     parts = [f"{listed} wholly"] if whole else []
@@ -126,8 +126,8 @@ def cut_sentence(spans: Sequence[Span], cut: int) -> str:
             share = (cut - span.start) / (span.stop - span.start)
             parts.append(f"{span.name} by its first {100 * share:.1f} %")
     return (
-        f"FIEM leaves the first {cut:,} of {total:,} parameters ({100 * cut / total:.1f} %) out of the loss: "
-        f"{'; '.join(parts)}."
+        f"FIEM, PAD’s filter, leaves the first {cut:,} of {total:,} parameters ({100 * cut / total:.1f} %) out of the "
+        f"loss: {'; '.join(parts)}."
     )
 
 
