@@ -278,3 +278,20 @@ def test_how_fast_it_is_beside_the_usual_way():
     row = rows["distil W32 IPC 10 N=20"]["columns"]
     memory = [f"{row[name]['peak_MB']:,.0f}" for name in ("float32", "baseline")]
     assert "takes {} MB in place of {}".format(*memory) in PAGES
+
+
+def test_what_bfloat16_costs_in_accuracy():
+    for task, ways in result("precision")["tasks"].items():
+        pair = [ways[precision] for precision in ("float32", "bf16")]
+        assert all(way["n"] >= 3 for way in pair)
+        sets = [f"{100 * way['mean']:.1f} ± {100 * way['std']:.1f}" for way in pair]
+        equal_seeds = ", ".join(f"{100 * each:+.2f}" for each in ways["bf16 - float32"])
+        experts = [f"{100 * way['expert']:.1f}" for way in pair]
+        assert table_row(task, *sets, equal_seeds, *experts) in PAGES
+    both = [
+        (a["experts"], b["experts"])
+        for ways in result("precision")["tasks"].values()
+        for a, b in zip(ways["float32"]["runs"], ways["bf16"]["runs"], strict=True)
+    ]
+    apart = max(abs(a - b) for curves in both for a, b in zip(*curves, strict=True))
+    assert f"within {100 * apart:.1f} points of each other" in PAGES

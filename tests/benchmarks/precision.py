@@ -30,10 +30,10 @@ LAST = ("distill.validation.seeds=0", "compute.threads=1", "compute.compile=on")
 _CIFAR10 = ("experts.count=3", "evaluation.epochs=150")
 TASKS = {
     "digits, IPC 10": ("digits-ipc10", ("distill.iterations=300", "evaluation.epochs=150")),
-    "narrow CIFAR-10, IPC 1": ("cifar10-narrow-ipc1", (*_CIFAR10, "distill.iterations=200")),
+    "narrow CIFAR-10, IPC 1": ("cifar10-narrow-ipc1", (*_CIFAR10, "distill.iterations=130")),
     "narrow CIFAR-10, IPC 10": (
         "cifar10-narrow-ipc1",
-        (*_CIFAR10, "distill.ipc=10", "distill.batch=100", "distill.iterations=60", "distill.init=real"),
+        (*_CIFAR10, "distill.ipc=10", "distill.batch=100", "distill.iterations=40", "distill.init=real"),
     ),
 }
 

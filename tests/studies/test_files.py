@@ -284,9 +284,10 @@ def test_table_2_is_judged_on_the_eight_networks_of_the_paper():
 
 DIGITS = DatasetFacts(tuple("0123456789"), (1, 8, 8), Splits(1290, 142, 359), (129,) * 10)
 CIFAR10 = DatasetFacts(tuple("0123456789"), (3, 32, 32), Splits(45_000, 5000, 10_000), (4500,) * 10)
+NARROW = DatasetFacts(tuple("0123456789"), (3, 32, 32), Splits(2700, 300, 10_000), (270,) * 10)
 
 
-@pytest.mark.parametrize("profile, facts", [(definition.FULL, CIFAR10), ("small", DIGITS)])
+@pytest.mark.parametrize("profile, facts", [(definition.FULL, CIFAR10), ("small", DIGITS), ("narrow", NARROW)])
 def test_all_families_have_the_same_data_network_evaluation_and_cost(profile, facts):
     by_column: dict[str, list[grid.Cell]] = {}
     for cell in cells_of("study_common_protocol", profile):
