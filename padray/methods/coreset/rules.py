@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 _ROUNDING = 1e-10  # of sums in float64
+_EQUAL = 1e-12  # of two squared lengths: gradients whose squared distance is less of them are equal
 
 
 class Seen(NamedTuple):
@@ -118,8 +119,9 @@ def craig(gram_nn: torch.Tensor, count: int) -> Chosen:
     Nearness is that of gradients: the largest distance less theirs. Its weight is how many samples are nearest to it.
     """
     squares_n = gram_nn.diagonal()
-    distances_nn = (squares_n[:, None] + squares_n - 2 * gram_nn).clamp_(min=0).sqrt_()
-    distances_nn.fill_diagonal_(0.0)
+    sums_nn = squares_n[:, None] + squares_n
+    apart_nn = sums_nn - 2 * gram_nn
+    distances_nn = apart_nn.where(apart_nn > _EQUAL * sums_nn, 0.0).sqrt_()  # what is left of equal ones is rounding
     nearest_n, places = torch.full_like(squares_n, float(distances_nn.max())), list[int]()
     for _ in range(count):
         places.append(_best(-torch.minimum(distances_nn, nearest_n[:, None]).sum(dim=0), places))
