@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from padray.commandline import commands
+from padray.commandline import commands, console_tables
+from padray.commandline.results import Artifact
 from padray.config import Config
-from padray.evaluation.summary import Row
+from padray.evaluation.settings import EvaluationSettings
+from padray.evaluation.summary import CellResult, Row
+from padray.operations import reached
 from padray.stages import pipeline
 from padray.stages.progress import Progress
 from tests.cluster.conftest import events
@@ -98,7 +101,6 @@ def test_show_leaves_out_what_took_no_part(chain: Made, run: Run):
     assert "experts.epochs" in text and "evaluation.teacher.mix" not in text and "search.trials" not in text
     assert "evaluation.teacher, search took no part and are left out" in " ".join(text.split())
     assert "teacher" in run("show", "distilled/", "--storage", chain.root, "--json").json["settings"]["evaluation"]
-    assert "scores.networks" in run("show", "scores/", "--storage", chain.root).out, "its own are always shown"
 
 
 @pytest.mark.parametrize(
@@ -118,3 +120,25 @@ def test_show_leaves_out_what_took_no_part(chain: Made, run: Run):
 )
 def test_what_takes_no_part_is_known(tree: dict[str, Any], idle: set[str]):
     assert set(Config.model_validate(tree).idle) == idle
+
+
+def test_an_artefact_s_own_settings_are_always_shown():
+    line = (None, None, 0, None, None, "scores/x", "scores", "x", 1, 1, None)
+    artifact = Artifact(*line, "0" * 64, {}, {}, {}, Config().model_dump(mode="json"), [])
+    _, _, settings, _ = console_tables.of_artifact(artifact)
+    shown = [str(name) for name in settings.columns[0].cells]
+    assert "scores.networks" in shown and "search.trials" not in shown
+    assert settings.caption == "evaluation.teacher, search took no part and are left out; --json has all settings"
+
+
+@pytest.mark.parametrize("best", [0.01, 0.1])
+def test_the_lr_that_did_best_where_it_was_chosen_counts(best: float):
+    def cell(lr: float, seed: int) -> CellResult:
+        held = 0.9 if lr == best else 0.5
+        return CellResult("random", "net", seed, lr, "validation", held, held, lr, lr, 10, 5)
+
+    settings = EvaluationSettings.model_validate_json(
+        '{"seeds": 2, "controls": {"lrs": [0.01, 0.1], "tuning_seeds": 1}}'
+    )
+    cells = [cell(lr, seed) for lr in (0.01, 0.1) for seed in range(3)]
+    assert [(each.lr, each.seed) for each in reached._counted(cells, settings)] == [(best, 0), (best, 1)]
