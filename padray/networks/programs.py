@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -203,12 +203,12 @@ class _Examples(NamedTuple):
 def _compile(program: Program, path: Path) -> None:
     """Trace the program and write its machine code."""
     from torch._inductor import aoti_compile_and_package
-    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from padray.networks.tracing import traced
 
     torch.set_num_threads(program.threads)
     function, examples = _function(program)
-    traced = make_fx(function, decomposition_table=_POOLS)(*examples)
-    exported = torch.export.export(traced, examples)
+    exported = torch.export.export(traced(function, examples), examples)
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         package = Path(place) / "program.pt2"
         aoti_compile_and_package(exported, package_path=str(package))
@@ -264,37 +264,6 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
     function, arguments = functions[program.kind]
     return function, tuple(examples[:arguments])
 
-
-# -- pools as means over a view: the compiler makes slow code of PyTorch's own, which asks of every pixel where it lies
-
-
-def _is_plain(images: Tensor, kernel: list[int], stride: list[int], padding: Any) -> bool:
-    """Whether the kernel tiles the map: no overlap, no padding, nothing left over."""
-    tiles = list(stride or kernel) == list(kernel) and not any([padding] if isinstance(padding, int) else padding)
-    return tiles and all(side % size == 0 for side, size in zip(images.shape[2:], kernel, strict=True))
-
-
-def _pool(images: Tensor, kernel: list[int], stride: Any = (), padding: Any = 0, *rest: Any) -> Any:
-    if not _is_plain(images, kernel, stride, padding):
-        return NotImplemented
-    count, channels, height, width = images.shape
-    tall, wide = kernel
-    return images.reshape(count, channels, height // tall, tall, width // wide, wide).mean((3, 5))
-
-
-def _pool_backward(grad: Tensor, images: Tensor, kernel: list[int], stride: Any, padding: Any, *rest: Any) -> Any:
-    if not _is_plain(images, kernel, stride, padding):
-        return NotImplemented
-    count, channels, height, width = images.shape
-    tall, wide = kernel
-    shares = (grad / (tall * wide))[:, :, :, None, :, None]
-    return shares.expand(count, channels, height // tall, tall, width // wide, wide).reshape(images.shape)
-
-
-_POOLS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.avg_pool2d.default: _pool,
-    torch.ops.aten.avg_pool2d_backward.default: _pool_backward,
-}
 
 if __name__ == "__main__":
     _compile(Program.from_json(sys.argv[1]), Path(sys.argv[2]))

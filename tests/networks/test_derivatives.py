@@ -134,7 +134,8 @@ def test_a_compiler_that_refuses_everything_is_such_a_one(monkeypatch):
 @needs_compiler
 def test_programs_that_nobody_loads_go_when_another_is_made(users_cache, monkeypatch):
     folder, day = users_cache / "programs", 86_400
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    others = set(folder.glob("*.so"))
     for name, days in (("forgotten", 91), ("used", 89)):
         for path in (folder / f"{name}.so", folder / f"{name}.lock"):
             path.touch()
@@ -148,8 +149,10 @@ def test_programs_that_nobody_loads_go_when_another_is_made(users_cache, monkeyp
     programs._loaded.cache_clear()
     program.load()  # that is a use of it
     programs._make(program, folder / "other.so")
-    assert {path.name for path in folder.glob("*.so")} == {"used.so", made.name}
+    programs._loaded.cache_clear()
+    assert set(folder.glob("*.so")) == {*others, folder / "used.so", made}
     assert not (folder / "forgotten.lock").exists()
+    made.unlink()
 
 
 @needs_compiler
