@@ -238,6 +238,14 @@ def test_the_families_beside_each_other():
     assert cells["ATT", "10"]["values"] == cells["MTT", "10"]["values"], "its students are nearest at their last step"
 
 
+def test_the_families_beside_each_other_on_narrow_cifar10():
+    made = result("common_protocol_narrow")
+    for cell in made["cells"]:
+        assert cell["n"] >= 3 and cell["column"] == "1"
+        figures = f"{100 * cell['mean']:.1f} ± {100 * cell['std']:.1f}"
+        assert table_row(cell["row"], figures, f"{made['ranks'][cell['row']]:.1f}") in PAGES
+
+
 def test_what_init_config_reaches_in_minutes():
     made = result("recipe").values()
     assert {one["dataset"] for one in made} >= {"pictures", "wine", "xrays"}
