@@ -246,6 +246,16 @@ def test_the_families_beside_each_other_on_narrow_cifar10():
         assert table_row(cell["row"], figures, f"{made['ranks'][cell['row']]:.1f}") in PAGES
 
 
+def test_what_the_small_studies_of_the_filters_show():
+    for name, study in result("small_studies")["studies"].items():
+        lines: dict[str, list[str]] = {}
+        for cell in study["cells"]:
+            assert cell["n"] >= 3, name
+            lines.setdefault(cell["row"], []).append(f"{100 * cell['mean']:.1f} ± {100 * cell['std']:.1f}")
+        for row, figures in lines.items():
+            assert table_row(row, *figures) in PAGES, name
+
+
 def test_what_init_config_reaches_in_minutes():
     made = result("recipe").values()
     assert {one["dataset"] for one in made} >= {"pictures", "wine", "xrays"}
