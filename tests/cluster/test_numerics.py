@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from padray.stages import base, materials, pipeline
+from padray.stages import base, deciding, pipeline
 from padray.stages.inline import InlineRunner
 from tests.cluster.conftest import make_context
 
@@ -26,8 +26,8 @@ class Elsewhere(InlineRunner):
 @pytest.fixture
 def manifests(settings, tmp_path, monkeypatch):
     def made(machines: list[str], *overrides: str) -> dict[str, dict]:
-        decide = materials.decide
-        monkeypatch.setattr(materials, "decide", lambda compute: replace(decide(compute), machine="trainer"))
+        decide = deciding.decide
+        monkeypatch.setattr(deciding, "decide", lambda compute: replace(decide(compute), machine="trainer"))
         context = make_context(settings, tmp_path / "runs", "inline", overrides)
         context.runner = Elsewhere(machines)
         pipeline.run(context, "evaluate")

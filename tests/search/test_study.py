@@ -87,7 +87,7 @@ def test_the_report_tells_the_search(finished) -> None:
     report = json.loads((Path(outcome.tested.report).parent / "manifest.json").read_text())
     assert {"trials"} < {Path(item["key"]).name.rsplit("-", 1)[0] for item in report["objects"]}
     assert report["inputs"]["search"] == outcome.identity.fingerprint
-    assert report["inputs"]["distill (defaults)"] == outcome.default.identities["distill"].fingerprint
+    assert outcome.default.identities["distill"].fingerprint in report["inputs"].values()  # once, where they stay
 
 
 def test_a_report_means_its_search_too(again, monkeypatch) -> None:

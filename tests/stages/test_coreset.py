@@ -72,7 +72,7 @@ def test_its_report_names_the_samples_and_speaks_of_nothing_distilled(finished):
     page = Path(finished[3].report.removeprefix("file://")).read_text()
     ids = selected(finished[2], finished[3])["sample"]
     assert ", ".join(map(str, ids)) in page and "30 chosen real images" in page and "The chosen real images" in page
-    assert "by Glister: their gradients lower the loss of the class&#39;s validation samples" in page
+    assert "by Glister: their gradients lower the loss of the class’s validation samples" in page
     assert "convnet2w4, trained on the same samples for 2 epochs" in page
     for word in ("synthetic image", "iterations", "The distilled images", "last iterate"):
         assert word not in page.split("Settings")[0], word

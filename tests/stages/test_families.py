@@ -77,7 +77,7 @@ def test_its_report_shows_its_classes_and_speaks_of_no_experts(finished):
     page = Path(finished[2].report.removeprefix("file://")).read_text()
     assert "Loss per class" in page and "Every iteration draws a fresh network" in page
     assert "the protocol’s 0.01 is taken" in page and "\nLR = 0.01\n" in page
-    for word in ("Loss per layer", "trajectory", "student", "experts it was matched with"):
+    for word in ("Loss per layer", "trajectories", "student", "experts it was matched with"):
         assert word not in page.split("Settings")[0], word
 
 
