@@ -275,6 +275,19 @@ def test_the_time_to_the_same_accuracy():
     assert f"{times:.1f} times as fast; the process that compiles first is {with_compiling:.1f} times as fast" in PAGES
 
 
+def test_how_fast_it_is_on_another_processor():
+    rows = result("bench-epyc")["rows"]
+
+    def times(row: str, column: str = "float32") -> str:
+        return f"{rows[row]['columns'][column]['times_as_fast']:.1f}"
+
+    distil = [f"distil W32 IPC {ipc} N=20" for ipc in (1, 10)]
+    assert f"was {times('expert step W32')} and {times('expert step W128')} times as fast" in PAGES
+    assert f"an iteration of a distillation {times(distil[0])} and {times(distil[1])} times" in PAGES
+    assert f"bf16 {times(distil[0], 'bf16')} and {times(distil[1], 'bf16')})" in PAGES
+    assert f"an evaluation at IPC 1 {times('evaluation W32 IPC 1, 5 seeds')} times" in PAGES
+
+
 def test_how_fast_it_is_beside_the_usual_way():
     rows = result("bench")["rows"]
 
