@@ -39,12 +39,14 @@ def losses(monkeypatch) -> list[str]:
 
 
 def kill_when(seen, title: str, newcomer: bool = False) -> tuple[threading.Thread, list[int]]:
-    """Kill one process of that title as soon as `seen` says so; the thread, and whom it killed (and who came)."""
+    """Kill one process of that title as soon as `seen` says so; the thread, and whom it killed (and who came).
+
+    An actor bears the name of a method, `ray::Worker.make`, for as long as it runs it.
+    """
     killed: list[int] = []
 
     def work():
-        wait_for("what to kill after", seen, 120)
-        before = ray_processes(title)
+        before = wait_for("whom to kill", lambda: seen() and ray_processes(title), 120)
         os.kill(before[-1], signal.SIGKILL)
         killed.append(before[-1])
         if newcomer:
@@ -64,7 +66,7 @@ def test_an_expert_s_actor_killed_costs_its_unit_alone(local_ray, chain, undistu
         stamps.update({path: path.stat().st_mtime_ns for path in root.rglob("expert-*.safetensors")})
         return stamps
 
-    thread, killed = kill_when(one_is_there, "ray::Worker")
+    thread, killed = kill_when(one_is_there, "ray::Worker.make")
     context, _ = chain(root, "ray", *LONGER, until="experts")
     thread.join()
     assert len(killed) == 1 and len(losses) == 1, (killed, losses)
