@@ -237,24 +237,27 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
         with torch.autocast("cpu", torch.bfloat16, enabled=program.bf16):
             return flat(theta_P, seen).to(dtype)
 
-    def loss(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits(theta_P, images_NCHW), targets, reduction="sum") / program.batch
+    def loss(logits_NK: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits_NK, targets, reduction="sum") / program.batch
 
     def look(theta_P: Tensor, images_NCHW: Tensor) -> tuple[Tensor, ...]:
         return (logits(theta_P.detach(), images_NCHW),)
 
     def gradient(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         theta_P = theta_P.detach().requires_grad_()
-        value = loss(theta_P, images_NCHW, targets)
+        value = loss(logits(theta_P, images_NCHW), targets)
         return value.detach(), *torch.autograd.grad(value, theta_P)
 
     def curvature(theta_P: Tensor, images_NCHW: Tensor, targets: Tensor, lambda_P: Tensor) -> tuple[Tensor, ...]:
         theta_P, images_NCHW = theta_P.detach().requires_grad_(), images_NCHW.detach().requires_grad_()
         targets = targets.detach().requires_grad_(program.probabilities)
-        (grad_P,) = torch.autograd.grad(loss(theta_P, images_NCHW, targets), theta_P, create_graph=True)
-        inner = grad_P @ lambda_P
-        wanted = [images_NCHW, *[targets] * program.probabilities, *[theta_P] * program.of_theta]
-        return inner.detach(), *torch.autograd.grad(inner, wanted)
+        logits_NK = logits(theta_P, images_NCHW)
+        (slope_NK,) = torch.autograd.grad(loss(logits_NK, targets), logits_NK, create_graph=True)
+        (grad_P,) = torch.autograd.grad(logits_NK, theta_P, slope_NK, create_graph=True)
+        wanted = [slope_NK, images_NCHW, *[targets] * program.probabilities, *[theta_P] * program.of_theta]
+        turn_NK, *parts = torch.autograd.grad(grad_P, wanted, lambda_P)
+        # <lambda, g> is <J lambda, slope>, with J of the logits for theta: so nothing asks for g itself.
+        return (turn_NK * slope_NK.detach()).sum(), *parts
 
     functions: dict[str, tuple[Callable[..., tuple[Tensor, ...]], int]] = {
         "gradient": (gradient, 3),

@@ -8,12 +8,16 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from padray.networks import convolutions
+
 _MANY = 64  # times that a number is used, from which on it is worth being kept
 
 
 def traced(function: Callable[..., tuple[Tensor, ...]], examples: tuple[Tensor, ...]) -> GraphModule:
     """The graph of what the function does to tensors like the examples, of which no two may be the same."""
-    graph = make_fx(function, decomposition_table=_POOLS)(*examples)
+    graph = make_fx(function, decomposition_table=_POOLS | convolutions.DECOMPOSITIONS)(*examples)
+    graph.graph.eliminate_dead_code()
+    convolutions.ask_for_less(graph.graph)
     _keep_small(graph)
     return graph
 
@@ -67,7 +71,8 @@ def _pool(images: Tensor, kernel: list[int], stride: Any = (), padding: Any = 0,
         return NotImplemented
     count, channels, height, width = images.shape
     tall, wide = kernel
-    return images.reshape(count, channels, height // tall, tall, width // wide, wide).mean((3, 5))
+    pooled = images.reshape(count, channels, height // tall, tall, width // wide, wide).mean((3, 5))
+    return pooled.contiguous(memory_format=torch.channels_last)  # a convolution of it is faster
 
 
 def _pool_backward(grad: Tensor, images: Tensor, kernel: list[int], stride: Any, padding: Any, *rest: Any) -> Any:
@@ -76,7 +81,8 @@ def _pool_backward(grad: Tensor, images: Tensor, kernel: list[int], stride: Any,
     count, channels, height, width = images.shape
     tall, wide = kernel
     shares = (grad / (tall * wide))[:, :, :, None, :, None]
-    return shares.expand(count, channels, height // tall, tall, width // wide, wide).reshape(images.shape)
+    spread = shares.expand(count, channels, height // tall, tall, width // wide, wide).reshape(images.shape)
+    return spread.contiguous(memory_format=torch.channels_last)
 
 
 _POOLS: dict[Any, Callable[..., Any]] = {
