@@ -19,22 +19,24 @@ class Comparison(NamedTuple):
     Attributes:
         ranking: None where too few rows have values everywhere.
         efforts: by row and column, of the sets that padray makes.
+        rows: what rows are called.
     """
 
     entries: Sequence[Entry]
     ranking: Ranking | None
     efforts: dict[tuple[str, str], Effort]
+    rows: str
 
 
-def compare(context: Context, entries: Sequence[Entry], results: Sequence[CellResult]) -> Comparison:
-    """Everything that is told of the rows together."""
+def compare(context: Context, rows: str, entries: Sequence[Entry], results: Sequence[CellResult]) -> Comparison:
+    """Everything that is told of the rows together; `rows`: what they are called."""
     efforts = {
         (result.cell.row, result.cell.column): effort_of(chain.config, dataset_facts(context.folder(chain.data)))
         for result in results
         if result.cell.source == "distilled"
         for chain in result.chains[:1]
     }
-    return Comparison(entries, ranking_of(entries), efforts)
+    return Comparison(entries, ranking_of(entries), efforts, rows)
 
 
 class Section(NamedTuple):
@@ -57,24 +59,28 @@ def sections(comparison: Comparison) -> list[Section]:
     """What follows the table."""
     columns = list(dict.fromkeys(entry.column for entry in comparison.entries))
     intervals = Section(
-        f"Means with {100 * LEVEL:g} % confidence intervals", "", ["row", *columns], _rows(comparison.entries, columns)
+        f"Means with {100 * LEVEL:g} % confidence intervals",
+        "",
+        [comparison.rows, *columns],
+        _rows(comparison.entries, columns),
     )
     costs = {key: _cost(effort) for key, effort in comparison.efforts.items()}
     cost = Section(
         "Cost of a set in forward passes of a sample",
         "Scoring networks and experts that sets share are counted whole in each.",
-        ["row", *columns],
+        [comparison.rows, *columns],
         [[row, *(costs.get((row, c), "") for c in columns)] for row in dict.fromkeys(row for row, _ in costs)],
     )
-    return [intervals, *_ranks(comparison.ranking), cost]
+    return [intervals, *_ranks(comparison), cost]
 
 
-def _ranks(ranking: Ranking | None) -> list[Section]:
+def _ranks(comparison: Comparison) -> list[Section]:
+    ranking = comparison.ranking
     if ranking is None:
         return []
     left = f"Without values everywhere, and so without a rank: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
     ranked = [[row, f"{rank:.2f}"] for row, rank in zip(ranking.rows, ranking.ranks, strict=True)]
-    return [Section("Ranks", ranking.sentence, ["row", "average rank"], ranked, left)]
+    return [Section("Ranks", ranking.sentence, [comparison.rows, "average rank"], ranked, left)]
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[str]) -> list[list[str]]:

@@ -104,7 +104,7 @@ def _write(context: Context, study_result: table.StudyResult, outcomes: StudyCel
     captions = {"table.png": "The table", **{name: picture.caption for name, picture in shown.items()}}
     compared = None
     if study_result.study.kind == "comparison":
-        compared = comparison.compare(context, entries, outcomes.results)
+        compared = comparison.compare(context, study_result.study.rows.title, entries, outcomes.results)
         if compared.ranking:
             drawn["ranks.png"] = drawing.draw_ranks(compared.ranking, heading)
             captions["ranks.png"] = "Average ranks: rows whose bars overlap do not differ"

@@ -47,7 +47,7 @@ def html(context: Context, result: StudyResult, compared: Comparison | None, bes
     shown, names = _sets(context, result.results), _class_names(context, result.results)
     view = {
         "name": table.heading(result),
-        "source": f"Beside {study.source}." if study.printed else f"Source: {study.source}.",
+        "source": table.source(study),
         "sample_text": table.sample(result),
         "corner": f"{study.rows.title} \\ {study.columns.title}",
         "columns": columns,

@@ -158,6 +158,11 @@ def measure(results: Sequence[CellResult]) -> str:
     return "balanced accuracy" if kinds and kinds[0] else "accuracy"
 
 
+def source(study: Study) -> str:
+    """Where the study comes from and, where numbers are printed beside ours, these."""
+    return f"{'Printed numbers' if study.printed else 'Source'}: {study.source}."
+
+
 def heading(result: StudyResult) -> str:
     """The title, which says so where the data or the size are not the paper's, or settings are not the file's."""
     others = dict(result.changed).get("data.dataset", [])
@@ -279,8 +284,7 @@ def markdown(result: StudyResult, pictures: dict[str, str], beside: Sequence[str
     """
     study, cells = result.study, entries(result.results)
     columns = list(dict.fromkeys(entry.column for entry in cells))
-    source = f"Beside {study.source}." if study.printed else f"Source: {study.source}."
-    lines = [f"# {heading(result)}", "", f"{source} {sample(result)}", ""]
+    lines = [f"# {heading(result)}", "", f"{source(study)} {sample(result)}", ""]
     lines += grid([f"{study.rows.title} \\ {study.columns.title}", *columns], _body(cells, columns))
     lines += beside
     if result.changed:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from padray.studies import drawing
-from padray.studies.comparison import interval
+from padray.studies.comparison import Comparison, interval, sections
 from padray.studies.significance import half_width, ranking_of
 from padray.studies.table import Entry, Ours
 
@@ -45,6 +45,12 @@ def test_a_block_is_a_column_and_a_repetition_that_all_rows_have():
     assert found.blocks == 3
     assert found.rows == ("a", "b", "c") and found.ranks == (1.0, 2.0, 3.0)
     assert found.left_out == ("not there",)
+
+
+def test_ranks_stand_under_the_study_s_name_for_its_rows():
+    values = {row: {"x": (0.9 - k / 10, 0.8 - k / 10)} for k, row in enumerate("abc")}
+    told = sections(Comparison(entries(values), ranking_of(entries(values)), {}, "method"))
+    assert [section.head for section in told if section.title == "Ranks"] == [["method", "average rank"]]
 
 
 def test_what_cannot_be_ranked_is_not():
