@@ -276,7 +276,7 @@ def test_the_time_to_the_same_accuracy():
 
 
 def test_how_fast_it_is_on_another_processor():
-    rows = result("bench-epyc")["rows"]
+    rows = result("bench-amx")["rows"]
 
     def times(row: str, column: str = "float32") -> str:
         return f"{rows[row]['columns'][column]['times_as_fast']:.1f}"
@@ -300,8 +300,12 @@ def test_how_fast_it_is_beside_the_usual_way():
         "expert step W128": "the same, width 128",
         "distil W32 IPC 1 N=20": "iteration of a distillation, IPC 1, N = 20",
         "distil W32 IPC 10 N=20": "the same, IPC 10",
+        "distil W32 IPC 1 N=40": "the same, IPC 1, N = 40",
+        "distil W32 IPC 10 N=40": "the same, IPC 10, N = 40",
         "DM W32 IPC 10": "iteration of DM, IPC 10",
         "evaluation W32 IPC 1, 5 seeds": "evaluation, IPC 1, 5 networks",
+        "evaluation W32 IPC 10, 5 seeds": "the same, IPC 10",
+        "evaluation digits IPC 1, 5 seeds": "the same on 8x8 digits, IPC 1",
         "evaluation digits IPC 10, 5 seeds": "the same on 8x8 digits, IPC 10",
     }.items():
         columns = ("baseline tuned", "not compiled", "float32", "bf16")
