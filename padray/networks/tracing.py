@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from padray.networks import convolutions
@@ -18,8 +18,24 @@ def traced(function: Callable[..., tuple[Tensor, ...]], examples: tuple[Tensor, 
     graph = make_fx(function, decomposition_table=_POOLS | convolutions.DECOMPOSITIONS)(*examples)
     graph.graph.eliminate_dead_code()
     convolutions.ask_for_less(graph.graph)
+    _keep_precision(graph.graph)
     _keep_small(graph)
     return graph
+
+
+# -- the precision of a norm's gradient: `torch.export` takes it for that of the norm's weights, and so what follows it
+
+
+def _keep_precision(graph: Graph) -> None:
+    """Have it said where such a gradient is shorter: a convolution would be made in float32 otherwise."""
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.native_group_norm_backward.default):
+        for part in list(node.users):
+            if part.args[1] != 0 or part.meta["val"].dtype != torch.bfloat16:
+                continue
+            with graph.inserting_after(part):
+                kept = graph.call_function(torch.ops.aten._to_copy.default, (part,), {"dtype": torch.bfloat16})
+            kept.meta["val"] = part.meta["val"]
+            part.replace_all_uses_with(kept, delete_user_cb=lambda user, kept=kept: user is not kept)
 
 
 # -- numbers of a channel: the compiler would make them again for each of its pixels, roots and quotients included

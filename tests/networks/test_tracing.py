@@ -34,3 +34,25 @@ def test_a_pool_is_a_mean_of_a_view_unless_its_tiles_do_not_fit():
             "the layout that convolutions are fast in"
         )
         assert sum("avg_pool2d" in str(node.target) for node in graph.graph.nodes) == left
+
+
+def test_in_bfloat16_no_convolution_is_made_in_float32():
+    """What is compiled is what `torch.export` makes of the graph, and that has its own mind of a norm's gradient."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.GroupNorm(8, 8), torch.nn.Conv2d(8, 8, 3, padding=1)
+    )
+
+    def gradient(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.autocast("cpu", torch.bfloat16):
+            value = net(images_NCHW).square().mean()
+        return torch.autograd.grad(value, list(net.parameters()))
+
+    examples = (torch.randn(2, 3, 8, 8),)
+    exported = torch.export.export(traced(gradient, examples), examples)
+    given = {
+        argument.meta["val"].dtype
+        for node in exported.graph.nodes
+        if node.target is torch.ops.aten.convolution_backward.default
+        for argument in node.args[:3]
+    }
+    assert given == {torch.bfloat16}

@@ -102,9 +102,7 @@ def test_a_comparison_tells_intervals_and_costs_beside_its_table(made):
     path.write_text(STUDY.format(tiny=folder / "tiny.yaml", kind="comparison"))
     page = Path(make(folder / "runs", path)[1]["table"]).read_text()
     assert "\n\nPrinted numbers: a paper, Table 1. Test accuracy" in page
-    assert page.count("| FIEX | low |") == 2 == page.count("| FIEX |"), (
-        "rows bear their name in each table"
-    )
+    assert page.count("| FIEX | low |") == 2 == page.count("| FIEX |"), "rows bear their name in each table"
     (_, intervals), (_, costs) = (page.split(title)[:2] for title in ("confidence intervals", "in forward passes"))
     yes = next(line for line in intervals.splitlines() if line.startswith("| yes"))
     assert re.search(r"\| \d+\.\d \[-?\d+\.\d, \d+\.\d\] \|", yes)
