@@ -15,6 +15,9 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/padray run demo
 
+# One thread a process: on two cores those of two processes wait for each other, up to fifty times as long as they work.
+test chaos: export OMP_NUM_THREADS = 1
+
 test: lint  # in two processes, one of which has all tests that need Ray
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations=10
 
