@@ -18,8 +18,6 @@ from torch.nn import functional as F
 _ATEN = torch.ops.aten
 _LANES = 16  # channels that a kernel makes at a time, asked for or not
 
-Shape = tuple[int, ...]
-
 
 def ask_for_less(graph: Graph) -> None:
     """Have a convolution's derivatives made of which somebody makes use, and no others."""
@@ -66,13 +64,13 @@ def _is_plain(stride: Any, padding: Any, dilation: Any, transposed: bool, output
     return {*stride, *dilation, groups} == {1} and not any(output_padding) and not transposed
 
 
-def _images_of(grad: Shape, weight: Shape, padding: Sequence[int]) -> Shape:
+def _images_of(grad: Sequence[int], weight: Sequence[int], padding: Sequence[int]) -> tuple[int, ...]:
     """The shape of the images whose maps a gradient (N, O, H, W) is of."""
     sides = [side + over - 1 - 2 * pad for side, over, pad in zip(grad[2:], weight[2:], padding, strict=True)]
     return grad[0], weight[1], *sides
 
 
-def _block(images: Shape, weight: Shape, padding: Sequence[int]) -> int:
+def _block(images: Sequence[int], weight: Sequence[int], padding: Sequence[int]) -> int:
     """Pixels B of a block's side, such that B * B * I channels fill the lanes; 1 where blocks do not tile or help."""
     if any(pad >= over for pad, over in zip(padding, weight[2:], strict=True)):
         return 1  # of the maps only a part would be seen

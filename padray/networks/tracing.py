@@ -32,10 +32,15 @@ def _keep_precision(graph: Graph) -> None:
         for part in list(node.users):
             if part.args[1] != 0 or part.meta["val"].dtype != torch.bfloat16:
                 continue
-            with graph.inserting_after(part):
-                kept = graph.call_function(torch.ops.aten._to_copy.default, (part,), {"dtype": torch.bfloat16})
-            kept.meta["val"] = part.meta["val"]
-            part.replace_all_uses_with(kept, delete_user_cb=lambda user, kept=kept: user is not kept)
+            _follow(part, torch.ops.aten._to_copy.default, dtype=torch.bfloat16)
+
+
+def _follow(node: Node, operation: Any, *args: Any, **kwargs: Any) -> None:
+    """Put an operation after a node, for all who use it; it gives a tensor like the node's."""
+    with node.graph.inserting_after(node):
+        after = node.graph.call_function(operation, (node, *args), kwargs)
+    after.meta["val"] = node.meta["val"]
+    node.replace_all_uses_with(after, delete_user_cb=lambda user: user is not after)
 
 
 # -- numbers of a channel: the compiler would make them again for each of its pixels, roots and quotients included
@@ -46,12 +51,7 @@ def _keep_small(module: GraphModule) -> None:
     nodes = [node for node in module.graph.nodes if _is_made(node) and _spreads(node, node.meta["val"].numel())]
     for node in nodes:
         value = node.meta["val"]
-        with module.graph.inserting_after(node):
-            kept = module.graph.call_function(
-                torch.ops.aten.as_strided.default, (node, list(value.shape), list(value.stride()))
-            )
-        kept.meta["val"] = value
-        node.replace_all_uses_with(kept, delete_user_cb=lambda user, kept=kept: user is not kept)
+        _follow(node, torch.ops.aten.as_strided.default, list(value.shape), list(value.stride()))
     module.recompile()
 
 
