@@ -56,6 +56,15 @@ class Together(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         return RAY if path.startswith(RAY) else path
 
+    def remove_node(self, node: Any) -> str | None:
+        """A test that ended its process, for one by waiting too long, is not given to the next process too."""
+        for tests in self.assigned_work[node].values():
+            if running := next((test for test, is_over in tests.items() if not is_over), None):
+                tests[running] = True
+                super().remove_node(node)
+                return running
+        return super().remove_node(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)

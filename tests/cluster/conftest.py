@@ -122,8 +122,26 @@ def finished_units(root: Path, stage: str) -> list[str]:
     return [f"{event['fingerprint'][:12]}/{event['unit']}" for event in events(root, stage, "finished")]
 
 
+_commands: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_command_outlives_its_test() -> Iterator[None]:
+    """What a failed test leaves running would keep the CPUs that the next ones wait for."""
+    yield
+    while _commands:
+        with _commands.pop() as left:
+            if left.poll() is None:
+                left.kill()
+
+
 def command(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """A padray command in a process of its own."""
+    """A padray command in a process of its own, which ends with the test."""
+    _commands.append(begun := _popen(arguments, environment))
+    return begun
+
+
+def _popen(arguments: tuple[object, ...], environment: dict[str, str] | None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-W", "error::DeprecationWarning:padray", "-m", CLI, *map(str, arguments)],
         env=environment,

@@ -16,6 +16,7 @@ from padray.config import Config
 from padray.errors import InputError, WorkError
 from padray.machine import activity
 from padray.stages.base import Done, Lost, Make, Unit
+from padray.stages.progress import Workers
 from padray.store.artifacts import StoredObject
 from padray.store.location import LocalLocation
 from tests.cluster.conftest import events, finished_units, make_context, objects, wait_for
@@ -198,19 +199,24 @@ def test_others_are_told_who_works_on_what_and_how_many_wait(spread, tmp_path):
     thread = threading.Thread(
         target=lambda: made.extend(spread(failing_work(tmp_path, "all", "wait"), UNITS, 10, pools)), daemon=True
     )
-    thread.start()
-    wait_for("two at work", lambda: pools and len(pools[0].workers().running) == 2)  # there are two CPUs
-    told = pools[0].workers()
-    assert told.summary() == "2 running, 2 pending, 1 node, 0 lost"
-    assert {each.unit for each in told.running} == {path.name for path in tmp_path.iterdir()} and len(made) == 0
-    assert {each.node for each in told.running} == set(nodes.names().values())
+
+    def two_at_work() -> Workers | None:  # there are two CPUs
+        told = pools[0].workers() if pools else Workers()
+        begun = {path.name for path in tmp_path.iterdir()}
+        return told if len(begun) == 2 and {each.unit for each in told.running} == begun else None
 
     def told_of_steps() -> list[str]:
         return [each.unit for each in pools[0].workers().running if list(map(str, each.steps)) == ["epoch 13 of 50"]]
 
-    wait_for("how far they are", lambda: sorted(told_of_steps()) == sorted(each.unit for each in told.running))
-    (tmp_path / "go").touch()
-    thread.join(60)
+    thread.start()
+    try:
+        told = wait_for("two at work", two_at_work)
+        assert told.summary() == "2 running, 2 pending, 1 node, 0 lost" and len(made) == 0
+        assert {each.node for each in told.running} == set(nodes.names().values())
+        wait_for("how far they are", lambda: sorted(told_of_steps()) == sorted(each.unit for each in told.running))
+    finally:  # or whoever comes next waits for its CPUs
+        (tmp_path / "go").touch()
+        thread.join(60)
     assert len(made) == 4 and pools == []
 
 
