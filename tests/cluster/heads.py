@@ -95,7 +95,7 @@ def started(more: dict[str, str], options: tuple[str, ...] = ("--num-cpus=2",), 
         wait_for("the dashboard", lambda: connects(dashboard), 60)
         yield Head(environment, address, f"127.0.0.1:{port}", temporary)
     finally:
-        process.kill()  # asked politely, it may take its time
+        os.killpg(process.pid, signal.SIGKILL)  # asked politely, it may take its time; an agent alone would spin
         process.wait(timeout=30)
         end_leftovers(temporary)
         shutil.rmtree(temporary, ignore_errors=True)

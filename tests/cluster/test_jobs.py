@@ -1,16 +1,16 @@
 """`ray job submit` as a user types it: logs stream, artefacts lie in the root, a failing job says why."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from padray.commandline import job
 from padray.errors import InputError
-from tests.cluster.conftest import command
+from tests.cluster.conftest import command, objects
 from tests.cluster.heads import Head, started
-from tests.conftest import TINY
+from tests.roots import different, stored, units
+from tests.scan import files_with, objects_with
+from tests.swift import OWNER
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,6 @@ def head() -> Iterator[Head]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("jobs") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
 @pytest.mark.ray
 def test_a_failing_job_says_why(head, settings):
     done = head.submit("pipeline", settings, "--storage", "runs")
@@ -63,14 +56,27 @@ def test_a_failing_job_says_why(head, settings):
 
 
 @pytest.mark.ray
-def test_the_pipeline_as_a_job(head, settings, tmp_path):
-    done = head.submit("pipeline", settings, "--storage", tmp_path / "runs", "--set", "cluster.max_actors=1")
+@pytest.mark.s3
+def test_the_pipeline_as_a_job_in_a_bucket_leaves_the_bytes_of_a_folder_and_no_secret(
+    head, settings, chain, s3, tmp_path
+):
+    """The workers get the AWS settings with the job, but for the credentials, which lie in a file."""
+    given, root, few = s3.by_file(tmp_path), s3.root(), "cluster.max_actors=1"
+    done = head.submit("pipeline", settings, "--storage", root, "--set", few, variables=given)
+    folder = tmp_path / "runs"
+    digest = chain(folder, "inline", few)[1].set_digest
     assert done.returncode == 0, done.stdout
-    assert "distill 12/12" in done.stdout and "set: sha256" in done.stdout, "the logs stream"
+    assert "distill 12/12" in done.stdout and f"set: sha256 {digest}" in done.stdout, "logs stream"
     assert "Warning" not in done.stdout + done.stderr
-    stages = {json.loads(path.read_text())["stage"] for path in (tmp_path / "runs").rglob("manifest.json")}
-    assert stages == {"data", "scores", "experts", "distill", "evaluation", "report"}
+    here, there = stored(root), objects(folder)
+    assert {key.partition("/")[0] for key in here} - {key.partition("/")[0] for key in there} == {"reports"}
+    assert different({key: here[key] for key in here if not key.startswith("reports/")}, there) == []
+    made = units(root)
+    assert len(made) == len(set(made))
     assert head.exit_codes()[-1] == 0
+    assert files_with(given["AWS_ENDPOINT_URL_S3"], head.folder), "the scan sees what the workers were given"
+    assert files_with(OWNER[1], head.folder) == [] and objects_with(OWNER[1], root) == []
+    assert OWNER[1] not in done.stdout + done.stderr
 
 
 @pytest.mark.chaos
@@ -85,7 +91,7 @@ def test_a_command_joins_with_the_token_alone(head, settings, tmp_path):
 
 @pytest.mark.chaos
 def test_the_search_as_a_job(head, settings, tmp_path):
-    space = settings.with_name("space.yaml")
+    space = tmp_path / "space.yaml"
     space.write_text("distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n")
     options = ["--set", "search.trials=2", "--set", "search.epochs=10", "--storage", tmp_path / "runs"]
     done = head.submit("tune", settings, "--space", space, *options)

@@ -1,9 +1,8 @@
-"""The whole chain in object storage: the same bytes as in a folder, inline, on Ray, and after being killed."""
+"""The whole chain in object storage: the same bytes as in a folder, also after a kill (as a job: test_jobs.py)."""
 
 import json
 import os
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -15,8 +14,7 @@ from padray.stages import pipeline
 from padray.stages.base import Unit, Work
 from padray.store.opening import open_location
 from tests.cluster.conftest import command, make_context, objects
-from tests.roots import different, stored, units
-from tests.scan import files_with, objects_with
+from tests.roots import different, stored
 from tests.swift import OWNER
 
 pytestmark = pytest.mark.s3
@@ -44,26 +42,6 @@ def test_a_chain_that_is_killed_in_a_bucket_goes_on_and_leaves_the_same_bytes(s3
         assert not key.startswith("experts/") or content == (inline[0] / key).read_bytes(), "nothing is torn"
     pipeline.run(make_context(settings, root, "inline", ()), "evaluate")
     assert different(stored(root), objects(inline[0])) == []
-
-
-@pytest.mark.ray
-def test_a_chain_on_ray_in_a_bucket_leaves_the_same_bytes_and_no_secret(s3, settings, inline, local_ray, tmp_path):
-    """The workers get the AWS settings with the job, but for the credentials, which lie in a file."""
-    import ray
-
-    given = s3.by_file(tmp_path)
-    root, job = s3.root(), {"runtime_env": {"env_vars": given}}
-    environment = {**local_ray, **given, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
-    run = command("evaluate", settings, "--storage", root, "--json", environment=environment)
-    out, err = run.communicate(timeout=240)
-    assert run.returncode == 0, err
-    assert json.loads(out)["set"]["sha256"] == inline[1].set_digest
-    assert different(stored(root), objects(inline[0])) == []
-    made = units(root)
-    assert len(made) == len(set(made))
-    session = Path(ray._private.worker._global_node.get_session_dir_path())
-    assert files_with(given["AWS_ENDPOINT_URL_S3"], session), "the scan sees what the workers were given"
-    assert files_with(OWNER[1], session) == [] and objects_with(OWNER[1], root) == [] and OWNER[1] not in out + err
 
 
 @pytest.mark.ray
