@@ -71,12 +71,16 @@ class FlatNetwork:
         logits_NK: Tensor = functional_call(self.module, state, (images_NCHW,), tie_weights=self._tied)
         return logits_NK
 
+    def parts(self, vector_P: Tensor) -> list[Tensor]:
+        """A vector as tensors of the parameters' shapes, which share its memory."""
+        parts = torch.split_with_sizes(vector_P, self._sizes)
+        return [part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)]
+
     def load(self, theta_P: Tensor) -> None:
         """Copy a vector into the module's parameters, in place."""
         with torch.no_grad():
-            parts = torch.split_with_sizes(theta_P, self._sizes)
-            for parameter, part in zip(self._parameters, parts, strict=True):
-                parameter.copy_(part.view_as(parameter))
+            for parameter, part in zip(self._parameters, self.parts(theta_P), strict=True):
+                parameter.copy_(part)
 
     def gradient(self) -> Tensor:
         """The gradients that lie at the module's parameters as a new vector (P,)."""
@@ -85,9 +89,8 @@ class FlatNetwork:
 
     def set_gradient(self, gradient_P: Tensor) -> None:
         """Lay a vector's parts at the module's parameters as their gradients; they share its memory."""
-        parts = torch.split_with_sizes(gradient_P, self._sizes)
-        for parameter, part in zip(self._parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+        for parameter, part in zip(self._parameters, self.parts(gradient_P), strict=True):
+            parameter.grad = part
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast the module, as `nn.Module.to` does."""

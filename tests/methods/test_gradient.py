@@ -160,7 +160,7 @@ def test_statistics_are_those_of_a_draw_of_16_samples_a_class():
     images = torch.randn(CLASSES * 40, *SHAPE, generator=generator(0, "more"), dtype=torch.float64)
     materials = Given(BATCH_NORM, SHAPE, CLASSES, 5, images=images, labels=torch.arange(len(images)) % CLASSES)
     made = matching(materials)
-    network = made._matched_network(made.start())
+    network = made._matched(made.start()).network.module
     drawn = [
         images[label::CLASSES][torch.randperm(40, generator=generator(5, "distill", f"statistics-{label}", 0))[:16]]
         for label in range(CLASSES)
@@ -348,7 +348,7 @@ def test_what_fiex_leaves_out_is_neither_a_start_nor_in_a_batch_nor_in_a_statist
     made = matching(whole, init="real")
     state = made.start()
     assert float(state.learned.images.abs().max()) < 1e3
-    for norm in inner.batch_norms(made._matched_network(state)):
+    for norm in inner.batch_norms(made._matched(state).network.module):
         assert float(norm.running_var.max()) < 1e3
     assert all(float(made._real_batch(label, k).abs().max()) < 1e3 for label in range(CLASSES) for k in range(6))
 

@@ -23,7 +23,7 @@ def of(settings: GradientSettings, sizes: Sizes) -> Costs:
     batch = min(settings.inner.batch, count)
     seen = min(settings.real_batch, sizes.train / sizes.classes)
     matched = GRADIENT_PASSES * seen + CURVATURE_PASSES * settings.ipc
-    trained = _trainings(settings) * settings.inner.epochs * count
+    trained = settings.trainings * settings.inner.epochs * count
 
     def peak() -> int:
         step = training_peak(sizes.network, sizes.shape, sizes.classes, batch, dtype) if trains else 0
@@ -32,7 +32,7 @@ def of(settings: GradientSettings, sizes: Sizes) -> Costs:
     return Costs(
         looks=0,
         passes=settings.iterations * sizes.classes * matched + GRADIENT_PASSES * trained,
-        steps=_trainings(settings) * settings.inner.epochs * math.ceil(count / settings.inner.batch),
+        steps=settings.trainings * settings.inner.epochs * math.ceil(count / settings.inner.batch),
         peak=peak,
         own_numbers=sizes.network.size if trains else 0,
         contribution_numbers=settings.ipc * numbers + 1,
@@ -51,11 +51,6 @@ def rehearsal(settings: GradientSettings) -> Rehearsal:
     return Rehearsal(
         quick, 1.0, note if epochs < settings.inner.epochs else "", step_times=share * settings.inner.epochs / epochs
     )
-
-
-def _trainings(settings: GradientSettings) -> int:
-    """How often a network is trained on the synthetic set."""
-    return settings.iterations - settings.iterations // settings.outer_steps
 
 
 def _dtype(sizes: Sizes) -> torch.dtype:

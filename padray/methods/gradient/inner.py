@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from padray.errors import DivergedError
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.methods.gradient.settings import InnerTrainingSettings
+from padray.networks.derivatives import Execution
 
 STATISTICS_SAMPLES = 16  # of each class, whose statistics a batch norm takes
 
@@ -33,11 +34,21 @@ def fix_statistics(network: nn.Module, images_NCHW: torch.Tensor) -> None:
         norm.eval()
 
 
-def train_inner(
-    network: nn.Module, samples: Samples, settings: InnerTrainingSettings, augment: str, draws: Draws
-) -> None:
+def recipe_of(settings: InnerTrainingSettings, augment: str, execution: Execution) -> Recipe:
+    """SGD without momentum on the synthetic set (DC)."""
+    return Recipe(
+        settings.epochs,
+        settings.batch,
+        settings.lr,
+        momentum=0.0,
+        weight_decay=0.0,
+        augment=augment,
+        execution=execution,
+    )
+
+
+def train_inner(network: nn.Module, samples: Samples, recipe: Recipe, draws: Draws) -> None:
     """Train in place. A network whose loss is lost stays as it is: its classes are not finite, and are left out."""
-    recipe = Recipe(settings.epochs, settings.batch, settings.lr, momentum=0.0, weight_decay=0.0, augment=augment)
     try:
         for _ in train(network, samples, recipe, draws):
             pass

@@ -23,6 +23,7 @@ from padray.methods.gradient.distances import Distance, distance_of
 from padray.methods.gradient.settings import GradientSettings
 from padray.methods.method import Contribution, Costs, Metrics, Rehearsal, Sizes
 from padray.methods.state import State
+from padray.networks.derivatives import Derivatives, Execution, derivatives
 from padray.networks.flat import FlatNetwork, Span, spans_of
 from padray.networks.layers import Network
 from padray.synthetic.set import Learned
@@ -35,12 +36,17 @@ class GradientMatching(ClasswiseMatching[GradientSettings]):
     """
 
     lower = "lower distill.lr_images or distill.inner.lr"
-    _current: tuple[State, Network] | None = None
+    _current: tuple[State, Derivatives] | None = None
 
     @cached_property
     def distance(self) -> Distance:
         """What compares gradients."""
         return distance_of(self.settings, spans_of(self._network(0)))
+
+    @cached_property
+    def execution(self) -> Execution:
+        """How gradients are made that have no graph: compiled or not, and never in bfloat16, for they are the goal."""
+        return replace(self.materials.execution, bf16=())
 
     def start(self) -> State:
         assert self.distance, "refused before anything is made"
@@ -48,17 +54,18 @@ class GradientMatching(ClasswiseMatching[GradientSettings]):
 
     def contribute(self, state: State, number: int, snapshots: Sequence[torch.Tensor]) -> Contribution:
         """The loss of a class, and its gradient."""
-        batches, network = self._batches(state, number), self._matched_network(state)
-        parameters = list(network.parameters())
+        batches, matched = self._batches(state, number), self._matched(state)
+        flat = matched.network
         (label,), (real,), (fake,) = batches.classes, batches.real, batches.fake
-        wanted = torch.autograd.grad(_loss(network, real, label), parameters)
-        reached = torch.autograd.grad(_loss(network, fake, label), parameters, create_graph=True)
-        loss = self.distance(wanted, reached)
-        (grad_images,) = torch.autograd.grad(loss, batches.images)
-        return {"loss": loss.detach().reshape(1), "grad_images": grad_images}
+        _, wanted_P = matched.gradient(flat.flatten(), real, _labels(real, label))
+        loss = F.cross_entropy(flat.module(fake), _labels(fake, label))
+        reached = torch.autograd.grad(loss, list(flat.module.parameters()), create_graph=True)
+        distance = self.distance(flat.parts(wanted_P), reached)
+        (grad_images,) = torch.autograd.grad(distance, batches.images)
+        return {"loss": distance.detach().reshape(1), "grad_images": grad_images}
 
-    def _matched_network(self, state: State) -> Network:
-        """The network of the state's next iteration; the last one is kept, for all classes are matched in it."""
+    def _matched(self, state: State) -> Derivatives:
+        """Of the network of the state's next iteration; they are kept, for all classes are matched in it."""
         if self._current is None or self._current[0] is not state:
             network = self._trained_network(state)
             if inner.batch_norms(network):
@@ -66,7 +73,8 @@ class GradientMatching(ClasswiseMatching[GradientSettings]):
                 classes = range(self.materials.classes)
                 samples = [self._draw(label, count, f"statistics-{label}", step) for label in classes]
                 inner.fix_statistics(network, torch.cat(samples))
-            self._current = state, network
+            batch = min(self.settings.real_batch, max(map(len, self.real)))
+            self._current = state, derivatives(FlatNetwork(network), self.execution, batch)
         return self._current[1]
 
     def _trained_network(self, state: State) -> Network:
@@ -89,7 +97,8 @@ class GradientMatching(ClasswiseMatching[GradientSettings]):
         network = self._trained_network(state)
         samples = Samples(moved.learned.images, moved.learned.labels.to(moved.learned.images.device))
         draws = Draws(self.materials.seed, "distill", f"inner-{state.iteration}")
-        inner.train_inner(network, samples, self.settings.inner, self.settings.augment, draws)
+        recipe = inner.recipe_of(self.settings.inner, self.settings.augment, self.execution)
+        inner.train_inner(network, samples, recipe, draws)
         return replace(moved, own={"network": FlatNetwork(network).flatten()}), metrics
 
     @classmethod
@@ -111,7 +120,6 @@ class GradientMatching(ClasswiseMatching[GradientSettings]):
         return costs.rehearsal(settings)
 
 
-def _loss(network: Network, images_BCHW: torch.Tensor, label: int) -> torch.Tensor:
-    """The mean cross-entropy () of a batch of one class."""
-    labels = torch.full((len(images_BCHW),), label, device=images_BCHW.device)
-    return F.cross_entropy(network(images_BCHW), labels)
+def _labels(images_BCHW: torch.Tensor, label: int) -> torch.Tensor:
+    """A batch (B,) of one class."""
+    return torch.full((len(images_BCHW),), label, device=images_BCHW.device)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from padray.methods.settings import ClasswiseSettings, Contributions
-from padray.networks.settings import NetworkSettings
+from padray.networks.settings import GRADIENT_PASSES, NetworkSettings
 from padray.settings.sections import Augmentation, Batch, Count, Epochs, NotNegative, Section, Share
 
 
@@ -63,6 +63,16 @@ class GradientSettings(ClasswiseSettings):
             if self.distance == "cosine":
                 raise ValueError("selection.rescale: kept does not fit distance: cosine, which is one term; use none")
         return self
+
+    @property
+    def trainings(self) -> int:
+        """How often a network is trained on the synthetic set."""
+        return self.iterations - self.iterations // self.outer_steps
+
+    def compilable_passes(self, classes: int) -> float:
+        """Of gradients without a graph: of real batches, and in the training between two steps."""
+        trained = float(self.trainings * self.inner.epochs * self.ipc)
+        return GRADIENT_PASSES * classes * (self.iterations * self.real_batch + trained)
 
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
         return Contributions(classes, "the number of classes")
