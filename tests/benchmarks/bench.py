@@ -51,7 +51,7 @@ class Column:
     way: Way
     environment: dict[str, str] = field(default_factory=dict)
     must: str | None = None
-    kinds: tuple[str, ...] = ("expert", "distil", "evaluation", "distribution")
+    kinds: tuple[str, ...] = ("expert", "distil", "evaluation", "distribution", "gradient")
 
 
 BASELINE = "baseline"
@@ -100,6 +100,12 @@ def _distil(ipc: int, steps: int, long: int, quick: bool = True) -> Row:
     return Row(f"distil W32 IPC {ipc} N={steps}", "iteration", case, 1, long, must, quick)
 
 
+def _gradient(ipc: int, epochs: int, long: int, quick: bool = True) -> Row:
+    """As DSA is published: a network is fresh at 1 image per class, and trained between two iterations at 10."""
+    case = Case("gradient", 32, ipc=ipc, steps=epochs)
+    return Row(f"DSA W32 IPC {ipc}", "iteration", case, 1, 1 + long, {}, quick)
+
+
 def _memory(steps: int) -> Row:
     """One iteration and no more, so that its figure has all that is done for the first time in it."""
     case = Case("distil", 32, batch=100, ipc=10, steps=steps, soft=True)
@@ -125,6 +131,8 @@ ROWS = (
     _distil(10, 20, 1),
     _evaluation("digits", _digits(10), 10, 60),
     Row("DM W32 IPC 10", "iteration", Case("distribution", 32, ipc=10), 1, 3, {"float32": 1.5}),
+    _gradient(1, 0, 2),
+    _gradient(10, 50, 1, quick=False),
     _evaluation("W32", _narrow(1), 2, 22),
     _evaluation("W32", _narrow(10), 2, 10, quick=False),
     _evaluation("digits", _digits(1), 20, 120, quick=False),

@@ -22,9 +22,11 @@ from padray.machine.numerics import decide
 from padray.methods import loop
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.distribution.settings import DistributionSettings
+from padray.methods.gradient.matching import GradientMatching
+from padray.methods.gradient.settings import GradientSettings
 from padray.methods.loop import LoopHooks
 from padray.methods.method import Iterative
-from padray.methods.settings import ValidationSettings
+from padray.methods.settings import DistillSettings, ValidationSettings
 from padray.methods.state import State, start
 from padray.methods.trajectory.matching import TrajectoryMatching
 from padray.methods.trajectory.settings import TrajectorySettings
@@ -72,7 +74,9 @@ def ours(case: Case, way: Way) -> Work:
         return Steady(_with_snapshots(network, epochs), case.epoch)
     if case.kind == "evaluation":
         return evaluation(case, machine)
-    return _iterations(trajectory(case, machine, way) if case.kind == "distil" else distribution(case, machine))
+    if case.kind == "distil":
+        return _iterations(trajectory(case, machine, way))
+    return _iterations(distribution(case, machine) if case.kind == "distribution" else gradient(case, machine))
 
 
 def network_of(case: Case) -> NetworkSettings:
@@ -109,7 +113,7 @@ def _with_snapshots(network: Network, epochs: Iterator[float]) -> Iterator[torch
 
 
 def trajectory(case: Case, machine: Machine, way: Way) -> Matching:
-    """Matching trajectories, one an iteration; whether it is compiled is decided for all iterations to come."""
+    """Matching trajectories, one an iteration."""
     made = Made.of(case, machine.device, machine.dtype)
     settings = TrajectorySettings(
         ipc=case.ipc,
@@ -124,10 +128,8 @@ def trajectory(case: Case, machine: Machine, way: Way) -> Matching:
         labels={"kind": "soft" if case.soft else "hard"},
         **way.distill,
     )
-    network, passes = built(case, machine), settings.compilable_passes(case.classes)
-    compiled = passes > 0 and is_compiled(network, machine.execution, passes, PAYS_ONCE)
-    method = TrajectoryMatching(settings, _given(case, machine, compile="on" if compiled else "off"))
-    start_P = FlatNetwork(network).flatten()
+    method = TrajectoryMatching(settings, _given(case, machine, settings))
+    start_P = FlatNetwork(built(case, machine)).flatten()
     lr = torch.tensor(LR, dtype=machine.dtype, device=machine.device)
     own = {}
     if method.importance is not None:
@@ -136,14 +138,17 @@ def trajectory(case: Case, machine: Machine, way: Way) -> Matching:
     return Matching(method, start(Learned(made.images, made.labels, lr), own), (start_P, target_of(start_P)))
 
 
-def _given(case: Case, machine: Machine, **execution: Any) -> Given:
+def _given(case: Case, machine: Machine, settings: DistillSettings) -> Given:
+    """Materials; whether gradients are compiled is decided for all iterations to come."""
+    passes = settings.compilable_passes(case.classes)
+    compiled = passes > 0 and is_compiled(built(case, machine), machine.execution, passes, PAYS_ONCE)
     return Given(
         network_of(case),
         case.shape,
         case.classes,
         case.seed,
         dtype=machine.dtype,
-        execution=replace(machine.execution, **execution),
+        execution=replace(machine.execution, compile="on" if compiled else "off"),
         device=machine.device,
     )
 
@@ -159,8 +164,25 @@ def distribution(case: Case, machine: Machine) -> Matching:
         augment=case.augment,
         validation=_NOT_JUDGED,
     )
-    given = replace(_given(case, machine), images=made.real, labels=made.real_labels)
+    given = replace(_given(case, machine, settings), images=made.real, labels=made.real_labels)
     return Matching(DistributionMatching(settings, given), start(Learned(made.images, made.labels)), ())
+
+
+def gradient(case: Case, machine: Machine) -> Matching:
+    """Matching gradients, in networks that are fresh, or one that is trained between two iterations."""
+    made = Made.of(case, machine.device, machine.dtype)
+    trained = {"outer_steps": FOREVER, "inner": {"epochs": case.steps}} if case.steps else {}
+    settings = GradientSettings(
+        family="gradient",
+        ipc=case.ipc,
+        iterations=FOREVER,
+        real_batch=case.batch,
+        augment=case.augment,
+        validation=_NOT_JUDGED,
+        **trained,
+    )
+    given = replace(_given(case, machine, settings), images=made.real, labels=made.real_labels)
+    return Matching(GradientMatching(settings, given), start(Learned(made.images, made.labels)), ())
 
 
 def _iterations(matching: Matching) -> Work:

@@ -11,6 +11,8 @@ from padray.draws import generator
 from padray.experts.training import Draws, Recipe, Samples, train
 from padray.methods.distribution.matching import DistributionMatching
 from padray.methods.distribution.settings import DistributionSettings
+from padray.methods.gradient.matching import GradientMatching
+from padray.methods.gradient.settings import GradientSettings
 from padray.methods.state import start
 from padray.methods.trajectory.gradients import unroll
 from padray.methods.trajectory.objective import Metric, match
@@ -21,7 +23,7 @@ from padray.networks import factory
 from padray.networks.derivatives import Derivatives
 from padray.networks.flat import FlatNetwork
 from padray.synthetic.set import Learned
-from tests.benchmarks import baseline
+from tests.benchmarks import baseline, baseline_gradient
 from tests.methods.given import Given
 
 NETWORK, SHAPE, CLASSES, IPC = NetworkSettings(width=4, depth=2), (3, 8, 8), 3, 2
@@ -139,6 +141,23 @@ def test_the_gradient_of_distribution_matching_is_padrays():
     loss.backward()
     torch.testing.assert_close(loss.detach(), torch.cat([one["loss"] for one in made]).sum(), rtol=1e-10, atol=0)
     torch.testing.assert_close(images.grad, torch.cat([one["grad_images"] for one in made]), rtol=1e-9, atol=1e-14)
+
+
+def test_gradient_matching_and_the_training_between_its_iterations_are_padrays():
+    """Two iterations in one network, all samples in every batch and none augmented, so that no order matters."""
+    real = torch.rand(CLASSES * 5, *SHAPE, generator=generator(0, "real"), dtype=torch.float64)
+    of_class = torch.arange(CLASSES).repeat_interleave(5)
+    inner = {"outer_steps": 9, "inner": {"epochs": 3}, "augment": "none", "momentum_images": 0.5}
+    settings = GradientSettings.model_validate({"family": "gradient", "ipc": IPC, "real_batch": 5, **inner})
+    method = GradientMatching(settings, Given(NETWORK, SHAPE, CLASSES, images=real, labels=of_class))
+    theirs = baseline.ConvNet(3, 8, CLASSES, width=4, depth=2).double()
+    torch.nn.utils.vector_to_parameters(FlatNetwork(method._network(0)).flatten(), theirs.parameters())
+    usual = baseline_gradient.GradientMatching(IMAGES, HARD, list(real.split(5)), IPC)
+    state = start(Learned(IMAGES, HARD))
+    for _ in range(2):
+        state, metrics = method.step(state, [method.contribute(state, number, ()) for number in range(method.count)])
+        assert usual.iterate(theirs, epochs=3, strategy="none") == pytest.approx(metrics["loss"], rel=1e-9)
+    torch.testing.assert_close(usual.images.detach(), state.learned.images, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", baseline.OPERATIONS)

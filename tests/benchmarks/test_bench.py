@@ -27,7 +27,7 @@ def asked(kind: str, way: Way) -> dict:
     return {"case": asdict(Case(kind, **TINY)), "way": asdict(way), "short": 2, "long": 20}
 
 
-@pytest.mark.parametrize("kind", ["expert", "distil", "evaluation", "distribution"])
+@pytest.mark.parametrize("kind", ["expert", "distil", "evaluation", "distribution", "gradient"])
 @pytest.mark.parametrize("column", [column for column in COLUMNS if not column.environment], ids=lambda one: one.name)
 def test_every_way_does_every_kind_of_work(kind, column):
     """All but the compiler, which takes its time."""

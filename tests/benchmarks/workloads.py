@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from tests.benchmarks import baseline
+from tests.benchmarks import baseline, baseline_gradient
 
-Kind = Literal["expert", "distil", "evaluation", "distribution"]
+Kind = Literal["expert", "distil", "evaluation", "distribution", "gradient"]
 FOREVER = 999_999  # epochs or iterations to come, as far as whoever advances is told
 REAL, TEST = 500, 10_000  # real samples of a class that DM draws from; samples of a test split
 LR = 0.01
@@ -29,7 +29,7 @@ class Case:
     Attributes:
         batch: of an expert, or of a student's step.
         epoch: batches of an expert's epoch.
-        steps: N.
+        steps: N; of gradient matching the epochs that a network is trained between two iterations, 0 for fresh ones.
         soft: labels are learned.
         rho: of an expert's GSAM, which the baseline has not.
     """
@@ -119,6 +119,7 @@ class Made:
             "distil": 0,
             "evaluation": case.test,
             "distribution": REAL * case.classes,
+            "gradient": REAL * case.classes,
         }
         real = images(counts[case.kind])
         labels = torch.arange(case.classes).repeat_interleave(case.ipc)
@@ -153,6 +154,7 @@ def usual(case: Case, device: torch.device) -> Work:
         "distil": _usual_distil,
         "evaluation": _usual_evaluation,
         "distribution": _usual_distribution,
+        "gradient": _usual_gradient,
     }[case.kind](case, device)
 
 
@@ -199,11 +201,27 @@ def _usual_evaluation(case: Case, device: torch.device) -> Work:
 
 def _usual_distribution(case: Case, device: torch.device) -> Work:
     made = Made.of(case, device)
-    real = [made.real[made.real_labels == label] for label in range(case.classes)]
-    method = baseline.DistributionMatching(made.images, real, case.ipc)
+    method = baseline.DistributionMatching(made.images, _by_class(made, case), case.ipc)
 
     def iterations() -> Iterator[float]:
         while True:
             yield method.iterate(_net(case, device), case.batch)
 
     return Steady(iterations())
+
+
+def _usual_gradient(case: Case, device: torch.device) -> Work:
+    made = Made.of(case, device)
+    method = baseline_gradient.GradientMatching(made.images, made.labels, _by_class(made, case), case.ipc)
+
+    def iterations() -> Iterator[float]:
+        net = _net(case, device)
+        while True:
+            yield method.iterate(net, case.batch, case.steps)
+            net = net if case.steps else _net(case, device)
+
+    return Steady(iterations())
+
+
+def _by_class(made: Made, case: Case) -> list[torch.Tensor]:
+    return [made.real[made.real_labels == label] for label in range(case.classes)]

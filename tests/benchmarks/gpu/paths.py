@@ -60,6 +60,12 @@ def distribution(case: Case, way: Way) -> Ready:
     return lambda: dict(matching.method.contribute(matching.state, 0, ()))
 
 
+def gradient(case: Case, way: Way) -> Ready:
+    """The contribution of the first class."""
+    matching = ours.gradient(case, ours.Machine.of(way))
+    return lambda: dict(matching.method.contribute(matching.state, 0, ()))
+
+
 def evaluation(case: Case, way: Way) -> Ready:
     """Where a network trained on a set has gone, and what it says of other samples."""
     machine = ours.Machine.of(way)
@@ -89,6 +95,7 @@ PATHS: dict[str, Path] = {
     "trajectory IADD": (trajectory, {"kind": "distil", "soft": True}, {"importance": {"enabled": True}}),
     "trajectory TESLA": (trajectory, {"kind": "distil", "soft": True}, {"gradient": "tesla"}),
     "distribution": (distribution, {"kind": "distribution"}, {}),
+    "gradient": (gradient, {"kind": "gradient"}, {}),
     "evaluation": (evaluation, {"kind": "evaluation", "soft": True}, {}),
 }
 
