@@ -9,6 +9,7 @@ Targets are classes (N,) or probabilities (N, K). Axes: P parameters, N samples,
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from padray.machine.numerics import Numerics
+from padray.networks import factory
 from padray.networks.flat import FlatNetwork
 from padray.networks.layers import Network, Shape
 from padray.networks.programs import Call, Program, compiler
@@ -258,18 +260,24 @@ def part_of(batch: int, map_bytes: int) -> int:
 
 def largest_map(network: nn.Module) -> int:
     """Bytes of the largest output of a layer, for one sample."""
-    return max(_sizes(network)[0])
+    return max(_sizes_of(network)[0])
 
 
 def forward_flops(network: nn.Module) -> float:
     """Floating-point operations of a sample's pass forward: twice the products of convolutions and linear layers."""
-    return float(sum(_sizes(network)[1]))
+    return float(sum(_sizes_of(network)[1]))
 
 
-def _sizes(network: nn.Module) -> tuple[list[int], list[int]]:
-    """For one sample: the bytes of every layer's output, and the operations of its products."""
+def _sizes_of(network: nn.Module) -> tuple[list[int], list[int]]:
     blueprint = blueprint_of(network)
     assert blueprint is not None, "`can_compile` has seen to it"
+    return _sizes(*blueprint, next(network.parameters()).dtype)
+
+
+@cache  # methods ask anew for every fresh network
+def _sizes(settings: NetworkSettings, shape: Shape, classes: int, dtype: torch.dtype) -> tuple[list[int], list[int]]:
+    """For one sample: the bytes of every layer's output, and the operations of its products."""
+    network = factory.build(settings, shape, classes, seed=0).to(dtype)
     maps: list[int] = []
     operations: list[int] = []
 
@@ -283,7 +291,7 @@ def _sizes(network: nn.Module) -> tuple[list[int], list[int]]:
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
         with torch.no_grad():
-            network(next(network.parameters()).new_zeros(1, *blueprint[1]))
+            network(torch.zeros(1, *shape, dtype=dtype))
     finally:
         for hook in hooks:
             hook.remove()

@@ -152,3 +152,15 @@ class Network(nn.Module):
             output = module(output)
             if not isinstance(module, nn.Flatten):
                 yield name, output
+
+
+class WithoutClassifier(nn.Module):
+    """A network's features (N, F) as a module of its own; its parameters are the whole network's, in their order."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        features_NF: Tensor = self.network.features(images_NCHW)
+        return features_NF

@@ -1,7 +1,9 @@
-"""What a trained network says of samples: by its module or, where that is worth it, by a compiled program.
+"""What a network says of samples, and its features: by its module or, where that is worth it, by a compiled program.
 
-Axes: P parameters, N samples, C H W, K classes.
+Axes: P parameters, N samples, C H W, K classes, F features.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 
 from padray.networks.derivatives import REFERENCE, Execution, blueprint_of, is_compiled, largest_map, most_samples
 from padray.networks.flat import FlatNetwork
+from padray.networks.layers import Network
 from padray.networks.programs import Program
 
 BATCH = 1000  # samples of one call of a module
@@ -30,17 +33,29 @@ def logits_of(network: nn.Module, images_NCHW: Tensor, execution: Execution = RE
     """
     network.eval()
     if is_compiled(network, execution, len(images_NCHW), PAYS_TO_LOOK):
-        return _by_program(network, images_NCHW, execution.threads)
+        return _by_program("logits", network, images_NCHW, execution.threads)
     return torch.cat([network(part) for part in torch.split(images_NCHW, BATCH)])
 
 
-def _by_program(network: nn.Module, images_NCHW: Tensor, threads: int) -> Tensor:
+@torch.no_grad()
+def features_of(network: Network, images_NCHW: Tensor, execution: Execution = REFERENCE) -> Tensor:
+    """What the classifier sees (N, F), of all samples at once: a batch norm looks at them as its mode says.
+
+    Args, Raises: see `logits_of`; `auto` compiles nothing, for only who asks knows how often.
+    """
+    if is_compiled(network, execution, passes=0):
+        return _by_program("features", network, images_NCHW, execution.threads)
+    features_NF: Tensor = network.features(images_NCHW)
+    return features_NF
+
+
+def _by_program(kind: Literal["logits", "features"], network: nn.Module, images_NCHW: Tensor, threads: int) -> Tensor:
     blueprint, theta_P = blueprint_of(network), FlatNetwork(network).flatten()
     assert blueprint is not None, "`is_compiled` has seen to it"
     settings, shape, classes = blueprint
     size = most_samples(largest_map(network))
     precision = str(theta_P.dtype).removeprefix("torch.")
-    program = Program("logits", settings, shape, classes, size, size, False, precision, threads=threads).load()
+    program = Program(kind, settings, shape, classes, size, size, False, precision, threads=threads).load()
     parts = torch.split(images_NCHW.detach().contiguous(), size)
     return torch.cat([program(theta_P, _padded(part, size))[0][: len(part)] for part in parts])
 

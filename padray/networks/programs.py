@@ -35,6 +35,7 @@ from padray.machine import activity
 from padray.machine.files import user_cache
 from padray.networks import factory
 from padray.networks.flat import FlatNetwork
+from padray.networks.layers import WithoutClassifier
 from padray.networks.settings import NetworkSettings
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -47,18 +48,18 @@ Call = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled: derivatives of `samples` samples' share of the mean cross-entropy of a batch, or their logits.
+    """What is compiled: derivatives of `samples` samples' share of the mean cross-entropy of a batch, or their outputs.
 
     Attributes:
         kind: `gradient` (theta_P, images, targets) -> loss (), gradient (P,); `curvature` also takes lambda_P and gives
             <lambda, gradient> () and its derivatives for images, targets (if probabilities) and theta; `logits`
-            (theta_P, images) -> logits (N, K) in evaluation mode.
+            (theta_P, images) -> logits (N, K) in evaluation mode, `features` what the classifier sees then (N, F).
         probabilities: the targets are (N, K); otherwise classes (N,).
         of_theta: whether `curvature` gives the derivative for theta.
         bf16: the network's matrix products and convolutions in bfloat16.
     """
 
-    kind: Literal["gradient", "curvature", "logits"]
+    kind: Literal["gradient", "curvature", "logits", "features"]
     network: NetworkSettings
     shape: tuple[int, int, int]
     classes: int
@@ -222,8 +223,9 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
     """The function to trace, and tensors of the shapes that it takes. No two are the same: tracing would join them."""
     dtype, draw = _DTYPES[program.precision], torch.Generator().manual_seed(0)
     built = factory.build(program.network, program.shape, program.classes, 0).to(dtype)
-    built.train(program.kind != "logits")
-    flat, count = FlatNetwork(built), program.samples
+    built.train(program.kind in ("gradient", "curvature"))
+    flat = FlatNetwork(WithoutClassifier(built) if program.kind == "features" else built)
+    count = program.samples
     images = torch.randn(count, *program.shape, generator=draw).to(dtype)
     targets = torch.arange(count) % program.classes
     if program.probabilities:
@@ -263,6 +265,7 @@ def _function(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], tupl
         "gradient": (gradient, 3),
         "curvature": (curvature, 4),
         "logits": (look, 2),
+        "features": (look, 2),
     }
     function, arguments = functions[program.kind]
     return function, tuple(examples[:arguments])

@@ -1,11 +1,11 @@
-"""What a trained network says by a compiled program is what its module says."""
+"""What a network says by a compiled program, and its features, are what its module gives."""
 
 import pytest
 import torch
 
 from padray.networks import factory, logits, programs
 from padray.networks.derivatives import Execution, forward_flops
-from padray.networks.logits import logits_of
+from padray.networks.logits import features_of, logits_of
 from padray.networks.programs import Call, Program, compiler
 from padray.networks.settings import NetworkSettings
 
@@ -43,11 +43,29 @@ def test_samples_that_do_not_fill_a_part_are_padded_and_cut(asked, monkeypatch):
     assert [(one.kind, one.samples, one.precision) for one in asked] == [("logits", 16, "float64")]
 
 
+def test_features_are_what_the_classifier_sees(asked, monkeypatch):
+    monkeypatch.setattr("padray.networks.derivatives.CACHED_BYTES", 1)
+    network, seen = network_of().train(), images(37)
+    found = features_of(network, seen, Execution("on"))
+    torch.testing.assert_close(found, network.features(seen), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(network.classifier(found), network(seen), rtol=1e-12, atol=1e-12)
+    assert [(one.kind, one.samples) for one in asked] == [("features", 16)] and not found.requires_grad
+    assert torch.equal(features_of(network, seen, Execution("auto")), network.features(seen)) and len(asked) == 1
+
+
+def test_features_of_a_batch_norm_are_those_of_its_mode(asked):
+    network, seen = network_of(norm="batch"), images(20)
+    for mode in (True, False):
+        network.train(mode)
+        assert torch.equal(features_of(network, seen, Execution("on")), network.features(seen)) and not asked
+
+
 @pytest.mark.chaos
 @pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 def test_machine_code_says_the_same(users_cache):
     network, seen = network_of(), images(21)
     torch.testing.assert_close(logits_of(network, seen, Execution("on")), logits_of(network, seen))
+    torch.testing.assert_close(features_of(network, seen, Execution("on")), features_of(network, seen))
 
 
 def test_a_batch_norm_is_left_to_its_module(asked):

@@ -15,7 +15,7 @@ import torch
 
 from padray.methods.classwise import CLASS_BYTES, METRICS_BYTES, ClasswiseMatching
 from padray.methods.distribution import report
-from padray.methods.distribution.outputs import outputs_of
+from padray.methods.distribution.outputs import outputs_of, outputs_without_graph
 from padray.methods.distribution.settings import DistributionSettings
 from padray.methods.figure_data import Figure, History, class_losses
 from padray.methods.method import Contribution, Costs, Sizes
@@ -33,18 +33,12 @@ class DistributionMatching(ClasswiseMatching[DistributionSettings]):
     def contribute(self, state: State, number: int, snapshots: Sequence[torch.Tensor]) -> Contribution:
         """The losses of the classes of this contribution (DM Eq. 5), and the gradient of their sum."""
         batches = self._batches(state, number)
-        network = self._network(state.iteration).requires_grad_(False)
-        with torch.no_grad():
-            wanted = self._means(network, batches.real)
-        losses_K = _distances(wanted, self._means(network, batches.fake))
+        network, which = self._network(state.iteration).requires_grad_(False), self.settings.outputs
+        real = outputs_without_graph(network, torch.cat(batches.real), which, self.materials.execution)
+        fake = outputs_of(network, torch.cat(batches.fake), which)
+        losses_K = _distances(_means(real, batches.real), _means(fake, batches.fake))
         (grad_images,) = torch.autograd.grad(losses_K.sum(), batches.images)
         return {"loss": losses_K.detach(), "grad_images": grad_images}
-
-    def _means(self, network: Network, batches: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-        """Of each matched output and each batch (B, C, H, W) the mean over its samples, (F,); one pass for all."""
-        outputs = outputs_of(network, torch.cat(batches), self.settings.outputs)
-        sizes = [len(batch) for batch in batches]
-        return [[part.mean(dim=0) for part in torch.split(output, sizes)] for output in outputs]
 
     @classmethod
     def notes(cls, settings: DistributionSettings, learned: Learned, noun: str) -> list[str]:
@@ -88,6 +82,12 @@ class DistributionMatching(ClasswiseMatching[DistributionSettings]):
             contribution_numbers=at_once * (settings.ipc * numbers + 1),
             metrics_bytes=METRICS_BYTES + CLASS_BYTES * sizes.classes,
         )
+
+
+def _means(outputs: list[torch.Tensor], batches: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Of each matched output (B, F), for all batches end to end, the mean over each batch's samples, (F,)."""
+    sizes = [len(batch) for batch in batches]
+    return [[part.mean(dim=0) for part in torch.split(output, sizes)] for output in outputs]
 
 
 def _distances(wanted: list[list[torch.Tensor]], reached: list[list[torch.Tensor]]) -> torch.Tensor:

@@ -37,6 +37,10 @@ class DistributionSettings(ClasswiseSettings):
     """The learning rate of the images; from 100 images per class on, DM has 10. [DM]"""
     outputs: OutputSettings = OutputSettings()
 
+    def compilable_passes(self, classes: int) -> float:
+        """Of real samples up to the classifier, which nothing is differentiated for."""
+        return float(self.iterations * classes * self.real_batch) if self.outputs.which == "embedding" else 0.0
+
     def contributions(self, network: NetworkSettings, classes: int) -> Contributions:
         if network.norm == "batch":  # its statistics are those of all classes together
             return Contributions(1, "the number of passes over all classes, which a batch norm sees together,")

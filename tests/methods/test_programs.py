@@ -1,4 +1,4 @@
-"""Gradient matching by compiled programs: what they are made for, and that they give what autograd gives."""
+"""Methods by compiled programs: what they are made for, and that they give what autograd gives."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import torch
 from padray.networks import programs
 from padray.networks.derivatives import Execution
 from padray.networks.programs import Program
+from tests.methods import test_distribution as distribution
 from tests.methods.test_gradient import CLASSES, DSA, PER_CLASS, contributions, given, matching, settings
 
 
@@ -54,3 +55,18 @@ def test_the_work_that_programs_would_do_decides():
     made = settings(iterations=10, outer_steps=5, inner={"epochs": 4})
     assert made.compilable_passes(CLASSES) == 3 * (10 * 3 * 5 + 8 * 4 * 6)
     assert settings(iterations=10).compilable_passes(CLASSES) == 3 * 10 * 3 * 5
+
+
+@pytest.mark.parametrize(("outputs", "kinds"), [({}, ["features"] * CLASSES), ({"which": "blocks"}, [])])
+def test_real_samples_of_distribution_matching_are_seen_by_a_program_where_embeddings_are_matched(
+    asked, outputs, kinds
+):
+    plain = distribution.matching(given(), outputs=outputs)
+    compiled = distribution.matching(replace(given(), execution=Execution("on", bf16=("gradient",))), outputs=outputs)
+    state = plain.start()
+    for a, b in zip(contributions(plain, state), contributions(compiled, state), strict=True):
+        assert torch.allclose(a["grad_images"], b["grad_images"], rtol=1e-9, atol=1e-12)
+        assert torch.allclose(a["loss"], b["loss"], rtol=1e-9)
+    assert [one.kind for one in asked] == kinds and not any(one.bf16 for one in asked)
+    expected = plain.settings.iterations * CLASSES * 5 if kinds else 0
+    assert plain.settings.compilable_passes(CLASSES) == expected
