@@ -17,9 +17,11 @@ from padray.configuration import loading
 from padray.data import survey
 from padray.data.settings import DataSettings
 from padray.errors import InputError
+from padray.networks import derivatives, factory
 from padray.planning import calibrate
 from padray.recipe import budget as budgets
 from padray.recipe import sizing, text, yaml_sections
+from padray.stages import deciding
 from tests.conftest import Run, Said
 
 MEASURE = budgets.measure
@@ -318,6 +320,30 @@ def test_what_is_written_fits_the_budget_and_fills_it(tmp_path, asked, pace, cor
     assert config.distill.iterations % config.distill.validation.every == 0, "the last iterate is judged too"
     again = fitted(tmp_path / "pets", asked, pace, cores)
     assert text.text(again) == text.text(found), "a function of the data, the budget and the paces"
+
+
+@pytest.mark.parametrize(("pays", "asked"), [(1000, 2), (10_000_000, 1)])
+def test_iterations_that_are_compiled_are_counted_at_their_own_pace(tmp_path, monkeypatch, pays, asked):
+    """The draft is too short to be worth a compiler's work, and what fits at its pace is not, or is."""
+    monkeypatch.setattr(derivatives, "compiler", lambda: "g++")
+    found, drafts = survey.look(str(coloured(tmp_path / "pets")), DataSettings()), []
+
+    def compiles(config, known) -> bool:
+        return deciding.numerics_of(config, known.shape, known.classes).compile == "on"
+
+    def measure(config, known):
+        if not drafts:
+            network = factory.build(config.network, known.shape, known.classes, 0)
+            passes = config.distill.model_copy(update={"iterations": pays}).compilable_passes(known.classes)
+            monkeypatch.setattr(deciding, "PAYS_ONCE", passes * derivatives.forward_flops(network))
+        drafts.append(compiles(config, known))
+        iteration = 0.03 if drafts[-1] else 0.1
+        return defaultdict(lambda: 1e-3, {("iteration", False): iteration, ("look", False): 2e-4})
+
+    fit = sizing.fit(found, 1, budgets.budget("5m", cores=1), measure)
+    assert drafts == [False, True][:asked]
+    assert fit.seconds.iteration == pytest.approx(0.03 if asked == 2 else 0.1)
+    assert fit.seconds.wall(1) >= 0.9 * (sizing.MARGIN * 300 - sizing.START_S)
 
 
 @pytest.mark.parametrize("asked", ["5m", "2h"])

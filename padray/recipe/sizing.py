@@ -18,6 +18,7 @@ from padray.recipe import scale
 from padray.recipe.budget import Budget, Measure, Pace, Seconds
 from padray.recipe.scale import JUDGED, Family, Plan, Sizes
 from padray.recipe.yaml_sections import config_of
+from padray.stages.deciding import numerics_of
 
 MARGIN = 0.85  # of the budget is given out; the rest is for reading the data, starting, compiling and the report
 START_S = 10.0  # of a run, whatever its sizes
@@ -25,7 +26,7 @@ READ_PER_MINUTE = 1000  # images of 32x32 that are read for each minute; rows of
 PROOF, CEILING, JUDGING, EXPERTS = 0.3, 0.1, 0.1, 0.4  # the most of what is given out that each may take
 MOST = {"trajectory": 10_000, "distribution": 20_000}  # iterations: those of the papers
 HOURS = 60  # minutes from which trajectories have the time that they need
-DRAFT = 400  # iterations of the run whose pace is measured: its gradients are compiled where the real one's are
+DRAFT = 400  # iterations of the run whose pace is measured first
 FEWEST = 40  # iterations below which the network is made narrower, or the budget refused
 MOST_EXPERTS = 100  # as in the papers
 FEWEST_EXPERTS = 3
@@ -51,10 +52,11 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
     """
     family = family or family_of(survey.content, budget)
     for width in _widths(survey, budget):
-        sizes = Sizes(family, width, _limit(survey, ipc, budget), DRAFT)
-        plan = scale.plan(survey, ipc, replace(sizes, full_epochs=1))  # whose pace is asked for, should there be time
-        paces = (measure or budgets.measure)(config_of(plan), scale.known_of(plan))
-        fitted = _Fitting(survey, ipc, budget, paces).fit(sizes)
+        draft = Sizes(family, width, _limit(survey, ipc, budget), DRAFT)
+        fitted, compiles = _fit(survey, ipc, budget, draft, measure or budgets.measure)
+        if compiles != _compiles(fitted.plan):  # its iterations have another pace
+            longer = replace(draft, iterations=fitted.plan.sizes.iterations)
+            fitted, _ = _fit(survey, ipc, budget, longer, measure or budgets.measure)
         if fitted.plan.sizes.iterations >= FEWEST:
             return fitted
     took = fitted.seconds
@@ -64,6 +66,18 @@ def fit(survey: Survey, ipc: int, budget: Budget, measure: Measure | None = None
         f"--budget {budget.asked}: the least that is worth it takes {math.ceil(needed)} minutes by plan; ask for more, "
         f"or make the samples smaller with --set data.size=…"
     )
+
+
+def _fit(survey: Survey, ipc: int, budget: Budget, draft: Sizes, measure: Measure) -> tuple[Fit, bool]:
+    """What fits at the pace of a draft, and whether the draft's distillation is compiled."""
+    plan = scale.plan(survey, ipc, replace(draft, full_epochs=1))  # whose pace is asked for, should there be time
+    paces = measure(config_of(plan), scale.known_of(plan))
+    return _Fitting(survey, ipc, budget, paces).fit(draft), _compiles(plan)
+
+
+def _compiles(plan: Plan) -> bool:
+    known = scale.known_of(plan)
+    return numerics_of(config_of(plan), known.shape, known.classes).compile == "on"
 
 
 def family_of(content: Content, budget: Budget) -> Family:
