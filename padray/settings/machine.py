@@ -73,8 +73,8 @@ class ComputeSettings(Section):
     """`bf16`: convolutions and matrix products of experts, of scoring networks and of the way back through a student;
     students themselves and evaluations stay float32. The only setting here that changes a result's meaning. [ours]"""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Machine code for gradients and accuracies, made once on a machine by its C++ compiler; it rounds otherwise than
-    `off` does. `auto`: on CPUs that have a compiler, where the work to come is worth it. [ours]"""
+    """Machine code for gradients, features and accuracies, made once on a machine by its C++ compiler; it rounds
+    otherwise than `off` does. `auto`: on CPUs that have a compiler, where the work to come is worth it. [ours]"""
     tf32: bool = False
     """On GPUs float32 products and convolutions in TF32: 10 bits of mantissa in place of 23, at several times the
     speed. On CPUs it does nothing. [ours]"""

@@ -12,6 +12,7 @@ from padray.methods.trajectory.settings import TrajectorySettings
 from padray.networks import derivatives, programs
 from padray.networks.programs import Program
 from padray.stages import deciding
+from tests.stages.test_families import DC, DM
 
 
 @pytest.fixture
@@ -96,3 +97,18 @@ def test_auto_compiles_where_the_whole_distillation_is_worth_it(padray, tmp_path
         padray("distill", name)
         assert numerics(tmp_path / name)["distill"]["compile"] == expected
     assert {one.kind for one in loaded} == {"gradient", "curvature", "logits"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(DM, {("features", False)}), (DC, {("gradient", False)})], ids=["DM", "DC"]
+)
+def test_families_without_experts_are_compiled_too(run, tmp_path, loaded, text, expected):
+    """And never in bfloat16."""
+    settings, root = tmp_path / "tiny.yaml", tmp_path / "runs"
+    settings.write_text(text)
+    overrides = ("compute.compile=on", "compute.precision=bf16", "distill.iterations=2", "distill.validation.seeds=0")
+    options = [part for text in overrides for part in ("--set", text)]
+    said = run("distill", settings, "--runner", "inline", "--storage", root, *options)
+    assert said.code == 0, said.err
+    assert numerics(root)["distill"]["compile"] == "on"
+    assert {(one.kind, one.bf16) for one in loaded} == expected
