@@ -306,6 +306,8 @@ def test_how_fast_it_is_beside_the_usual_way():
         "distil W32 IPC 1 N=40": "the same, IPC 1, N = 40",
         "distil W32 IPC 10 N=40": "the same, IPC 10, N = 40",
         "DM W32 IPC 10": "iteration of DM, IPC 10",
+        "DSA W32 IPC 1": "iteration of DSA, IPC 1",
+        "DSA W32 IPC 10": "the same, IPC 10, with 50 epochs of training",
         "evaluation W32 IPC 1, 5 seeds": "evaluation, IPC 1, 5 networks",
         "evaluation W32 IPC 10, 5 seeds": "the same, IPC 10",
         "evaluation digits IPC 1, 5 seeds": "the same on 8x8 digits, IPC 1",
