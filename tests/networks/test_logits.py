@@ -1,7 +1,10 @@
 """What a network says by a compiled program, and its features, are what its module gives."""
 
+import statistics
+
 import pytest
 import torch
+from torch import Tensor
 
 from padray.networks import factory, logits, programs
 from padray.networks.derivatives import Execution, forward_flops
@@ -66,6 +69,25 @@ def test_machine_code_says_the_same(users_cache):
     network, seen = network_of(), images(21)
     torch.testing.assert_close(logits_of(network, seen, Execution("on")), logits_of(network, seen))
     torch.testing.assert_close(features_of(network, seen, Execution("on")), features_of(network, seen))
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_in_float32_features_err_no_more_than_twice_as_much_as_the_module(users_cache):
+    """Against float64: the median of 12 networks."""
+
+    def error(found: Tensor, exact: Tensor) -> float:
+        return float((found.double() - exact).norm() / exact.norm())
+
+    plain, compiled = [], []
+    for seed in range(12):
+        network = factory.build(NetworkSettings(width=8), (3, 16, 16), CLASSES, seed)
+        seen = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+        found = [features_of(network, seen, Execution(way)) for way in ("off", "on")]
+        exact = features_of(network.double(), seen.double())
+        plain.append(error(found[0], exact))
+        compiled.append(error(found[1], exact))
+    assert statistics.median(compiled) <= 2 * statistics.median(plain)
 
 
 def test_a_batch_norm_is_left_to_its_module(asked):
