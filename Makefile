@@ -22,8 +22,8 @@ test: lint  # in two processes, one of which has all tests that need Ray
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations=10
 
 chaos: setup
-	$(BIN)/python -m pytest -m chaos --durations=10
-	PADRAY_HOSTILE_CASES=10000 $(BIN)/python -m pytest tests/hostile
+	$(BIN)/python -m pytest -m chaos --durations=10 -o faulthandler_timeout=3600
+	PADRAY_HOSTILE_CASES=10000 $(BIN)/python -m pytest tests/hostile -o faulthandler_timeout=3600
 
 lint: setup
 	$(BIN)/ruff check .
