@@ -155,34 +155,27 @@ def _given(case: Case, machine: Machine, settings: DistillSettings) -> Given:
 
 def distribution(case: Case, machine: Machine) -> Matching:
     """Matching distributions."""
-    made = Made.of(case, machine.device, machine.dtype)
-    settings = DistributionSettings(
-        family="distribution",
-        ipc=case.ipc,
-        iterations=FOREVER,
-        real_batch=case.batch,
-        augment=case.augment,
-        validation=_NOT_JUDGED,
-    )
-    given = replace(_given(case, machine, settings), images=made.real, labels=made.real_labels)
-    return Matching(DistributionMatching(settings, given), start(Learned(made.images, made.labels)), ())
+    settings = DistributionSettings(family="distribution", **_classwise(case))
+    return _of_classes(DistributionMatching, settings, case, machine)
 
 
 def gradient(case: Case, machine: Machine) -> Matching:
     """Matching gradients, in networks that are fresh, or one that is trained between two iterations."""
-    made = Made.of(case, machine.device, machine.dtype)
     trained = {"outer_steps": FOREVER, "inner": {"epochs": case.steps}} if case.steps else {}
-    settings = GradientSettings(
-        family="gradient",
-        ipc=case.ipc,
-        iterations=FOREVER,
-        real_batch=case.batch,
-        augment=case.augment,
-        validation=_NOT_JUDGED,
-        **trained,
-    )
+    settings = GradientSettings(family="gradient", **_classwise(case), **trained)
+    return _of_classes(GradientMatching, settings, case, machine)
+
+
+def _classwise(case: Case) -> dict[str, Any]:
+    """What the families that match class by class are told of a case."""
+    shared = {"ipc": case.ipc, "iterations": FOREVER, "real_batch": case.batch, "augment": case.augment}
+    return shared | {"validation": _NOT_JUDGED}
+
+
+def _of_classes(method: type[Iterative[Any]], settings: DistillSettings, case: Case, machine: Machine) -> Matching:
+    made = Made.of(case, machine.device, machine.dtype)
     given = replace(_given(case, machine, settings), images=made.real, labels=made.real_labels)
-    return Matching(GradientMatching(settings, given), start(Learned(made.images, made.labels)), ())
+    return Matching(method(settings, given), start(Learned(made.images, made.labels)), ())
 
 
 def _iterations(matching: Matching) -> Work:
