@@ -13,6 +13,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from padray.report import style
+from tests.interpreted import programs_asked  # noqa: F401  # a fixture
 from tests.roots import new_root  # noqa: F401  # a fixture
 from tests.swift import s3, s3_server  # noqa: F401  # fixtures
 

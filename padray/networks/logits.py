@@ -33,7 +33,7 @@ def logits_of(network: nn.Module, images_NCHW: Tensor, execution: Execution = RE
     """
     network.eval()
     if is_compiled(network, execution, len(images_NCHW), PAYS_TO_LOOK):
-        return _by_program("logits", network, images_NCHW, execution.threads)
+        return _by_program("logits", network, images_NCHW, most_samples(largest_map(network)), execution.threads)
     return torch.cat([network(part) for part in torch.split(images_NCHW, BATCH)])
 
 
@@ -44,16 +44,20 @@ def features_of(network: Network, images_NCHW: Tensor, execution: Execution = RE
     Args, Raises: see `logits_of`; `auto` compiles nothing, for only who asks knows how often.
     """
     if is_compiled(network, execution, passes=0):
-        return _by_program("features", network, images_NCHW, execution.threads)
+        enough = 1 << (len(images_NCHW) - 1).bit_length()  # a power of two: classes of unequal sizes share programs
+        size = min(most_samples(largest_map(network)), enough)
+        return _by_program("features", network, images_NCHW, size, execution.threads)
     features_NF: Tensor = network.features(images_NCHW)
     return features_NF
 
 
-def _by_program(kind: Literal["logits", "features"], network: nn.Module, images_NCHW: Tensor, threads: int) -> Tensor:
+def _by_program(
+    kind: Literal["logits", "features"], network: nn.Module, images_NCHW: Tensor, size: int, threads: int
+) -> Tensor:
+    """By a program that sees `size` samples at a time."""
     blueprint, theta_P = blueprint_of(network), FlatNetwork(network).flatten()
     assert blueprint is not None, "`is_compiled` has seen to it"
     settings, shape, classes = blueprint
-    size = most_samples(largest_map(network))
     precision = str(theta_P.dtype).removeprefix("torch.")
     program = Program(kind, settings, shape, classes, size, size, False, precision, threads=threads).load()
     parts = torch.split(images_NCHW.detach().contiguous(), size)
