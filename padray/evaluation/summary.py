@@ -134,10 +134,16 @@ def best_lr(cells: Iterable[CellResult], metric: str = "accuracy") -> float:
 
     A network that diverged with it counts as the worst that there is: none of its samples is right.
     """
+    accuracies = held_by_lr(cells, metric)
+    return max(sorted(accuracies), key=accuracies.__getitem__)
+
+
+def held_by_lr(cells: Iterable[CellResult], metric: str = "accuracy") -> dict[float, float]:
+    """The mean on the held samples, in [0, 1], of each learning rate that was tried."""
     by_lr: dict[float, list[float]] = {}
     for cell in cells:
         by_lr.setdefault(cell.lr, []).append(cell.held(metric))
-    return max(sorted(by_lr), key=lambda lr: statistics.fmean(by_lr[lr]))
+    return {lr: statistics.fmean(values) for lr, values in by_lr.items()}
 
 
 def row(

@@ -63,7 +63,7 @@ def _note(layout: str, config: Config, synthetic: SyntheticSet, said: str) -> st
         [
             f"{len(synthetic.learned.images)} samples that stand for {synthetic.facts['dataset']}, made with padray: "
             f"{synthetic.ipc} for each of {synthetic.classes} classes, class after class.",
-            said,
+            *([said] if said else []),
             "",
             f"To read them: pip install {reader(layout, config, synthetic).install}",
             f"To train {config.network.label} on them: python {PROGRAM}, in this folder. {left}".rstrip(),

@@ -2,13 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from padray.config import Config, ControlSettings, EvaluationSettings
 from padray.evaluation.ceiling import Ceiling
-from padray.evaluation.summary import Row
+from padray.evaluation.summary import CellResult, Row, held_by_lr
 from padray.methods.figure_data import History
 
 SPAN = 0.1  # between the best and the worst expert from which that is worth a word
@@ -63,12 +63,23 @@ _CONTROLS = {
 }
 
 
-def control_at_edge(rows: Sequence[Row], controls: ControlSettings) -> str | None:
-    """A control's best lr is the smallest or the largest that it could choose, so a better one may lie beyond."""
+def control_at_edge(
+    rows: Sequence[Row], controls: ControlSettings, tries: Sequence[CellResult], held: int
+) -> str | None:
+    """A control's best lr is the smallest or the largest that it could choose, so a better one may lie beyond.
+
+    Not said where the next lr is as good but for chance: the accuracy is level there, and beyond it most likely too.
+
+    Args:
+        tries: the networks that chose an lr.
+        held: how many samples it was chosen on.
+    """
     edges = dict[tuple[str, float], list[str]]()
     for row in rows:
         grid = controls.lrs_on(row.source)
-        if row.lr_chosen_on is not None and min(grid) < max(grid) and row.lr in (min(grid), max(grid)):
+        at_edge = row.lr_chosen_on is not None and min(grid) < max(grid) and row.lr in (min(grid), max(grid))
+        own = [cell for cell in tries if (cell.source, cell.architecture) == (row.source, row.architecture)]
+        if at_edge and _beats_next(row.lr, grid, held_by_lr(own, row.metric), held):
             edges.setdefault((row.source, row.lr), []).append(row.architecture)
     if not edges:
         return None
@@ -77,6 +88,16 @@ def control_at_edge(rows: Sequence[Row], controls: ControlSettings) -> str | Non
         for (source, lr), names in edges.items()
     ]
     return f"{'; '.join(parts)}; widen evaluation.controls.lrs"
+
+
+def _beats_next(lr: float, grid: Sequence[float], accuracies: Mapping[float, float], held: int) -> bool:
+    """Whether the lr at an edge is better than its neighbour by two standard errors of a difference on `held`."""
+    following = sorted(set(grid), reverse=lr == max(grid))[1]
+    if lr not in accuracies or following not in accuracies:
+        return False
+    better, other = accuracies[lr], accuracies[following]
+    mean = (better + other) / 2
+    return better - other > 2 * math.sqrt(2 * mean * (1 - mean) / max(1, held))
 
 
 def _edge(lr: float, grid: Sequence[float]) -> str:

@@ -99,6 +99,13 @@ def make_controls(context: Context, data: Identity, distilled: Identity) -> None
         _commit(context, grid, source, [])
 
 
+def tries(context: Context, data: Identity, distilled: Identity) -> list[summary.CellResult]:
+    """What the cells say that chose a learning rate, as far as they lie in storage."""
+    grid = _open(context, data, distilled, _experts_of(context, distilled))
+    cells = [cell for cell in grid.first_cells(grid.work.places) if cell.lr is not None]
+    return [grid.result(cell) for cell in cells if f"{cell.source}/{cell.id}" in grid.have]
+
+
 @dataclass(frozen=True)
 class Foreseen:
     """How many cells of a source and a network `make` asks for, and how many of them lie in storage.

@@ -6,12 +6,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from padray.data.datasets import held_count
 from padray.evaluation.ceiling import ceiling_of
+from padray.evaluation.controls import CHOOSING
 from padray.evaluation.summary import Row
 from padray.fingerprint import Identity
 from padray.report import remarks
 from padray.report.remarks import Observed
-from padray.stages import stored
+from padray.stages import evaluate, stored
 from padray.stages.base import Context
 from padray.stages.facts import DatasetFacts, dataset_facts
 from padray.store.artifacts import Manifest
@@ -46,8 +48,10 @@ def of_run(context: Context, identities: Mapping[str, Identity], rows: Sequence[
         said.append(remarks.still_improving(history, iterations))
     said.append(remarks.few_validation(facts.splits.validation, config.data.validation))
     if rows:
+        tries = evaluate.tries(context, identities["data"], identities["distill"])
+        held = facts.splits.validation or held_count(facts.splits.train, CHOOSING)
         said += [
-            remarks.control_at_edge(rows, config.evaluation.controls),
+            remarks.control_at_edge(rows, config.evaluation.controls, tries, held),
             remarks.no_ceiling(ceiling, config.evaluation),
         ]
     return Observed(ceiling, tuple(sentence for sentence in said if sentence))

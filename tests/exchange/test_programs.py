@@ -102,6 +102,7 @@ def test_the_program_of_an_export_reaches_what_was_reported(
     assert made.install == needs[layout] and f"pip install {made.install}" in (tmp_path / "out/README.txt").read_text()
     told = "What that costs in accuracy was not measured; padray export --measure does."
     assert (told in (tmp_path / "out/README.txt").read_text()) == (told in made.lost) == (layout in PICTURES)
+    assert "\n\n\n" not in (tmp_path / "out/README.txt").read_text(), "where nothing is lost, no line is left empty"
     program = (tmp_path / "out" / "train.py").read_text()
     assert "padray" not in program, "who has no padray runs it too"
     agree(digits, digits.reached(program, tmp_path / "out", monkeypatch))

@@ -8,6 +8,7 @@ import pytest
 from padray.config import Config, ControlSettings, EvaluationSettings
 from padray.configuration import loading
 from padray.evaluation.ceiling import ceiling_of
+from padray.evaluation.summary import CellResult
 from padray.report import remarks
 from tests.report.test_page import row, two
 
@@ -52,20 +53,51 @@ def controlled(lr: float, source: str = "random", name: str = "convnet2w32") -> 
     return replace(row(name, source, 0.5), lr=lr, lr_chosen_on="validation")
 
 
+def tried(held: dict[float, list[float]], source: str = "random", name: str = "convnet2w32") -> list[CellResult]:
+    """Networks that chose an lr of `held`, by their accuracies on held samples."""
+    return [
+        CellResult(source, name, seed, lr, "validation", accuracy, 0.0, 0.0, 0.0, 10, 300)
+        for lr, accuracies in held.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+GRID = ControlSettings(lrs=(0.1, 0.01, 0.03))
+UP, DOWN = {0.01: [0.3], 0.03: [0.5], 0.1: [0.7]}, {0.01: [0.7], 0.03: [0.5], 0.1: [0.5]}
+
+
 def test_a_control_at_the_edge_of_its_grid_is_named_with_the_grid():
-    grid = ControlSettings(lrs=(0.1, 0.01, 0.03))
     own = row("convnet2w32", "distilled", 0.8)  # its lr was not chosen
-    assert remarks.control_at_edge([own, controlled(0.03)], grid) is None
-    assert remarks.control_at_edge([controlled(0.01)], ControlSettings(lrs=(0.01,))) is None, (
+    cells = tried(UP) + tried(UP, name="mlp") + tried(DOWN, "full")
+    assert remarks.control_at_edge([own, controlled(0.03)], GRID, cells, 500) is None
+    assert remarks.control_at_edge([controlled(0.01)], ControlSettings(lrs=(0.01,)), cells, 500) is None, (
         "there was nothing to choose"
     )
-    said = remarks.control_at_edge([own, controlled(0.1), controlled(0.1, name="mlp"), controlled(0.01, "full")], grid)
-    assert said == (
+    rows = [own, controlled(0.1), controlled(0.1, name="mlp"), controlled(0.01, "full")]
+    assert remarks.control_at_edge(rows, GRID, cells, 500) == (
         "the control sits at the largest lr of its grid, 0.1 of 0.01, 0.03, 0.1 (convnet2w32, mlp); the full data's "
         "control sits at the smallest lr of its grid, 0.01 of 0.01, 0.03, 0.1 (convnet2w32); widen "
         "evaluation.controls.lrs"
     )
-    assert remarks.control_at_edge([controlled(0.01, "full")], grid.model_copy(update={"full_lrs": (0.01,)})) is None
+    alone = GRID.model_copy(update={"full_lrs": (0.01,)})
+    assert remarks.control_at_edge([controlled(0.01, "full")], alone, cells, 500) is None
+
+
+@pytest.mark.parametrize(
+    "held, count, said",
+    [
+        (UP, 500, True),
+        (UP, 30, False),  # 0.7 and 0.5 of thirty samples may be one accuracy
+        ({0.01: [0.5], 0.03: [0.5], 0.1: [0.5]}, 500, False),
+        ({0.01: [0.3], 0.03: [0.65], 0.1: [0.7]}, 500, False),  # of the next it is no more than chance
+        ({0.01: [0.3], 0.03: [0.65], 0.1: [0.7]}, 5000, True),
+        ({0.03: [0.8, 0.2], 0.1: [0.8, 0.6]}, 500, True),  # by their means
+        ({0.1: [0.7]}, 500, False),  # what older evaluations do not tell is not guessed
+    ],
+)
+def test_an_edge_that_is_no_better_than_its_neighbour_beyond_chance_is_no_news(held, count, said):
+    found = remarks.control_at_edge([controlled(0.1)], GRID, tried(held) + tried(DOWN, name="mlp"), count)
+    assert (found is not None) == said
 
 
 def test_experts_that_differ_are_told():

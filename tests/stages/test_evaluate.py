@@ -29,7 +29,7 @@ from padray.fingerprint import Identity
 from padray.networks import factory
 from padray.networks.derivatives import REFERENCE
 from padray.networks.settings import NetworkSettings
-from padray.stages import cells, evaluate, pipeline, stored, sweep
+from padray.stages import cells, evaluate, observed, pipeline, stored, sweep
 from padray.stages.base import Context
 from padray.stages.inline import InlineRunner
 from padray.store import headers, shards
@@ -93,6 +93,22 @@ def test_cells_of_this_run_are_not_told_to_have_been_there_already(chain, traine
     assert not any("already there" in text for _, _, text in told)
     dones, totals = [done for done, _, _ in told], {total for _, total, _ in told}
     assert dones == sorted(dones) and dones[0] == 0 and totals == {dones[-1]}
+
+
+@pytest.mark.parametrize("low, note", [(0.1, True), (0.9, False)])
+def test_a_control_whose_lr_may_lie_beyond_its_grid_is_noted_by_the_networks_that_chose_it(
+    chain, monkeypatch, low, note
+):
+    def judge(training: Samples, network: Any, recipe: Recipe, *rest: Any) -> Score:
+        accuracy = 0.9 if recipe.lr == 0.1 else low
+        return Score(Accuracy(accuracy, accuracy), Accuracy(accuracy, accuracy))
+
+    monkeypatch.setattr(cells, "judge", judge)
+    asked = chain.context("evaluation.epochs=4", f"evaluation.weight_decay={low}")
+    rows = evaluate.make(asked, chain.found["data"], chain.found["distill"])
+    notes = observed.of_run(asked, chain.found, rows).notes
+    assert any("the control sits at the largest lr of its grid, 0.1 of 0.01, 0.1" in one for one in notes) == note
+    assert rows[1].lr == (0.1 if note else 0.01)
 
 
 ALL = ("random_soft", "hard_labels", "full")
