@@ -40,7 +40,7 @@ def _view(subject: Subject) -> dict[str, object]:
         "verdict": words.verdict(subject.rows, subject.noun),
         "noun": subject.noun,
         "accuracies": _table(subject.rows),
-        "balanced": shows_balanced(subject.rows),
+        "measures": _measures(subject.rows),
         "by_balanced": subject.rows[0].by_balanced,
         "recovery": words.recovery(subject.rows),
         "protocol": words.protocol(config, has_validation),
@@ -103,10 +103,9 @@ class _Shown:
 
     source: str
     trained_on: str
-    accuracy: str
+    accuracies: tuple[str, ...]  # in the order of `_measures`
     n: int
     lr: str
-    balanced: str
     values: str
 
 
@@ -119,19 +118,26 @@ class _Group:
     rows: list[_Shown]
 
 
+def _measures(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns of accuracies, what decides before what is said beside it."""
+    if not shows_balanced(rows):
+        return ("test accuracy",)
+    return ("balanced accuracy", "plain") if rows[0].by_balanced else ("test accuracy", "balanced")
+
+
 def _table(rows: Sequence[Row]) -> list[_Group]:
     """Network by network."""
-    balanced = shows_balanced(rows)
+    columns = len(_measures(rows))
     return [
-        _Group(name, words.difference(rows, name), [_shown(row, balanced) for row in rows if row.architecture == name])
+        _Group(name, words.difference(rows, name), [_shown(row, columns) for row in rows if row.architecture == name])
         for name in dict.fromkeys(row.architecture for row in rows)
     ]
 
 
-def _shown(row: Row, balanced: bool) -> _Shown:
+def _shown(row: Row, columns: int) -> _Shown:
     values = ", ".join(f"{100 * value:.2f}" for value in row.values_of(row.by_balanced))
-    also = words.accuracy(row, balanced=True) if balanced else ""
-    return _Shown(row.source, info.SOURCES[row.source], words.accuracy(row), row.n, f"{row.lr:.3g}", also, values)
+    accuracies = (words.deciding(row), words.accuracy(row, not row.by_balanced))[:columns]
+    return _Shown(row.source, info.SOURCES[row.source], accuracies, row.n, f"{row.lr:.3g}", values)
 
 
 def _experts(subject: Subject) -> str:
