@@ -131,9 +131,15 @@ def draw_nearest(info: NearestInfo, theme: Theme = LIGHT) -> bytes:
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
         axes.set(xlabel="distance to the nearest real training sample", ylabel="share of them")
-        axes.set_xlim(0, edges[-1])
+        _along(axes, edges[-1], theme)
         figure.legend(loc="outside upper left", ncols=legend_columns(theme, 2))
         return png(figure)
+
+
+def _along(axes: Axes, most: float, theme: Theme) -> None:
+    """Distances from 0 to `most`, with as many numbers below as there is room for."""
+    axes.set_xlim(0, most)
+    axes.locator_params(axis="x", nbins=4 if theme.is_narrow else 9)
 
 
 def _compared(info: NearestInfo) -> tuple[tuple[str, Floats, str], ...]:
@@ -149,7 +155,7 @@ def _dots(info: NearestInfo, theme: Theme) -> bytes:
             colour = theme.sources[source]
             axes.plot(distances, [row] * len(distances), "o", color=colour, alpha=0.7, markersize=6, label=name)
         axes.set(xlabel="distance to the nearest real training sample", yticks=[], ylim=(1.7, -0.7))
-        axes.set_xlim(0, float(max(info.distances.max(), info.yardstick.max())) * 1.05 or 1.0)
+        _along(axes, float(max(info.distances.max(), info.yardstick.max())) * 1.05 or 1.0, theme)
         figure.legend(loc="outside upper left", ncols=legend_columns(theme, 2), handletextpad=0.1)
         return png(figure)
 

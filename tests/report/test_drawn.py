@@ -1,5 +1,7 @@
 """What a reader sees of figures, asked of what was drawn: nothing beyond the sheet, no names cut within words."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -82,3 +84,13 @@ def test_a_handful_of_distances_is_seen_one_by_one(count: int, seen: str, drawin
     dots = [line.get_xdata() for line in drawings[0].axes[0].lines]
     assert found.caption.startswith(seen) and ("dot" in found.caption) == bool(dots) == bool(seen)
     assert not dots or np.array_equal(dots[0], own)
+
+
+@pytest.mark.parametrize("count", [3, 31])
+def test_numbers_below_distances_keep_apart_on_a_telephone(count: int, drawings: list[Figure]) -> None:
+    own = np.linspace(0.06, 0.205, count)
+    found = NearestInfo(np.arange(count), np.arange(count), own, own / 2, "images", "so", count, ("a",) * count)
+    sample_figures.draw_nearest(found, LIGHT.narrow)
+    axis = drawings[0].axes[0].xaxis
+    boxes = [tick.label1.get_window_extent() for tick in axis.get_major_ticks() if tick.label1.get_text()]
+    assert len(boxes) > 2 and all(b.x0 - a.x1 > 0.3 * a.width for a, b in pairwise(boxes))

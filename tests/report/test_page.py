@@ -258,6 +258,17 @@ def test_a_learning_rate_that_stayed_is_not_said_to_be_learned(html: str, drawn:
     assert "not learned: it is 0.02." in told and "it started at" not in told
 
 
+def test_the_list_of_settings_has_those_that_take_part():
+    shown = re.sub(r"<[^>]+>", "", undrawn(subject()))
+    assert "settings that take part" in shown and "distill.ipc" in shown and "experts.count" in shown
+    assert "nothing here depends on them: scores, evaluation.teacher, search." in shown
+    assert not any(key in shown for key in ("scores.networks", "evaluation.teacher.lr", "search.trials"))
+    scored = subject(
+        config=loading.load("digits-ipc1", ("schedule.initial_ratio=0.75", "schedule.addition_end_epoch=3")).config
+    )
+    assert "scores.networks" in re.sub(r"<[^>]+>", "", undrawn(scored))
+
+
 def test_yaml_gives_the_same_settings_again(tmp_path: Path) -> None:
     config = loading.load(
         "digits-ipc1", ("evaluation.architectures=[{name: mlp, width: 64}, lenet]", "distill.lr_student_lr=1.0e-7")
