@@ -114,6 +114,40 @@ def test_a_stage_is_as_far_as_its_units_are(clock: Callable[[float], None]):
     assert distilling.done == 3, "a network that judges an iterate is no part of an iteration"
 
 
+def test_units_side_by_side_tell_their_pace_only_after_a_second_round(clock: Callable[[float], None]):
+    """Two trials of a minute and a half each end within seconds: that is no pace of ten a minute."""
+    pair = Workers((Running("trial 2"), Running("trial 3")))
+    watched = Watched(Progress("search", 0, 8, workers=pair))
+    clock(90.0)
+    watched.hear(Progress("search", 1, 8, workers=pair))
+    clock(6.0)
+    watched.hear(Progress("search", 2, 8, workers=pair))
+    assert watched.left_s(time.monotonic()) == pytest.approx(6 * 96 / 2)
+    clock(54.0)
+    watched.hear(Progress("search", 4, 8, workers=pair))
+    clock(36.0)
+    assert watched.left_s(time.monotonic()) == pytest.approx(4 * 96 / 3), "the first one waited for its experts"
+
+
+def test_before_the_first_unit_is_over_those_at_work_foretell_the_stage(clock: Callable[[float], None]):
+    """Half a minute went by until they began, which says nothing of the others."""
+    steps = [(Step("epoch", 2.0, 10, seconds=10.0, left_s=40.0),), (Step("epoch", 4.0, 10, seconds=28.0, left_s=42.0),)]
+    at = Workers(tuple(Running(f"expert-{k}", steps=step) for k, step in enumerate(steps)))
+    watched = Watched(Progress("experts", 0, 6))
+    clock(40.0)
+    assert watched.left_s(time.monotonic()) is None
+    watched.last = replace(watched.last, workers=at)
+    assert watched.left_s(time.monotonic()) == pytest.approx((6 - 0.6) * 60 / 2)
+    of_iteration = Workers((Running("the set", steps=steps[0], is_unit=False),))
+    assert Watched(Progress("distill", 0, 10, workers=of_iteration)).rate(time.monotonic()) is None
+
+
+def test_a_trial_that_runs_counts_as_far_as_it_is():
+    at = Workers((Running("trial 1", steps=(Step("iteration", 5.0, 10),)),))
+    assert Watched(Progress("search", 1, 4, "trial 1 running, best 70.0 %", at)).done == 1.5
+    assert Watched(Progress("search", 2, 4, "trial 1 finished at 70.0 %", at)).done == 2
+
+
 def settings(*overrides: str) -> Config:
     return loading.load("digits-ipc1", overrides).config
 

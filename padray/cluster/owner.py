@@ -10,6 +10,7 @@ from padray.cluster import shares
 from padray.cluster.lost import LOST, Losses
 from padray.cluster.pool import place
 from padray.cluster.probe import Probe
+from padray.cluster.unit_progress import Reporting, reporting_of
 from padray.config import Config
 from padray.errors import DivergedError, Failure, GpuFullError, InputError, WorkError
 from padray.fingerprint import distill_inputs
@@ -30,9 +31,15 @@ class Owner:
         failed: what kept a trial from coming to an end, if anything did: a value, so that its type survives Ray.
     """
 
-    def __init__(self, work: SearchWork, probe: Probe, share: float, runner_of: RunnerOf) -> None:
-        """`runner_of`: makes the runner of a trial's experts, and of its set where that has several workers."""
-        self.work, self.probe, self.share, self.runner_of = work, probe, share, runner_of
+    def __init__(self, work: SearchWork, probe: Probe, share: float, runner_of: RunnerOf, reporting: Reporting) -> None:
+        """Nothing is made yet.
+
+        Args:
+            runner_of: makes the runner of a trial's experts, and of its set where that has several workers.
+            reporting: where trials say how far they are.
+        """
+        self.work, self.probe, self.share = work, probe, share
+        self.runner_of, self.reporting = runner_of, reporting
         self.known: dict[str, TrialRecord] = {}
         self.locks: dict[str, threading.Lock] = {}
         self.guard = threading.Lock()
@@ -100,7 +107,7 @@ class Owner:
     def _attempt(self, config: Config, share: float, trial: TrialRecord) -> TrialRecord | Failure | None:
         """What one actor makes of a trial, stored; None if it was lost. Raises InfrastructureError if too many were."""
         worker = TrialWorker.options(num_cpus=config.compute.threads, num_gpus=share).remote(  # type: ignore[attr-defined]
-            self.work, self.probe
+            self.work, self.probe, self.reporting
         )
         node = ""
         try:
@@ -128,15 +135,16 @@ class Owner:
 class TrialWorker:
     """Makes one trial's set and judges it; its experts are there already."""
 
-    def __init__(self, work: SearchWork, probe: Probe) -> None:
-        self.work, self.probe = work, probe
+    def __init__(self, work: SearchWork, probe: Probe, reporting: Reporting) -> None:
+        self.work, self.probe, self.reporting = work, probe, reporting
 
     def ready(self) -> str | Failure:
         return place(self.work.config.compute.device, self.probe)
 
     def advance(self, trial: TrialRecord) -> TrialRecord | Failure:
+        name = f"trial {trial.number}"
         try:
-            with within_memory(f"trial {trial.number}"):
+            with reporting_of(self.reporting, (self.work.identity.fingerprint, name)), within_memory(name):
                 return self.work.advance(trial, lambda config: None)
         except (InputError, WorkError) as error:
             return error

@@ -65,6 +65,7 @@ class RayRunner:
         self.guard = threading.Lock()
         self.pools: list[Any] = []  # of actors, at work
         self.distilling: list[_Distilling] = []
+        self.searches: list[Any] = []  # whose trials are at work
         self.unit_progress: Any = None  # where workers say how far they are
 
     def open(self) -> None:
@@ -94,7 +95,8 @@ class RayRunner:
 
     def workers(self) -> Workers:
         sets = tuple(one.running() for one in list(self.distilling))
-        return sum((pool.workers() for pool in list(self.pools)), Workers(sets, driver=activity.steps()))
+        spread = (part.workers() for part in (*self.pools, *self.searches))
+        return sum(spread, Workers(sets, driver=activity.steps()))
 
     def _share(self, config: Config) -> float:
         """What an actor, a Train worker or a trial takes of a GPU."""
@@ -150,11 +152,16 @@ class RayRunner:
         return self._search(work, work.limits(context), share, self._concurrency(work.config, share))
 
     def _search(self, work: "SearchWork", limits: Limits, share: float, concurrency: int) -> Iterator[Any]:
-        from padray.cluster import metrics, tuning
+        from padray.cluster import metrics, tuning, unit_progress
 
-        with probing(self.location) as probe:
-            spread = tuning.Spread(probe, share, concurrency, RayRunner)
-            yield from metrics.of_trials(tuning.run(work, spread, limits), self.run)
+        at_work = tuning.AtWork(work.identity.fingerprint, unit_progress.UnitProgress())
+        self.searches.append(at_work)
+        try:
+            with probing(self.location) as probe:
+                spread = tuning.Spread(probe, share, concurrency, RayRunner, at_work)
+                yield from metrics.of_trials(tuning.run(work, spread, limits), self.run)
+        finally:
+            self.searches.remove(at_work)
 
     def _concurrency(self, config: Config, share: float) -> int:
         """Trials at a time: as many as the cluster has room for once it has grown, where the settings say nothing."""

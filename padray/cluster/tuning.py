@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,48 @@ from padray.cluster.lost import LOST, Losses
 from padray.cluster.probe import Probe
 from padray.cluster.session import AWS_SECRETS, beside_driver, this_node
 from padray.cluster.trial import Trials, wait
+from padray.cluster.unit_progress import Key, UnitProgress
 from padray.cluster.waiting import InThread
 from padray.errors import Failure, WorkError
 from padray.search.trial_run import Queue, SearchWork
 from padray.search.trials import TrialRecord
 from padray.stages.limits import Limits
+from padray.stages.progress import Running, Workers
 
 ENV_VARS_TO_PROPAGATE -= AWS_SECRETS  # Tune would hand them to its trials, and Ray would write them to its logs
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by padray, without tracebacks
 _STOP = "stop"
 _POLL_S, _PATIENCE_S = 1.0, 20.0
 _LEAST = {"memory": 1.0}  # what a waiting trial takes: one byte, for Tune wants something, and no part of a CPU
+
+
+@dataclass
+class AtWork:
+    """The trials that are being made; asked from any thread, while another one changes it.
+
+    Attributes:
+        fingerprint: of the search.
+        progress: where trials' actors say how far they are.
+        since: when each was handed out.
+    """
+
+    fingerprint: str
+    progress: UnitProgress
+    since: dict[int, float] = field(default_factory=dict)
+
+    def workers(self) -> Workers:
+        """Each trial as a unit; how far it is, once its experts are there and it has taken long."""
+        now, since = time.monotonic(), dict(self.since)
+        long_s = self.progress.reporting.long_s
+        steps = self.progress.latest([self._key(number) for number, began in since.items() if now - began > long_s])
+        each = [
+            Running(f"trial {number}", seconds=now - began, steps=steps.get(self._key(number), ()))
+            for number, began in since.items()
+        ]
+        return Workers(tuple(each))
+
+    def _key(self, number: int) -> Key:
+        return self.fingerprint, f"trial {number}"
 
 
 @dataclass(frozen=True)
@@ -47,12 +78,14 @@ class Spread:
         share: of a GPU that a trial's distillation takes.
         concurrency: trials at a time.
         runner_of: makes the runner of what a trial needs.
+        at_work: the trials that are being made.
     """
 
     probe: Probe
     share: float
     concurrency: int
     runner_of: Callable[..., Any]
+    at_work: AtWork
 
 
 def run(work: SearchWork, spread: Spread, limits: Limits) -> Generator[TrialRecord, None, None]:
@@ -67,10 +100,10 @@ def run(work: SearchWork, spread: Spread, limits: Limits) -> Generator[TrialReco
     while Queue(work, limits).upcoming() is not None:
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
-        ).remote(work, spread.probe, spread.share, spread.runner_of)
+        ).remote(work, spread.probe, spread.share, spread.runner_of, spread.at_work.progress.reporting)
         queue = Queue(work, limits)
         with tempfile.TemporaryDirectory(prefix="padray-tune-", ignore_cleanup_errors=True) as scratch:
-            tuner = _tuner(queue, spread.concurrency, asked, Path(scratch))
+            tuner = _tuner(_Queued(queue, spread.at_work.since), spread.concurrency, asked, Path(scratch))
             fitting = InThread(partial(_fit, tuner, asked))
             try:
                 while True:
@@ -120,12 +153,12 @@ class _Stopper(tune.Stopper):
         return self.file.exists()
 
 
-def _tuner(queue: Queue, concurrency: int, asked: Any, scratch: Path) -> tune.Tuner:
+def _tuner(queue: "_Queued", concurrency: int, asked: Any, scratch: Path) -> tune.Tuner:
     """A run of Tune over what a queue hands out."""
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(wait, trials=asked), _beside_driver()),
         tune_config=tune.TuneConfig(
-            search_alg=_Queued(queue),
+            search_alg=queue,
             num_samples=-1,  # as many as there are
             max_concurrent_trials=concurrency,
             reuse_actors=True,  # a process waits for one trial after another
@@ -159,9 +192,10 @@ def _beside_driver() -> tune.PlacementGroupFactory:
 class _Queued(Searcher):
     """The search's queue as Tune asks for trials: a trial of Tune's is a number."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, since: dict[int, float]) -> None:
+        """`since`: where it is noted when a trial was handed out that is not back."""
         super().__init__()
-        self.queue, self.asked = queue, 0.0
+        self.queue, self.since, self.asked = queue, since, 0.0
         self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -169,12 +203,14 @@ class _Queued(Searcher):
             return None  # it was asked just now, which is a look into the storage
         if (trial := self.queue.next()) is not None:
             self.numbers[trial_id] = trial.number
+            self.since[trial.number] = time.monotonic()
             return {"number": trial.number}
         self.asked = time.monotonic()
         return None if self.queue.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self.asked = 0.0
+        self.since.pop(self.numbers[trial_id], None)
         self.queue.done(self.numbers[trial_id], ended=not error)
 
     def save(self, checkpoint_path: str) -> None:

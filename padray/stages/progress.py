@@ -38,8 +38,18 @@ class Running:
     @property
     def part(self) -> float:
         """How much of the unit is done, from 0 to 1."""
-        counted = next((step for step in self.steps if step.total), None) if self.is_unit else None
-        return min(counted.done / counted.total, 1.0) if counted else 0.0
+        counted = self._counted
+        return min(counted.done / counted.total, 1.0) if counted and self.is_unit else 0.0
+
+    @property
+    def whole_s(self) -> float | None:
+        """How long all of it takes, without what came before its steps; None where nothing says."""
+        counted = self._counted
+        return None if counted is None or counted.left_s is None else counted.seconds + counted.left_s
+
+    @property
+    def _counted(self) -> Step | None:
+        return next((step for step in self.steps if step.total), None)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,12 @@ class Workers:
             return ""
         nodes = f"{self.nodes} node{'s' * (self.nodes != 1)}"
         return f"{len(self.running)} running, {self.pending} pending, {nodes}, {self.lost} lost"
+
+    def rate(self) -> float | None:
+        """Units a second by what those at work foretell of themselves; None where none does."""
+        units = [each for each in self.running if each.is_unit]
+        takes = [whole for each in units if (whole := each.whole_s) is not None]
+        return len(units) * len(takes) / sum(takes) if sum(takes) > 0 else None
 
     def steps(self) -> str:
         """What the worker that is furthest within its unit is at, or the driver; empty where nobody knows."""
@@ -162,19 +178,36 @@ class Watched:
     @property
     def done(self) -> float:
         """How many are done, with what is done of those that are made."""
-        others = (each.part for each in self.last.workers.running if not self.last.text.startswith(each.unit))
+        others = (each.part for each in self.last.workers.running if not self._is_over(each.unit))
         return min(self.last.total, self.last.done + sum(others))  # but for the one that has just come to its end
+
+    def _is_over(self, unit: str) -> bool:
+        """Whether it is the last one that was heard of, and not because it begins."""
+        text = self.last.text
+        return text.startswith(unit) and not text.startswith(f"{unit} running")
 
     def rate(self, now: float) -> float | None:
         """How many a second; None before anything is done, or where all that is done is the first of many."""
         done = self.done
-        if self.first is not None and done - self.first[1] >= self.first[1] - self.before and now > self.first[0]:
+        if self.first is not None and self._tells_without_first(self.first, now):
             gone, seconds = done - self.first[1], now - self.first[0]
+        elif self.first is None and (foretold := self.last.workers.rate()) is not None:
+            return foretold
         elif self.last.total >= _MANY and done - self.before <= 1:
             return None
         else:
             gone, seconds = done - self.before, now - self.began
         return gone / seconds if gone > 0 and seconds > 0 else None
+
+    def _tells_without_first(self, first: tuple[float, float], now: float) -> bool:
+        """Whether what was done after the first says how fast the stage is.
+
+        What is made beside it comes to its end at about the same time, and tells that only once as long has passed.
+        """
+        then, done = first
+        side_by_side = sum(each.is_unit for each in self.last.workers.running) > 1
+        waited = now - then >= then - self.began if side_by_side else now > then
+        return waited and self.done - done >= done - self.before
 
     def steady_s(self, now: float) -> float | None:
         """What is done would have taken so long at this rate, without what only the first one takes."""

@@ -226,6 +226,7 @@ def test_a_distillation_that_finds_a_shared_gpu_full_goes_on_with_a_whole_one(mo
 
 def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(monkeypatch, settings):
     from padray.cluster.owner import Owner
+    from padray.cluster.unit_progress import Reporting
     from padray.configuration import loading
 
     config, taken = loading.load(str(settings)).config, []
@@ -234,7 +235,7 @@ def test_a_trial_that_finds_a_shared_gpu_full_is_made_again_with_a_whole_one(mon
         taken.append(share)
         return replace(trial, state="finished", value=0.5) if share == 1 else GpuFullError("too large")
 
-    made = Owner(SimpleNamespace(config=config), None, 0.5, lambda *_: None)
+    made = Owner(SimpleNamespace(config=config), None, 0.5, lambda *_: None, Reporting("nowhere"))
     monkeypatch.setattr(made, "_attempt", attempt)
     made._distilled(config, trials.TrialRecord(0, {}, "running"))
     assert taken == [0.5, 1.0]

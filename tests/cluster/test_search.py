@@ -2,6 +2,8 @@
 
 import json
 import secrets
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +108,23 @@ def test_two_waiting_trials_on_two_cpus_share_experts_and_survive_failures(local
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert files_with("PL_DISABLE_FORK", session), "the scan sees what Tune gives its trials"
     assert files_with(secret, session) == files_with(secret, root) == []
+
+
+@pytest.mark.ray
+def test_trials_at_work_are_told_with_how_far_they_are(local_ray, space, tmp_path, monkeypatch):
+    from padray.cluster import unit_progress
+
+    quick = unit_progress.UnitProgress(unit_progress.Reporting("trials", long_s=0.1, every_s=0.1))
+    monkeypatch.setattr(unit_progress, "UnitProgress", lambda: quick)
+    context, work = prepared(space, tmp_path, "ray", "search.trials=1", "distill.iterations=100")
+    told, records = set[str](), []
+    thread = threading.Thread(target=lambda: records.extend(ended(context.runner.search(work, context))), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        told |= {f"{each.unit}: {each.steps[0].what}" for each in context.runner.workers().running if each.steps}
+        time.sleep(0.05)
+    assert "trial 0: iteration" in told and [record.state for record in records] == ["finished"]
+    assert context.runner.workers().running == ()
 
 
 @pytest.mark.chaos
