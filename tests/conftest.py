@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from xdist.scheduler import LoadScopeScheduling
 
 from padray.report import style
@@ -86,6 +87,12 @@ def ray_token() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("RAY_") or name in seldom]:
         del os.environ[name]
     os.environ |= before
+
+
+@pytest.fixture(autouse=True)
+def equal_draws() -> None:
+    """What a test draws without a generator of its own is the same every time, whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
