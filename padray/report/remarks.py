@@ -26,15 +26,21 @@ class Observed:
     notes: tuple[str, ...] = ()
 
 
-def still_improving(history: History, iterations: int) -> str | None:
-    """Validation rose to the last iterate that was judged, or, where it does not deny that, the loss falls clearly."""
+def still_improving(history: History, iterations: int, held: int) -> str | None:
+    """Validation rose to the last iterate that was judged, or the loss falls clearly, and neither denies the other.
+
+    Of some iterates one is the best by chance, so a small rise alone says nothing.
+
+    Args:
+        held: validation samples.
+    """
     judged = [row["validation_accuracy"] for row in history if row.get("validation_accuracy") is not None]
     signs = []
-    rose = len(judged) > 1 and judged[-1] > max(judged[:-1])
-    if rose:
-        signs.append(f"validation rose to the last iterate ({100 * judged[-2]:.1f} to {100 * judged[-1]:.1f} %)")
+    rise = judged[-1] - max(judged[:-1]) if len(judged) > 1 else 0.0
     fall = _fall([row["loss"] for row in history if row.get("loss") is not None])
-    if fall and (rose or len(judged) < 2):  # what validation has settled, a smaller loss does not better
+    if rise > 0 and (fall or rise > math.sqrt(judged[-1] * (1 - judged[-1]) / max(1, held))):
+        signs.append(f"validation rose to the last iterate ({100 * judged[-2]:.1f} to {100 * judged[-1]:.1f} %)")
+    if fall and (rise > 0 or len(judged) < 2):  # what validation has settled, a smaller loss does not better
         signs.append(f"the loss fell by {100 * fall:.0f} % from the third quarter to the last")
     if not signs:
         return None

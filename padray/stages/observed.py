@@ -45,7 +45,7 @@ def of_run(context: Context, identities: Mapping[str, Identity], rows: Sequence[
     if "distill" in identities:
         iterations = config.distill.iterations
         history = stored.load_history(context.folder(identities["distill"]), iterations)
-        said.append(remarks.still_improving(history, iterations))
+        said.append(remarks.still_improving(history, iterations, facts.splits.validation))
     said.append(remarks.few_validation(facts.splits.validation, config.data.validation))
     if rows:
         tries = evaluate.tries(context, identities["data"], identities["distill"])

@@ -28,9 +28,11 @@ NOISY = [1.0 + 0.9 * (-1) ** (i // 3) - 0.01 * i for i in range(40)]
     [
         (FLAT, {9: 0.5, 19: 0.6, 29: 0.55, 39: 0.6}, None),
         (FLAT, {9: 0.5, 39: 0.601}, "validation rose to the last iterate (50.0 to 60.1 %)"),
+        (FLAT, {9: 0.38, 39: 0.387}, None),  # of a hundred samples that is none
         (FLAT, {39: 0.6}, None),
         (FALLING, {}, "the loss fell by 39 % from the third quarter to the last"),
         (FALLING, {9: 0.5, 39: 0.6}, "(50.0 to 60.0 %) and the loss fell"),
+        (FALLING, {9: 0.38, 39: 0.387}, "(38.0 to 38.7 %) and the loss fell"),
         (FALLING, {9: 0.6, 39: 0.5}, None),
         (FALLING, {9: 0.6, 39: 0.6}, None),
         (NOISY, {}, None),
@@ -42,7 +44,7 @@ NOISY = [1.0 + 0.9 * (-1) ** (i // 3) - 0.01 * i for i in range(40)]
     ],
 )
 def test_a_set_that_still_improves_is_told_how_to_go_on(losses, judged, said):
-    found = remarks.still_improving(history(losses, judged), 1200)
+    found = remarks.still_improving(history(losses, judged), 1200, 100)
     if said is None:
         assert found is None
     else:
