@@ -154,7 +154,7 @@ class RayRunner:
     def _search(self, work: "SearchWork", limits: Limits, share: float, concurrency: int) -> Iterator[Any]:
         from padray.cluster import metrics, tuning, unit_progress
 
-        at_work = tuning.AtWork(work.identity.fingerprint, unit_progress.UnitProgress())
+        at_work = tuning.TrialsAtWork(work.identity.fingerprint, unit_progress.UnitProgress())
         self.searches.append(at_work)
         try:
             with probing(self.location) as probe:

@@ -41,7 +41,7 @@ _LEAST = {"memory": 1.0}  # what a waiting trial takes: one byte, for Tune wants
 
 
 @dataclass
-class AtWork:
+class TrialsAtWork:
     """The trials that are being made; asked from any thread, while another one changes it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Spread:
     share: float
     concurrency: int
     runner_of: Callable[..., Any]
-    at_work: AtWork
+    at_work: TrialsAtWork
 
 
 def run(work: SearchWork, spread: Spread, limits: Limits) -> Generator[TrialRecord, None, None]:
@@ -98,6 +98,7 @@ def run(work: SearchWork, spread: Spread, limits: Limits) -> Generator[TrialReco
     seen = work.all(known)
     losses = Losses(work.config.cluster.max_losses)
     while Queue(work, limits).upcoming() is not None:
+        spread.at_work.since.clear()  # of those that were lost with a run of Tune
         asked = Trials.options(  # type: ignore[attr-defined]
             max_concurrency=spread.concurrency + 2, scheduling_strategy=beside_driver()
         ).remote(work, spread.probe, spread.share, spread.runner_of, spread.at_work.progress.reporting)
