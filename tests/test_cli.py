@@ -294,6 +294,15 @@ cli.main()
 """
 
 
+def test_with_json_stdout_is_one_object_though_libraries_print_as_the_process_ends(root):
+    """Ray's last word may be about a node that it lost; it comes from threads, and from what runs at exit."""
+    code = "import atexit, os, sys; atexit.register(lambda: (print('late'), os.system('echo later')))\n"
+    code += f"from padray.commandline import cli; sys.argv = ['padray', 'ls', '--storage', {str(root)!r}, '--json']\n"
+    said = subprocess.run([sys.executable, "-c", code + "cli.main()"], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == {"artifacts": []}
+    assert sorted(said.stderr.split()) == ["late", "later"]
+
+
 def test_with_json_stdout_is_one_object_whatever_libraries_and_processes_print(root):
     line = [sys.executable, "-c", NOISY, "ls", "--storage", str(root)]
     said = subprocess.run([*line, "--json"], capture_output=True, text=True, check=True)

@@ -12,28 +12,34 @@ _result: TextIO | None = None  # where the JSON object goes, if stdout is for th
 
 @contextmanager
 def for_the_result() -> Iterator[None]:
-    """In here stdout gets what a `Console` prints there and nothing else.
+    """From here on stdout gets what a `Console` prints there and nothing else.
 
-    What libraries print, and the processes that they start (Ray's, say), goes to stderr.
+    What libraries print, and the processes that they start (Ray's, say), goes to stderr. A process's own stdout stays
+    like that: at its end Ray's threads may still say which node it has lost, after the result.
     """
     global _result
     stdout = sys.stdout
-    is_real = isinstance(stdout, io.TextIOWrapper) and stdout is sys.__stdout__ and stdout.fileno() == 1
-    if is_real:
+    if _result is not None:  # of an earlier command of this process
+        try:
+            yield
+        finally:
+            _result.flush()
+    elif isinstance(stdout, io.TextIOWrapper) and stdout is sys.__stdout__ and stdout.fileno() == 1:
         stdout.flush()
         _result = os.fdopen(os.dup(1), "w", encoding=stdout.encoding, errors="backslashreplace")
         os.dup2(2, 1)
-    else:
-        _result = stdout
-    sys.stdout = sys.stderr
-    try:
-        yield
-    finally:
-        _result.flush()
-        if is_real:
-            os.dup2(_result.fileno(), 1)
-            _result.close()
-        sys.stdout, _result = stdout, None
+        sys.stdout = sys.stderr
+        try:
+            yield
+        finally:
+            _result.flush()
+    else:  # a test's
+        _result, sys.stdout = stdout, sys.stderr
+        try:
+            yield
+        finally:
+            stdout.flush()
+            sys.stdout, _result = stdout, None
 
 
 def result() -> TextIO | None:

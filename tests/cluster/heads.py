@@ -118,13 +118,13 @@ class Nodes:
 
     def join(self) -> None:
         """One more; back when the cluster knows it."""
-        before = self.count()
+        before = self.known()
         line = [RAY, "start", f"--address={self.head.address}", "--num-cpus=1", "--block"]
         line += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"]
         environment = self.head.environment | {"RAY_worker_niceness": "0"}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.alive.append(subprocess.Popen(list(map(str, line)), env=environment, start_new_session=True, **quiet))
-        wait_for("the node", lambda: self.count() > before, 60)
+        wait_for("the node", lambda: self.known() - before, 60)
 
     def kill(self, working: str = "") -> None:
         """The oldest one, or the oldest on which a process of that title runs, with everything on it."""
@@ -138,14 +138,15 @@ class Nodes:
         busy = {os.getsid(pid) for pid in ray_processes(title, self.environment)} if title else set()
         return next((one for one in self.alive if one.pid in busy or not title), None)
 
-    def count(self) -> int:
-        """Nodes that the cluster takes to be alive."""
+    def known(self) -> set[str]:
+        """The ids of the nodes that the cluster takes to be alive; one that was just killed may be among them."""
         ask = "import ray; ray.init(log_to_driver=False, logging_level='ERROR'); "
-        ask += "print(sum(node['Alive'] for node in ray.nodes()))"
+        ask += "print('alive:', *(node['NodeID'] for node in ray.nodes() if node['Alive']))"
         done = subprocess.run(
             [sys.executable, "-c", ask], env=self.environment, capture_output=True, text=True, check=True, timeout=60
         )
-        return int(done.stdout.split()[-1])
+        (said,) = (line for line in done.stdout.splitlines() if line.startswith("alive: "))  # Ray may say more
+        return set(said.split()[1:])
 
 
 def connects(port: int) -> bool:
