@@ -11,7 +11,13 @@ from tests.cluster.conftest import command, events, finished_units, objects, ray
 from tests.cluster.heads import Nodes, started
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
-SIZE = ("experts.count=9", "experts.epochs=40", "distill.iterations=300", "evaluation.seeds=3", "evaluation.epochs=300")
+SIZE = (
+    "experts.count=9",
+    "experts.epochs=400",
+    "distill.iterations=300",
+    "evaluation.seeds=3",
+    "evaluation.epochs=3000",
+)
 SPACE = "distill.lr_images: {type: float, low: 0.3, high: 30.0, log: true}\n"
 
 
