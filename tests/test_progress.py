@@ -145,7 +145,8 @@ def test_before_the_first_unit_is_over_those_at_work_foretell_the_stage(clock: C
 def test_a_trial_that_runs_counts_as_far_as_it_is():
     at = Workers((Running("trial 1", steps=(Step("iteration", 5.0, 10),)),))
     assert Watched(Progress("search", 1, 4, "trial 1 running, best 70.0 %", at)).done == 1.5
-    assert Watched(Progress("search", 2, 4, "trial 1 finished at 70.0 %", at)).done == 2
+    assert Watched(Progress("search", 2, 4, "trial 1 finished at 70.0 %", at, ended="trial 1")).done == 2
+    assert Watched(Progress("search", 2, 12, "trial 10 finished at 70.0 %", at, ended="trial 10")).done == 2.5
 
 
 def settings(*overrides: str) -> Config:

@@ -18,28 +18,21 @@ def for_the_result() -> Iterator[None]:
     like that: at its end Ray's threads may still say which node it has lost, after the result.
     """
     global _result
-    stdout = sys.stdout
-    if _result is not None:  # of an earlier command of this process
-        try:
-            yield
-        finally:
-            _result.flush()
-    elif isinstance(stdout, io.TextIOWrapper) and stdout is sys.__stdout__ and stdout.fileno() == 1:
+    before = stdout, _ = sys.stdout, _result
+    owned = isinstance(stdout, io.TextIOWrapper) and stdout is sys.__stdout__ and stdout.fileno() == 1
+    if owned:
         stdout.flush()
         _result = os.fdopen(os.dup(1), "w", encoding=stdout.encoding, errors="backslashreplace")
         os.dup2(2, 1)
-        sys.stdout = sys.stderr
-        try:
-            yield
-        finally:
-            _result.flush()
-    else:  # a test's
-        _result, sys.stdout = stdout, sys.stderr
-        try:
-            yield
-        finally:
-            stdout.flush()
-            sys.stdout, _result = stdout, None
+    elif _result is None:
+        _result = stdout
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        _result.flush()
+        if not owned:  # a test's, or a process's that an earlier command has taken
+            sys.stdout, _result = before
 
 
 def result() -> TextIO | None:

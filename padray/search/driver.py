@@ -134,7 +134,8 @@ def _search(context: Context, work: SearchWork) -> None:
     for record in changed:
         records[record.number] = record
         shown.show(records.values())
-        context.notify(Progress("search", _done(records, total), total, _outcome_of(record, records)))
+        ended = f"trial {record.number}" if record.ended else ""
+        context.notify(Progress("search", _done(records, total), total, _outcome_of(record, records), ended=ended))
     shown.show(records.values(), over=True)
     if (done := _done(records, total)) < total:
         text = f"{work.limits(context).over()} after {done} of {total} trials; the same command goes on"

@@ -264,7 +264,7 @@ def make_missing(
             done += 1
             objects[outcome.unit.id] = outcome.object
             numerics[outcome.unit.id] = outcome.numerics
-            context.notify(Progress(stage, done, total, f"{outcome.unit.id} done"))
+            context.notify(Progress(stage, done, total, f"{outcome.unit.id} done", ended=outcome.unit.id))
     finally:
         record.flush()
     return StageObjects([objects[unit.id] for unit in units], _joined([numerics[unit.id] for unit in missing]))

@@ -75,7 +75,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[summary.
     began = time.monotonic()
     config = context.config
     keeplist.make(context, data)
-    grid = _open(context, data, distilled, _experts_of(context, distilled))
+    grid = _begun(context, data, distilled)
     places = grid.work.places
     results, chosen = grid.run(places)
     rows = summary.with_recovery(
@@ -92,7 +92,7 @@ def make(context: Context, data: Identity, distilled: Identity) -> list[summary.
 def make_controls(context: Context, data: Identity, distilled: Identity) -> None:
     """Make only what sets of the same data share, so that `make` finds it for each of them."""
     keeplist.make(context, data)
-    grid = _open(context, data, distilled, _experts_of(context, distilled))
+    grid = _begun(context, data, distilled)
     shared = [source for source in grid.work.places if source in _SHARED]
     grid.run(shared)
     for source in shared:
@@ -227,11 +227,18 @@ def _open(context: Context, data: Identity, distilled: Identity, experts: Identi
     places = identities(context.config, data, distilled, experts)
     have: dict[str, StoredObject] = {}
     for source, place in places.items():
-        context.forget(place)
         cells = cells_in(context.folder(place), context.folder(place).present())
         have |= {f"{source}/{item.stem}": item for item in cells}
     inputs = Inputs(context.location, data)
     return _Grid(context, EvaluationWork(context.config, inputs, distilled, places, {}, experts), have)
+
+
+def _begun(context: Context, data: Identity, distilled: Identity) -> _Grid:
+    """The same for a command that makes cells, and that may begin anew."""
+    experts = _experts_of(context, distilled)
+    for place in identities(context.config, data, distilled, experts).values():
+        context.forget(place)
+    return _open(context, data, distilled, experts)
 
 
 def _tries(results: Results) -> dict[tuple[Source, NetworkSettings], list[summary.CellResult]]:

@@ -128,6 +128,7 @@ class Progress:
     Attributes:
         left_s: seconds until the stage's end; None where nothing says.
         ahead: the whole run, where there is more than this stage.
+        ended: the unit that has just come to its end, and is counted in `done`.
     """
 
     stage: str
@@ -137,6 +138,7 @@ class Progress:
     workers: Workers = Workers()
     left_s: float | None = None
     ahead: Ahead = Ahead()
+    ended: str = ""
 
 
 Notify = Callable[[Progress], None]
@@ -178,13 +180,8 @@ class Watched:
     @property
     def done(self) -> float:
         """How many are done, with what is done of those that are made."""
-        others = (each.part for each in self.last.workers.running if not self._is_over(each.unit))
-        return min(self.last.total, self.last.done + sum(others))  # but for the one that has just come to its end
-
-    def _is_over(self, unit: str) -> bool:
-        """Whether it is the last one that was heard of, and not because it begins."""
-        text = self.last.text
-        return text.startswith(unit) and not text.startswith(f"{unit} running")
+        others = (each.part for each in self.last.workers.running if each.unit != self.last.ended)
+        return min(self.last.total, self.last.done + sum(others))
 
     def rate(self, now: float) -> float | None:
         """How many a second; None before anything is done, or where all that is done is the first of many."""
